@@ -1,0 +1,1 @@
+"""Extractive question answering: fine-tune, evaluate and answer, on any number of processes."""

@@ -1,0 +1,240 @@
+"""Tokens of questions and contexts, tokenized apart -> windows with labels, by array operations alone.
+
+A tokenizer's pair form is special tokens around two runs of tokens, so a window is five pieces laid end to end:
+special tokens, one text, special tokens, the other text, special tokens, one of the texts being a stretch of the
+context. Which stretches there are is arithmetic on lengths; the rest is one gather. No loop goes over tokens or windows.
+
+Axes: Q questions (rows), P pieces (texts tokenized once), W windows, N all tokens one after the other.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    max_seq_length: int = 384
+    """Tokens per window at most, question and special tokens included."""
+    doc_stride: int = 128
+    """Tokens that two neighbouring windows of one context share."""
+    max_query_length: int = 64
+    """Tokens that are kept of a question; what is behind them is cut, and counted."""
+
+    def __post_init__(self):
+        if self.max_query_length < 1:
+            raise ValueError(f"max_query_length must be at least 1, got {self.max_query_length}")
+        if self.max_seq_length <= self.max_query_length:
+            raise ValueError(
+                f"max_seq_length must be more than max_query_length ({self.max_query_length}), got {self.max_seq_length}"
+            )
+        if self.doc_stride < 0:
+            raise ValueError(f"doc_stride must be at least 0, got {self.doc_stride}")
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows as flat arrays. Positions count tokens of the unpadded window; padding is the collator's business."""
+
+    input_ids_N: np.ndarray
+    """int32."""
+    token_type_ids_N: np.ndarray | None
+    """uint8; None where the tokenizer gives no token types."""
+    offset_start_N: np.ndarray
+    """int32, first character of the context that a token stands for; 0 outside of the context."""
+    offset_end_N: np.ndarray
+    """int32, the character behind the last one; 0 outside of the context."""
+    begin_W: np.ndarray
+    """int64, W + 1 entries: window w is the slice begin_W[w]:begin_W[w + 1] of the arrays above."""
+    question_W: np.ndarray
+    """int32, row of the questions; windows stand in question order, then from left to right."""
+    context_begin_W: np.ndarray
+    """int32, first token of the context; 0 where the context has no token."""
+    context_end_W: np.ndarray
+    """int32, the token behind the context's last one; 0 where the context has no token."""
+    null_W: np.ndarray
+    """int32, the position that stands for "no answer"."""
+    start_W: np.ndarray
+    """int32, first token of the first gold answer; null_W where the window does not hold it whole."""
+    end_W: np.ndarray
+    """int32, last token of the first gold answer; null_W where the window does not hold it whole."""
+    question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    """bool, questions that were longer than max_query_length."""
+
+    def __len__(self) -> int:
+        return len(self.question_W)
+
+    @property
+    def lengths_W(self) -> np.ndarray:
+        return np.diff(self.begin_W)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Tokens of P texts, each tokenized alone and without special tokens."""
+
+    ids_N: np.ndarray
+    begin_P: np.ndarray
+    """P + 1 entries: text p is the slice begin_P[p]:begin_P[p + 1]."""
+    offset_start_N: np.ndarray | None = None
+    offset_end_N: np.ndarray | None = None
+
+    @property
+    def lengths_P(self) -> np.ndarray:
+        return np.diff(self.begin_P)
+
+
+@dataclass(frozen=True)
+class PairForm:
+    """How a tokenizer writes a pair: special tokens before, between and behind the two texts, and the token types."""
+
+    question_first: bool
+    special_ids: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+    special_types: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
+    """Token types of the special tokens; None where the tokenizer gives no token types."""
+    text_types: tuple[int, int]
+    """Token types of the first and the second text."""
+    null: tuple[int, int] | None
+    """The token for "no answer": which of the three groups, and its place there. None: the window's first token."""
+
+    @property
+    def special_count(self) -> int:
+        return sum(map(len, self.special_ids))
+
+
+@dataclass(frozen=True)
+class Gold:
+    """First gold answer of each question, as characters [begin, end) of its context; end <= begin where there is none."""
+
+    begin_Q: np.ndarray
+    end_Q: np.ndarray
+
+
+def begins(lengths: np.ndarray) -> np.ndarray:
+    """Where runs of these lengths begin when laid end to end, and, as the last entry, where they end."""
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def runs(begin: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Indices of the runs begin[i], begin[i] + 1, ... of lengths[i] each, one after the other."""
+    placed = begins(lengths)
+    return np.repeat(begin - placed[:-1], lengths) + np.arange(placed[-1])
+
+
+def stretches(context_Q: np.ndarray, room_Q: np.ndarray, doc_stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stretches of contexts of context_Q tokens, of which a window takes room_Q: question, first token, length, each (W,).
+
+    As the tokenizers do it: a new stretch begins room - doc_stride behind the last one until one reaches the end.
+    """
+    step_Q = room_Q - doc_stride
+    assert (step_Q > 0).all(), "a stride that leaves no step is refused before any text is tokenized"
+    count_Q = 1 + np.maximum(0, -(-(context_Q - room_Q) // step_Q))  # minus twice: division that rounds up
+    question_W = np.repeat(np.arange(len(count_Q)), count_Q)
+    first_W = (np.arange(len(question_W)) - begins(count_Q)[question_W]) * step_Q[question_W]
+    return question_W, first_W, np.minimum(context_Q[question_W] - first_W, room_Q[question_W])
+
+
+def gold_tokens(contexts: Pieces, context_Q: np.ndarray, gold: Gold) -> tuple[np.ndarray, np.ndarray]:
+    """First and last token of the context that holds a character of the gold answer, (Q,) each; last < first: none does.
+
+    Tokens that stand for no character are passed over. Offsets need not ascend: the running maximum of the ends passes
+    a character exactly at the first token that ends behind it, and so does the minimum of the starts from behind.
+    """
+    assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
+    start_N, end_N = contexts.offset_start_N.astype(np.int64), contexts.offset_end_N.astype(np.int64)
+    empty_N = start_N >= end_N
+    characters = 2 + max(end_N.max(initial=0), gold.end_Q.max(initial=0), gold.begin_Q.max(initial=0))
+    # Every context gets a range of numbers of its own, so that one search over all tokens finds the place within it.
+    base_N = np.repeat(np.arange(len(contexts.lengths_P)) * characters, contexts.lengths_P)
+    base_Q = context_Q * characters
+    highest_N = np.maximum.accumulate(base_N + np.where(empty_N, 0, end_N))
+    lowest_N = np.minimum.accumulate((base_N + np.where(empty_N, characters - 1, start_N))[::-1])[::-1]
+    begin_Q = contexts.begin_P[:-1][context_Q]
+    first_Q = np.searchsorted(highest_N, base_Q + gold.begin_Q, side="right") - begin_Q
+    last_Q = np.searchsorted(lowest_N, base_Q + gold.end_Q, side="left") - 1 - begin_Q
+    return first_Q, np.where(gold.begin_Q < gold.end_Q, last_Q, -1)
+
+
+def label(
+    first_Q: np.ndarray,
+    last_Q: np.ndarray,
+    question_W: np.ndarray,
+    stretch_W: np.ndarray,
+    context_begin_W: np.ndarray,
+    context_end_W: np.ndarray,
+    null_W: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of windows that hold the context's tokens from stretch_W on, (W,) each: null unless all of the answer is there."""
+    first_W, last_W = first_Q[question_W] - stretch_W, last_Q[question_W] - stretch_W
+    whole_W = (first_W <= last_W) & (first_W >= 0) & (last_W < context_end_W - context_begin_W)
+    start_W = np.where(whole_W, context_begin_W + first_W, null_W)
+    end_W = np.where(whole_W, context_begin_W + last_W, null_W)
+    return start_W.astype(np.int32), end_W.astype(np.int32)
+
+
+def assemble(
+    form: PairForm,
+    questions: Pieces,
+    contexts: Pieces,
+    question_Q: np.ndarray,
+    context_Q: np.ndarray,
+    cut_Q: np.ndarray,
+    gold: Gold,
+    config: WindowConfig,
+) -> Windows:
+    """Windows of Q questions, of which question_Q and context_Q name the pieces."""
+    assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
+    asked_Q, told_Q = questions.lengths_P[question_Q], contexts.lengths_P[context_Q]
+    room_Q = config.max_seq_length - form.special_count - asked_Q
+    question_W, stretch_W, told_W = stretches(told_Q, room_Q, config.doc_stride)
+    asked_W = asked_Q[question_W]
+
+    # What windows are made of, in one array: the special tokens, then all questions, then all contexts.
+    special_ids = [token for group in form.special_ids for token in group]
+    source_N = np.concatenate([special_ids, questions.ids_N, contexts.ids_N]).astype(np.int32)
+    outside = len(special_ids) + len(questions.ids_N)
+    asked_from_W = len(special_ids) + questions.begin_P[question_Q][question_W]
+    told_from_W = outside + contexts.begin_P[context_Q][question_W] + stretch_W
+    before, between, behind = map(len, form.special_ids)
+    first, second = (asked_from_W, asked_W), (told_from_W, told_W)
+    if not form.question_first:
+        first, second = second, first
+    parts = [(0, before), first, (before, between), second, (before + between, behind)]
+    from_W5 = np.stack([np.broadcast_to(begin, question_W.shape) for begin, _ in parts], axis=1)
+    length_W5 = np.stack([np.broadcast_to(length, question_W.shape) for _, length in parts], axis=1)
+    place_N = runs(from_W5.ravel(), length_W5.ravel())
+    part_W6 = np.concatenate([np.zeros_like(length_W5[:, :1]), np.cumsum(length_W5, axis=1)], axis=1)
+
+    told_part = 3 if form.question_first else 1
+    has_context_W = told_W > 0
+    context_begin_W = np.where(has_context_W, part_W6[:, told_part], 0).astype(np.int32)
+    context_end_W = (context_begin_W + told_W).astype(np.int32)
+    null_W = np.zeros(len(question_W), np.int32)
+    if form.null is not None:
+        group, place = form.null
+        null_W = (part_W6[:, 2 * group] + place).astype(np.int32)
+
+    types_N = None
+    if form.special_types is not None:
+        special_types = [kind for group in form.special_types for kind in group]
+        text_types = form.text_types if form.question_first else form.text_types[::-1]
+        counts = [1] * len(special_types) + [len(questions.ids_N), len(contexts.ids_N)]
+        types_N = np.repeat(np.array([*special_types, *text_types], np.uint8), counts)[place_N]
+    no_offset_N = np.zeros(outside, np.int32)
+    start_W, end_W = label(
+        *gold_tokens(contexts, context_Q, gold), question_W, stretch_W, context_begin_W, context_end_W, null_W
+    )
+    return Windows(
+        input_ids_N=source_N[place_N],
+        token_type_ids_N=types_N,
+        offset_start_N=np.concatenate([no_offset_N, contexts.offset_start_N])[place_N],
+        offset_end_N=np.concatenate([no_offset_N, contexts.offset_end_N])[place_N],
+        begin_W=begins(part_W6[:, 5]),
+        question_W=question_W.astype(np.int32),
+        context_begin_W=context_begin_W,
+        context_end_W=context_end_W,
+        null_W=null_W,
+        start_W=start_W,
+        end_W=end_W,
+        question_cut_Q=cut_Q,
+    )

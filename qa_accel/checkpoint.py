@@ -1,0 +1,253 @@
+"""Training state <-> `output_dir/checkpoint-STEP/`, whole or not at all.
+
+Progress is a value, not a folder's name: epoch, steps and the layouts it was made with are saved with the weights. A folder
+is written aside, its manifest of sizes and hashes last, and gets its name when all of it is on the disk; `latest` believes
+only folders whose files are those of their manifest.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+MANIFEST = "manifest.json"
+FINISHED = "all_results.json"
+"""The file that only a finished run has."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    output_dir: str
+    """Folder of the run: model, predictions, scores, metrics, checkpoints."""
+    overwrite_output_dir: bool = False
+    """Start anew even if the folder holds a finished or an interrupted run; its files are replaced."""
+    resume_from_checkpoint: str = "auto"
+    """`auto`: continue this folder's interrupted run from its latest whole checkpoint; or a checkpoint's path; or `no`."""
+    resume_with_changed_settings: bool = False
+    """Resume although data, seed, batch sizes or the like are not those of the checkpoint."""
+    save_steps: int | None = None
+    """Optimizer steps between checkpoints; without it there is one at the end of each epoch."""
+    save_total_limit: int = 2
+    """Checkpoints that are kept, the latest ones."""
+
+    def __post_init__(self):
+        if self.save_steps is not None and self.save_steps < 1:
+            raise ValueError(f"--save_steps must be at least 1, got {self.save_steps}")
+        if self.save_total_limit < 1:
+            raise ValueError(f"--save_total_limit must be at least 1, got {self.save_total_limit}")
+
+
+@dataclass
+class Progress:
+    """Where a run stands. All that resuming needs beside the states of model, optimizer and random generators."""
+
+    epoch: int = 0
+    """Epochs that are over."""
+    segments: list[list[int]] = field(default_factory=list)
+    """[world size, optimizer steps done] within this epoch, one entry per layout it was run with."""
+    step: int = 0
+    """Optimizer steps of the whole run."""
+    windows: int = 0
+    """Training windows seen."""
+    best_score: float | None = None
+    """Best value of the chosen metric."""
+    best_step: int | None = None
+    """Step of the best value."""
+    evaluations_without_gain: int = 0
+    """Evaluations since the best one, for early stopping."""
+    stopped_early: bool = False
+    """Whether early stopping has ended training."""
+
+    def advance(self, world_size: int, windows: int) -> None:
+        """Count one optimizer step on `world_size` ranks with `windows` real windows."""
+        if not self.segments or self.segments[-1][0] != world_size:
+            self.segments.append([world_size, 0])
+        self.segments[-1][1] += 1
+        self.step += 1
+        self.windows += windows
+
+    def end_epoch(self) -> None:
+        self.epoch += 1
+        self.segments = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def open_run(config: CheckpointConfig, accelerator: Accelerator) -> Path:
+    """The run's folder, made or checked by rank 0. Raises ValueError for a finished run, OSError if it can't be written."""
+    folder = Path(config.output_dir)
+    if accelerator.is_main_process and (folder / FINISHED).exists() and not config.overwrite_output_dir:
+        raise ValueError(
+            f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
+        )
+    writable_folder(folder, accelerator)
+    if accelerator.is_main_process and config.overwrite_output_dir:
+        (folder / FINISHED).unlink(missing_ok=True)
+        (folder / "metrics.jsonl").unlink(missing_ok=True)
+        for old in (*folder.glob("checkpoint-*"), folder / "best", *folder.glob(".partial-*")):
+            shutil.rmtree(old, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
+    """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
+    folder = Path(folder)
+    if accelerator.is_main_process:
+        probe = folder / ".writable"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
+    accelerator.wait_for_everyone()
+    return folder
+
+
+@contextmanager
+def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
+    """A folder for all ranks to write in; it becomes `final` when every rank is done and its bytes are on the disk."""
+    partial = final.with_name(f".partial-{final.name}")
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    yield partial
+    accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
+    if accelerator.is_main_process:
+        write_manifest(partial)
+        replaced = final.with_name(f".partial-old-{final.name}")
+        if final.exists():
+            final.rename(replaced)
+        partial.rename(final)
+        _sync(final.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], keep: int) -> Path:
+    """Write `folder/checkpoint-STEP` (all ranks must call) and delete all but the latest `keep`."""
+    final = folder / f"checkpoint-{progress.step}"
+    with written_aside(final, accelerator) as partial:
+        accelerator.save_state(str(partial))
+        if accelerator.is_main_process:
+            state = {"progress": progress.state_dict(), "identity": identity}
+            (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+    if accelerator.is_main_process:
+        for old in checkpoints(folder)[:-keep]:
+            shutil.rmtree(old)
+    return final
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folder's checkpoints by step, damaged ones included."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def find(config: CheckpointConfig, folder: Path, say) -> Path | None:
+    """The checkpoint to resume from, or None. Raises ValueError if a named one is damaged."""
+    if config.resume_from_checkpoint == "no" or config.overwrite_output_dir:
+        return None
+    if config.resume_from_checkpoint != "auto":
+        path = Path(config.resume_from_checkpoint)
+        damage = damage_of(path)
+        if damage:
+            raise ValueError(f"--resume_from_checkpoint {path}: {damage}")
+        return path
+    for path in reversed(checkpoints(folder)):
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        say(f"[yellow]checkpoint {path.name} is passed over: {damage}[/]")
+    return None
+
+
+def load(
+    path: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], *, allow_changes: bool
+) -> dict[str, Any]:
+    """Restore everything from a checkpoint into prepared objects; returns the identity that it was saved with.
+
+    Raises ValueError if `identity`, all that decides what the next step does, differs from the checkpoint's.
+    """
+    saved = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+    changed = [
+        f"{name}: {saved['identity'].get(name)!r} then, {value!r} now"
+        for name, value in identity.items()
+        if saved["identity"].get(name) != value
+    ]
+    if changed and not allow_changes:
+        raise ValueError(
+            f"{path} was made with other settings, so resuming would continue a different run:\n  "
+            + "\n  ".join(changed)
+            + "\nGive the former settings, start anew (--overwrite_output_dir), or pass --resume_with_changed_settings"
+        )
+    accelerator.load_state(str(path))
+    progress.load_state_dict(saved["progress"])
+    return saved["identity"]
+
+
+def write_manifest(folder: Path) -> None:
+    """Sizes and SHA-256 of all files below `folder`, written last, every byte forced to the disk."""
+    files = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _digest(path)}
+        _sync(path)
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    _sync(manifest)
+    for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
+        _sync(inner)
+
+
+def damage_of(folder: Path) -> str | None:
+    """What is wrong with a folder that has a manifest, or None if it is whole."""
+    manifest = folder / MANIFEST
+    if not folder.is_dir():
+        return "there is no such folder"
+    if not manifest.is_file():
+        return f"{MANIFEST} is missing: the folder was never finished"
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is not readable"
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != expected["size"]:
+            return f"{name} has {path.stat().st_size} bytes, {expected['size']} were written"
+        if _digest(path) != expected["sha256"]:
+            return f"{name} is not what was written (its hash differs)"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Force a file's bytes, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,152 @@
+"""Model name or path -> tokenizer, question answering model, and what batches have to know of it.
+
+Whatever cannot work (no such head, slow tokenizer, too few positions) is refused from the config, before any data is read.
+"""
+
+import inspect
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+THRESHOLD_KEY = "null_score_diff_threshold"
+"""Name in the model's config.json under which the tuned no-answer threshold is kept."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    model_name_or_path: str
+    """Hub name or folder of the encoder, fine-tuned or not."""
+    tokenizer_name: str | None = None
+    """Hub name or folder of the tokenizer; the model's own if not given."""
+    model_revision: str = "main"
+    """Branch, tag or commit of the hub model."""
+    trust_remote_code: bool = False
+    """Run the model's own code from the hub."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
+    """The fast tokenizer. Raises ValueError where there is none, since only it tells characters from tokens."""
+    name = config.tokenizer_name or config.model_name_or_path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
+    if not tokenizer.is_fast:
+        raise ValueError(
+            f"tokenizer {name!r} ({type(tokenizer).__name__}) is slow: it gives no character offsets, so answers could not "
+            "be cut from the context; take a model with a fast tokenizer (a tokenizer.json file)"
+        )
+    return tokenizer
+
+
+def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedConfig:
+    """The model's config. Raises ValueError if it has no question answering head or too few positions."""
+    name = config.model_name_or_path
+    try:
+        model_config = AutoConfig.from_pretrained(
+            name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"model {name!r} cannot be loaded: {error}") from error
+    has_head = model_config.model_type in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+    remote_head = "AutoModelForQuestionAnswering" in getattr(model_config, "auto_map", {})
+    if not has_head and not (remote_head and config.trust_remote_code):
+        raise ValueError(
+            f"model {name!r} is of type {model_config.model_type!r}, for which transformers has no question answering head; "
+            "take an encoder such as BERT, RoBERTa, DeBERTa-v2, ELECTRA or ModernBERT"
+        )
+    positions = available_positions(model_config)
+    if positions is not None and max_seq_length > positions:
+        raise ValueError(
+            f"--max_seq_length {max_seq_length} is more than the {positions} positions that {name!r} knows; "
+            f"set --max_seq_length {positions} or less"
+        )
+    return model_config
+
+
+def available_positions(model_config: PretrainedConfig) -> int | None:
+    """Longest window that the model's position embeddings allow, or None where nothing limits it."""
+    positions = getattr(model_config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0 or getattr(model_config, "relative_attention", False):
+        return None
+    return positions - first_position(model_config)
+
+
+def first_position(model_config: PretrainedConfig) -> int:
+    """Position id of a window's first token: RoBERTa and its kin number positions from the padding id + 1."""
+    offset_types = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text"}
+    offset_types |= {"longformer", "luke", "mpnet", "ibert", "xmod", "markuplm", "lilt", "esm"}
+    if model_config.model_type not in offset_types:
+        return 0
+    padding = getattr(model_config, "pad_token_id", None)
+    return (1 if padding is None else padding) + 1
+
+
+def load_model(
+    config: ModelConfig,
+    model_config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    trained: bool = False,
+    attention: str | None = None,
+) -> PreTrainedModel:
+    """The model in fp32, whatever its file holds: half-precision weights would lose small updates.
+
+    `trained`: raise ValueError where the head's weights are not in the checkpoint, as its answers would be random.
+    """
+    extra = {} if attention is None else {"attn_implementation": attention}
+    model, info = AutoModelForQuestionAnswering.from_pretrained(
+        config.model_name_or_path,
+        config=model_config,
+        revision=config.model_revision,
+        trust_remote_code=config.trust_remote_code,
+        dtype=torch.float32,
+        output_loading_info=True,
+        **extra,
+    )
+    missing = sorted(info["missing_keys"])
+    if trained and missing:
+        raise ValueError(
+            f"{config.model_name_or_path!r} has no weights for {', '.join(missing[:4])}: its question answering head was "
+            "never trained, so its answers would be random; fine-tune it first (scripts/train.py)"
+        )
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise ValueError(
+            f"the tokenizer knows {len(tokenizer)} tokens, {config.model_name_or_path!r} has embeddings for {rows}; "
+            "--tokenizer_name must belong to the model"
+        )
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def takes_token_type_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether windows carry token types: the tokenizer makes them and the model's forward takes them."""
+    known = inspect.signature(model.forward).parameters
+    return "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in known
+
+
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Id that fills a batch: the pad token's, else the end-of-text token's, else 0. Attention never sees it."""
+    candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((candidate for candidate in candidates if isinstance(candidate, int)), 0)
+
+
+def stored_threshold(folder_or_name: str | Path, model_config: PretrainedConfig) -> float | None:
+    """The no-answer threshold that training tuned and kept in the model's config, if any."""
+    threshold = getattr(model_config, THRESHOLD_KEY, None)
+    if threshold is not None and not isinstance(threshold, (int, float)):
+        raise ValueError(f"{folder_or_name}: config.json has {THRESHOLD_KEY} {threshold!r}; expected a number")
+    return threshold

@@ -1,0 +1,160 @@
+"""Lengths of the windows -> which windows go into which batch: of every step and rank in training, in order in prediction.
+
+A plan is an array of window indices, -1 where a batch holds nothing. It is a pure function of its arguments, so every
+rank makes it alone, and resuming is skipping entries.
+
+Packed batches are balanced: the windows are sorted by length, cut into batch_size groups, and of every group each
+batch gets one, the longest going to the batch that has the fewest tokens so far. All batches then have as many windows
+and nearly as many tokens, and each of them is a sample of all lengths.
+Padded batches are grouped: windows of like length share a batch, and a step's batches are alike too, so that little
+is padded and no rank waits for another.
+
+W windows, B windows of one batch.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+NOTHING = -1
+
+
+def training_plan(
+    lengths_W: np.ndarray,
+    *,
+    seed: int,
+    epoch: int,
+    batch_size: int,
+    accumulation: int,
+    world_size: int,
+    packed: bool,
+    remaining_W: np.ndarray | None = None,
+) -> np.ndarray:
+    """(steps, accumulation, world_size, batch_size) int32: every window once, in an order drawn from (seed, epoch).
+
+    Only the last step may hold NOTHING; there the batches' numbers of windows differ by one at most. Which windows
+    make up a step depends on accumulation and world_size through their product alone.
+
+    packed: the tokens of two full batches (of any step but a last one that holds NOTHING) differ by no more than the
+    widest of the batch_size groups, its longest window less its shortest; for lengths like SQuAD's that is far below
+    2 % of a batch, for any lengths it is at most the longest window less the shortest of the epoch.
+
+    remaining_W: plan these windows only (the rest of an epoch that is resumed on another number of ranks).
+    """
+    for name, value in (("batch_size", batch_size), ("accumulation", accumulation), ("world_size", world_size)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    rng = np.random.default_rng([seed, epoch])
+    if remaining_W is None:
+        shuffled_W = np.arange(len(lengths_W), dtype=np.int32)
+    else:
+        shuffled_W = np.unique(remaining_W).astype(np.int32)  # the same plan in whatever order they were found
+    rng.shuffle(shuffled_W)
+    batches_per_step = accumulation * world_size
+    in_full_steps = len(shuffled_W) // (batches_per_step * batch_size) * (batches_per_step * batch_size)
+    full_W, rest_W = np.split(shuffled_W, [in_full_steps])
+    if packed:
+        full = _deal(lengths_W, full_W, len(full_W) // batch_size)
+        rng.shuffle(full)  # batches that were dealt side by side are of opposite make: they should not share a step
+        rng.permuted(full, axis=1, out=full)
+        rest = _deal(lengths_W, rest_W, batches_per_step)
+    else:
+        full = _group(lengths_W, full_W, batches_per_step * batch_size, max(16, 64 // batches_per_step))
+        rng.shuffle(full)
+        rest = _cut(rest_W[_longest_first(lengths_W[rest_W])], batches_per_step)
+    plan = full.reshape(-1, accumulation, world_size, batch_size)
+    if len(rest_W) > 0:
+        rest = np.pad(rest, ((0, 0), (0, batch_size - rest.shape[1])), constant_values=NOTHING)
+        plan = np.concatenate([plan, rest.reshape(1, accumulation, world_size, batch_size)])
+    return plan
+
+
+def evaluation_plan(lengths_W: np.ndarray, batch_size: int) -> np.ndarray:
+    """(batches, batch_size) int32: longest windows first, so that the fullest batch comes first; fill in the last one.
+
+    Depends on the data alone, so a window has the same batch, and the same logits to the bit, on any number of ranks.
+    """
+    order_W = _longest_first(lengths_W).astype(np.int32)
+    fill = -len(order_W) % batch_size
+    return np.pad(order_W, (0, fill), constant_values=NOTHING).reshape(-1, batch_size)
+
+
+def packed_evaluation_plan(lengths_W: np.ndarray, batch_size: int) -> np.ndarray:
+    """(batches, batch_size) int32 for one row of tokens each: balanced sums, numbers of windows within one of another.
+
+    Depends on the data alone, as evaluation_plan does.
+    """
+    batches = -(-len(lengths_W) // batch_size)
+    plan = _deal(lengths_W, np.arange(len(lengths_W), dtype=np.int32), batches)
+    return np.pad(plan, ((0, 0), (0, batch_size - plan.shape[1])), constant_values=NOTHING)
+
+
+def rank_batches(plan: np.ndarray, rank: int) -> np.ndarray:
+    """(steps * accumulation, batch_size): what this rank runs, in order; entry n belongs to step n // accumulation."""
+    return plan[:, :, rank].reshape(-1, plan.shape[-1])
+
+
+def batch_tokens(lengths_W: np.ndarray, plan: np.ndarray) -> np.ndarray:
+    """Sum of the lengths in each batch, in the shape of the plan less its last axis."""
+    sums = np.zeros(plan.shape[:-1], np.int64)
+    for index in np.moveaxis(plan, -1, 0):  # one column of all batches at a time: memory stays that of one column
+        sums += np.where(index == NOTHING, 0, lengths_W[index])
+    return sums
+
+
+def row_tokens(lengths_W: np.ndarray, plans: Iterable[np.ndarray], multiple: int = 128) -> int:
+    """T, the tokens of one packed row: the fullest batch of all plans, rounded up to a multiple.
+
+    plans may be a generator over the epochs: one plan is in memory at a time.
+    """
+    fullest = max((int(batch_tokens(lengths_W, plan).max(initial=0)) for plan in plans), default=0)
+    return max(1, -(-fullest // multiple)) * multiple
+
+
+def _longest_first(lengths_W: np.ndarray) -> np.ndarray:
+    """Stable order of falling length."""
+    if len(lengths_W) == 0:
+        return np.zeros(0, np.int64)
+    shortness_W = lengths_W.max() - lengths_W
+    # numpy sorts integers of 16 bits by radix: ten million in a second instead of several
+    return np.argsort(shortness_W.astype(np.min_scalar_type(shortness_W.max())), kind="stable")
+
+
+def _deal(lengths_W: np.ndarray, windows: np.ndarray, batches: int) -> np.ndarray:
+    """(batches, windows per batch), balanced; NOTHING stands in the last column, where windows do not go round."""
+    if len(windows) == 0:
+        return np.full((batches, 0), NOTHING, np.int32)
+    by_length = windows[_longest_first(lengths_W[windows])]
+    by_length = np.pad(by_length, (0, -len(by_length) % batches), constant_values=NOTHING)
+    dealt = np.empty((batches, len(by_length) // batches), np.int32)
+    tokens = np.zeros(batches, np.int64)
+    groups = by_length.reshape(-1, batches)
+    length_of_groups = np.where(groups == NOTHING, 0, lengths_W[groups])
+    widest_first = np.argsort(length_of_groups[:, -1] - length_of_groups[:, 0], kind="stable")  # narrow ones smooth out
+    for column in widest_first:
+        emptiest_first = _longest_first(-tokens)
+        dealt[emptiest_first, column] = groups[column]
+        tokens[emptiest_first] += length_of_groups[column]
+    return dealt
+
+
+def _group(lengths_W: np.ndarray, windows: np.ndarray, step_size: int, steps_per_chunk: int) -> np.ndarray:
+    """(steps, step_size): within a chunk of some steps, windows in order of length.
+
+    Chunks, not the whole epoch: else a window would meet the same neighbours in every epoch.
+    """
+    steps = windows.reshape(-1, step_size)
+    grouped = np.empty_like(steps)
+    for begin in range(0, len(steps), steps_per_chunk):
+        chunk = steps[begin : begin + steps_per_chunk].ravel()
+        grouped[begin : begin + steps_per_chunk] = chunk[_longest_first(lengths_W[chunk])].reshape(-1, step_size)
+    return grouped
+
+
+def _cut(windows: np.ndarray, batches: int) -> np.ndarray:
+    """(batches, windows per batch) of neighbours, as even as can be, NOTHING at the end of those that are one short."""
+    size_per_batch = len(windows) // batches + (np.arange(batches) < len(windows) % batches)
+    begin_per_batch = np.cumsum(size_per_batch) - size_per_batch
+    place = np.arange(size_per_batch.max())
+    source = np.where(place < size_per_batch[:, None], begin_per_batch[:, None] + place, len(windows))
+    return np.append(windows, np.int32(NOTHING))[source]

@@ -1,0 +1,290 @@
+"""A recipe -> a fine-tuned model with its predictions and scores, on every process that accelerate started.
+
+`run` is the way through; `train` is the loop. What happens once in a while (evaluation, best model, the final folder) stands
+in `outcome`.
+"""
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from qa_accel import (
+    batches,
+    batching,
+    checkpoint,
+    config,
+    files,
+    log,
+    model,
+    optim,
+    plan,
+    prepare,
+    report,
+    runtime,
+)
+from qa_accel.checkpoint import CheckpointConfig
+from qa_accel.data import DataConfig
+from qa_accel.log import LogConfig
+from qa_accel.model import ModelConfig
+from qa_accel.optim import OptimConfig
+from qa_accel.outcome import Outcome, OutcomeConfig
+from qa_accel.predict import EvalConfig
+from qa_accel.runtime import RuntimeConfig
+from qa_accel.spans import SpanConfig
+from qa_accel.windows import WindowConfig, check_tokenizer
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    per_device_train_batch_size: int = 16
+    """Windows per process and forward pass."""
+    gradient_accumulation_steps: int = 1
+    """Batches per process and optimizer step."""
+    num_train_epochs: int = 2
+    """Times that every training window is seen."""
+    max_train_steps: int | None = None
+    """Optimizer steps of the whole run; wins over num_train_epochs."""
+    eval_steps: int | None = None
+    """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
+    early_stopping_patience: int | None = None
+    """Stop after this many evaluations in a row without a better score."""
+    dataloader_num_workers: int = 0
+    """Processes per rank that put batches together ahead of time; 0: the training process does it between steps."""
+
+    def __post_init__(self):
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("max_train_steps", "eval_steps", "early_stopping_patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    model: ModelConfig
+    checkpoint: CheckpointConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    predict: EvalConfig = field(default_factory=EvalConfig)
+    spans: SpanConfig = field(default_factory=SpanConfig)
+    outcome: OutcomeConfig = field(default_factory=OutcomeConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+def run(settings: TrainConfig) -> None:
+    """Train, evaluate, write `output_dir`. All ranks run this; rank 0 writes."""
+    started = time.perf_counter()
+    training = Run(settings)
+    with training.log:
+        training.train()
+    where = runtime.describe(training.accelerator)
+    training.outcome.publish(training.console, where, time.perf_counter() - started)
+
+
+class Order:
+    """Which windows come when: epochs' plans, and how many optimizer steps they make."""
+
+    def __init__(self, settings: TrainConfig, lengths_W: np.ndarray, world_size: int):
+        self.loop, self.lengths_W, self.world_size = settings.loop, lengths_W, world_size
+        self.seed = settings.runtime.seed
+
+    def rest_of_epoch(self, epoch: int, segments: list[list[int]]) -> np.ndarray:
+        """(steps, accumulation, ranks, batch_size) of what is left of an epoch after `segments` [ranks, steps done].
+
+        An epoch that is resumed on another number of ranks is planned anew for the windows that are left.
+        """
+        remaining_W = None
+        rest = self._plan(epoch, self.world_size, None)
+        for world_size, steps in segments:
+            done = self._plan(epoch, world_size, remaining_W)
+            rest = done[steps:]
+            remaining_W = rest[rest != plan.NOTHING]
+        if segments and segments[-1][0] != self.world_size:
+            rest = self._plan(epoch, self.world_size, remaining_W)
+        return rest
+
+    def total_steps(self, progress: checkpoint.Progress) -> int:
+        """Optimizer steps of the whole run, given what is behind it."""
+        if self.loop.max_train_steps is not None:
+            return self.loop.max_train_steps
+        epochs_to_come = self.loop.num_train_epochs - progress.epoch - 1
+        in_this_epoch = len(self.rest_of_epoch(progress.epoch, progress.segments)) if epochs_to_come >= 0 else 0
+        return progress.step + in_this_epoch + max(0, epochs_to_come) * len(self._plan(0, self.world_size, None))
+
+    def _plan(self, epoch: int, world_size: int, remaining_W: np.ndarray | None) -> np.ndarray:
+        return plan.training_plan(
+            self.lengths_W,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.loop.per_device_train_batch_size,
+            accumulation=self.loop.gradient_accumulation_steps,
+            world_size=world_size,
+            packed=False,
+            remaining_W=remaining_W,
+        )
+
+
+class Run:
+    """What is made once for a run, and the loop over it."""
+
+    def __init__(self, settings: TrainConfig):
+        self.settings = settings
+        self.accelerator = accelerator = runtime.make_accelerator(
+            settings.runtime,
+            gradient_accumulation_steps=settings.loop.gradient_accumulation_steps,
+            bfloat16_where_fast=True,
+            log_with=list(settings.log.report_to) or None,
+            project_dir=settings.checkpoint.output_dir,
+        )
+        tokenizer = model.load_tokenizer(settings.model)
+        model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
+        check_tokenizer(tokenizer, settings.windows)
+        self.folder = checkpoint.open_run(settings.checkpoint, accelerator)
+        self.console = runtime.console(accelerator)
+        report.announce(
+            self.console,
+            run=runtime.describe(accelerator),
+            model=settings.model.model_name_or_path,
+            output=str(self.folder),
+        )
+        if accelerator.is_main_process:
+            files.write_text(self.folder / "config.yaml", config.dump(settings))
+        with runtime.first_on_each_cache(accelerator):
+            self.splits = prepare.prepare_splits(settings.data, settings.windows, tokenizer)
+        if accelerator.is_main_process:
+            files.write_json(self.folder / "data_report.json", prepare.report_of(self.splits))
+        self.console.print(prepare.report_table(self.splits))
+        train_windows = self.splits["train"].windows
+
+        runtime.seed_everything(settings.runtime.seed)  # the head's first weights: alike on all ranks
+        qa_model = model.load_model(settings.model, model_config, tokenizer)
+        self.collate = batching.collator(train_windows, tokenizer, qa_model)
+        optimizer = optim.make_optimizer(qa_model, settings.optim)
+        self.model, self.optimizer = accelerator.prepare(qa_model, optimizer)
+        runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
+
+        self.progress = checkpoint.Progress()
+        self.order = Order(settings, train_windows.lengths_W, accelerator.num_processes)
+        self.identity = identity_of(settings, self.splits)
+        found = checkpoint.find(settings.checkpoint, self.folder, self.console.print)
+        if found is not None:
+            allow_changes = settings.checkpoint.resume_with_changed_settings
+            checkpoint.load(found, accelerator, self.progress, self.identity, allow_changes=allow_changes)
+            self.console.print(f"resumed from {found} (epoch {self.progress.epoch}, step {self.progress.step})")
+        self.total_steps = self.order.total_steps(self.progress)
+        self.schedule = optim.make_schedule(self.optimizer, settings.optim, self.total_steps, self.progress.step)
+        self.log = log.Log(
+            accelerator,
+            self.console,
+            self.folder / "metrics.jsonl",
+            settings.log,
+            settings=config.as_dict(settings),
+            total_steps=self.total_steps,
+            first_step=self.progress.step,
+            epoch_windows=len(train_windows),
+        )
+        self.outcome = Outcome(settings, accelerator, self.folder, tokenizer, self.model, self.splits, self.progress)
+
+    def train(self) -> None:
+        """The loop: one optimizer step, then what is due."""
+        progress, loop, checkpoints = self.progress, self.settings.loop, self.settings.checkpoint
+        self.model.train()
+        while progress.step < self.total_steps and not progress.stopped_early:
+            epoch_plan = self.order.rest_of_epoch(progress.epoch, progress.segments)
+            for number, (step_plan, step_batches) in enumerate(self.steps(epoch_plan), start=1):
+                learning_rate = float(self.schedule.get_last_lr()[0])
+                real = int((step_plan != plan.NOTHING).sum())
+                loss_sum, grad_norm = self.optimizer_step(step_batches, real)
+                progress.advance(self.accelerator.num_processes, real)
+                self.log.step(
+                    progress,
+                    step_plan,
+                    loss_sum=loss_sum,
+                    grad_norm=grad_norm,
+                    learning_rate=learning_rate,
+                    tokens=int(plan.batch_tokens(self.order.lengths_W, step_plan).sum()),
+                    slots=batching.slots(self.order.lengths_W, step_plan, self.collate),
+                )
+                over, last = number == len(epoch_plan), progress.step == self.total_steps
+                if over:
+                    progress.end_epoch()
+                if over or last or due(progress.step, loop.eval_steps):
+                    self.log.flush()
+                    self.outcome.evaluate(self.log)
+                if over or last or progress.stopped_early or due(progress.step, checkpoints.save_steps):
+                    self.log.flush()  # a loss that is not finite ends the run here, before it is saved
+                    checkpoint.save(
+                        self.folder, self.accelerator, progress, self.identity, checkpoints.save_total_limit
+                    )
+                if last or progress.stopped_early:
+                    break
+
+    def steps(self, epoch_plan: np.ndarray) -> Iterator[tuple[np.ndarray, list[batches.Batch]]]:
+        """Each optimizer step's plan and this rank's batches for it, put together ahead of the step."""
+        loader = batches.batch_loader(
+            self.collate,
+            plan.rank_batches(epoch_plan, self.accelerator.process_index),
+            num_workers=self.settings.loop.dataloader_num_workers,
+            pin_memory=self.accelerator.device.type == "cuda",
+        )
+        ready = iter(loader)
+        for step_plan in epoch_plan:
+            yield step_plan, list(islice(ready, len(step_plan)))
+
+    def optimizer_step(
+        self, step_batches: list[batches.Batch], windows: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Sum of this rank's window losses and the gradient's norm before clipping, both still on the device.
+
+        The gradient is that of the mean over all `windows` of the step, however they are spread over ranks and batches:
+        accelerate divides by the accumulation and DDP by the ranks, so both are multiplied back.
+        """
+        accelerator = self.accelerator
+        scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / windows
+        loss_sum = torch.zeros((), device=accelerator.device)
+        grad_norm = None
+        for batch in step_batches:
+            batch = batch.to(accelerator.device, non_blocking=True)
+            with accelerator.accumulate(self.model):
+                output = self.model(**batch.inputs)
+                loss = batches.span_loss(output.start_logits, output.end_logits, batch)
+                accelerator.backward(loss * scale)
+                loss_sum += loss.detach()
+                if accelerator.sync_gradients:
+                    limit = self.settings.optim.max_grad_norm or math.inf
+                    grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
+                self.optimizer.step()
+                self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        return loss_sum, grad_norm
+
+
+def due(step: int, every: int | None) -> bool:
+    return every is not None and step % every == 0
+
+
+def identity_of(settings: TrainConfig, splits: dict[str, prepare.Split]) -> dict[str, Any]:
+    """All that decides what a step computes, the number of ranks aside: a resume under another identity is another run."""
+    train_windows = splits["train"].windows
+    shape = hashlib.sha256()
+    for array in (train_windows.begin_W, train_windows.start_W, train_windows.end_W):
+        shape.update(np.ascontiguousarray(array).tobytes())
+    chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
+    chosen += ("num_train_epochs", "max_train_steps", *config.settings_of(OptimConfig))
+    flat = config.as_dict(settings)
+    return {name: flat[name] for name in chosen} | {
+        "training questions": splits["train"].questions._fingerprint,
+        "training windows": shape.hexdigest()[:16],
+    }

@@ -1,0 +1,6 @@
+"""accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/train.py --config scripts/recipes/squad_v2.yaml"""
+
+from qa_accel import config, runtime, train
+
+if __name__ == "__main__":
+    runtime.run(lambda: train.run(config.parse(train.TrainConfig, description=__doc__)))

@@ -1,0 +1,26 @@
+"""What every test may rely on: no network, one thread per process, the real data beside the checkout (or a skip)."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and models that lies beside the checkout; it never is part of it."""
+    folder = REPOSITORY.parent / "shared"
+    if not (folder / "data" / "squad_v2" / "dev.json").is_file():
+        pytest.skip("real SQuAD data and models are not beside this checkout (../shared)")
+    return folder
