@@ -16,12 +16,12 @@ from qa_accel import (
     evaluation,
     files,
     model,
-    plan,
     prepare,
     report,
     runtime,
 )
 from qa_accel.assemble import Gold
+from qa_accel.batching import BatchingConfig
 from qa_accel.checkpoint import writable_folder
 from qa_accel.data import DataConfig
 from qa_accel.model import ModelConfig
@@ -39,13 +39,14 @@ class PredictConfig:
     """Folder for predictions.json, nbest_predictions.json, null_odds.json and, where the file has answers, all_results.json."""
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
     predict: EvalConfig = field(default_factory=EvalConfig)
     spans: SpanConfig = field(default_factory=SpanConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
 def run(settings: PredictConfig) -> None:
-    """Answer every question of the test split (`test_file`, or the `test` split of `dataset_name`)."""
+    """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
     accelerator = runtime.make_accelerator(settings.runtime)
     console = runtime.console(accelerator)
     folder = writable_folder(settings.output_dir, accelerator)
@@ -56,7 +57,8 @@ def run(settings: PredictConfig) -> None:
         settings.spans, model.stored_threshold(settings.model.model_name_or_path, model_config)
     )
     with runtime.first_on_each_cache(accelerator):
-        split = prepare.prepare_split(settings.data, settings.windows, tokenizer, "test")
+        name = "test" if data.has_split(settings.data, "test") else "validation"
+        split = prepare.prepare_split(settings.data, settings.windows, tokenizer, name)
     has_gold = "answers" in split.questions.column_names
     negative = settings.data.version_2_with_negative
     if negative is None:
@@ -71,10 +73,11 @@ def run(settings: PredictConfig) -> None:
         if negative
         else "never (SQuAD v1.1)",
     )
-    qa_model = model.load_model(settings.model, model_config, tokenizer, trained=True).to(accelerator.device)
+    manner = batching.choose(settings.batching, accelerator, model_config)
+    qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer, trained=True))
+    batch_size, max_seq_length = settings.predict.per_device_eval_batch_size, settings.windows.max_seq_length
+    batch_plan, collate = manner.evaluation(split.windows, tokenizer, qa_model, batch_size, max_seq_length)
     qa_model = accelerator.prepare_model(qa_model, evaluation_mode=True)
-    collate = batching.collator(split.windows, tokenizer, accelerator.unwrap_model(qa_model))
-    batch_plan = plan.evaluation_plan(split.windows.lengths_W, settings.predict.per_device_eval_batch_size)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task("predicting", total=len(batch_plan))
         answers = evaluation.answer_split(
@@ -126,7 +129,9 @@ class Reader:
             spans or SpanConfig(), model.stored_threshold(model_name_or_path, model_config)
         )
         self.accelerator = accelerator or runtime.make_accelerator(runtime.RuntimeConfig())
-        self.model = model.load_model(settings, model_config, self.tokenizer, trained=True).to(self.accelerator.device)
+        self.manner = batching.choose(BatchingConfig(), self.accelerator, model_config)
+        qa_model = self.manner.set_up(model.load_model(settings, model_config, self.tokenizer, trained=True))
+        self.model = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
         self.batch_size = batch_size
 
     def answer(self, question: str, context: str) -> dict[str, Any]:
@@ -150,12 +155,15 @@ class Reader:
             questions["question"], questions["context"], no_gold
         )
         split = prepare.Split(questions, windows)
+        batch_plan, collate = self.manner.evaluation(
+            windows, self.tokenizer, self.model, self.batch_size, self.windows.max_seq_length
+        )
         answers = evaluation.answer_split(
             self.accelerator,
             self.model,
             split,
-            batching.collator(windows, self.tokenizer, self.model),
-            plan.evaluation_plan(windows.lengths_W, self.batch_size),
+            collate,
+            batch_plan,
             self.spans,
             version_2_with_negative=True,
         )

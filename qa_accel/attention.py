@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PretrainedConfig, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 from transformers.models.mobilebert.modeling_mobilebert import MobileBertEmbeddings
-
-HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -111,9 +110,7 @@ def packed_attention(
     q_Thd, k_Thd, v_Thd = (x[0].transpose(0, 1) for x in (query, key, value))
     kind = query.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
-    if query.is_cuda and dtype in HALF and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256:  # what the kernel takes
-        from torch.nn.attention.varlen import varlen_attn
-
+    if kernel_takes(q_Thd, dtype):
         out_Thd = varlen_attn(
             q_Thd.to(dtype),
             k_Thd.to(dtype),
@@ -128,6 +125,11 @@ def packed_attention(
     else:
         out_Thd = reference_attention(q_Thd, k_Thd, v_Thd, cu_seq_lens_q, max_length_q, scaling, radius)
     return out_Thd[None], None  # type: ignore[index]
+
+
+def kernel_takes(q_Thd: torch.Tensor, dtype: torch.dtype) -> bool:
+    head_dim = q_Thd.shape[-1]
+    return q_Thd.is_cuda and dtype in (torch.bfloat16, torch.float16) and head_dim % 8 == 0 and head_dim <= 256
 
 
 def reference_attention(

@@ -223,7 +223,7 @@ def _count(count: int | None, share: float | None = None) -> str:
 
 def _remarks(report: SplitReport) -> Iterator[str]:
     questions, windows = report.questions, report.windows
-    fate = "dropped" if questions.dropped_ids else "kept, since every question is scored"
+    fate = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
     yield from _some([f"{_described(answer)}; {fate}" for answer in questions.misplaced_answers])
     yield from _some([f"id {i!r} stands there more than once" for i in questions.repeated_ids])
     yield from _some([f"id {i!r} has an empty question" for i in questions.empty_question_ids])

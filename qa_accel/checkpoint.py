@@ -140,7 +140,10 @@ def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
 
 
 def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], keep: int) -> Path:
-    """Write `folder/checkpoint-STEP` (all ranks must call) and delete all but the latest `keep`."""
+    """Write `folder/checkpoint-STEP` (all ranks must call) and delete all but the latest `keep`.
+
+    Checkpoints of later steps are from a run that this one did not go on with: they would pass for its latest.
+    """
     final = folder / f"checkpoint-{progress.step}"
     with written_aside(final, accelerator) as partial:
         accelerator.save_state(str(partial))
@@ -148,7 +151,8 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: d
             state = {"progress": progress.state_dict(), "identity": identity}
             (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     if accelerator.is_main_process:
-        for old in checkpoints(folder)[:-keep]:
+        upto = checkpoints(folder).index(final) + 1
+        for old in (*checkpoints(folder)[upto:], *checkpoints(folder)[: max(0, upto - keep)]):
             shutil.rmtree(old)
     return final
 
@@ -223,15 +227,18 @@ def damage_of(folder: Path) -> str | None:
         return f"{MANIFEST} is missing: the folder was never finished"
     try:
         files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} is not readable"
-    for name, expected in files.items():
+        expected = [(name, file["size"], file["sha256"]) for name, file in files.items()]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        expected = []
+    if not expected:
+        return f"{MANIFEST} is not one: no file's size and hash can be read from it"
+    for name, size, digest in expected:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != expected["size"]:
-            return f"{name} has {path.stat().st_size} bytes, {expected['size']} were written"
-        if _digest(path) != expected["sha256"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size} bytes, {size} were written"
+        if _digest(path) != digest:
             return f"{name} is not what was written (its hash differs)"
     return None
 

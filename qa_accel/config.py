@@ -119,7 +119,7 @@ def _as_flags(recipe: dict[str, Any], settings: dict[str, Any]) -> list[str]:
         elif isinstance(value, list):
             arguments += [f"--{key}", *map(str, value)]
         else:
-            arguments += [f"--{key}", str(value)]
+            arguments.append(f"--{key}={value}")  # one word: a value may begin with a dash
     return arguments
 
 

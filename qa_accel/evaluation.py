@@ -66,6 +66,15 @@ def scores_of(
     return scores | {"null_score_diff_threshold": threshold}
 
 
+def tuned_threshold(answers: spans.Answers, scores: dict[str, Any]) -> float | None:
+    """The threshold of best_f1; None where there is none, or where answering nothing at all is best.
+
+    In that last case the official search reports 0.0, which is no question's null odds and would not empty every answer.
+    """
+    threshold = scores.get("best_f1_thresh")
+    return threshold if threshold in answers.null_odds.values() else None
+
+
 def shared_by_all(scores: dict[str, Any] | None) -> dict[str, Any]:
     """Rank 0's scores on every rank: choosing the best model and stopping early must be everyone's decision."""
     box = [scores]

@@ -39,8 +39,10 @@ class OptimConfig:
             raise ValueError(f"--learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"--warmup_ratio is a share of the run, in [0, 1], got {self.warmup_ratio}")
-        if self.max_grad_norm < 0:
-            raise ValueError(f"--max_grad_norm must not be negative, got {self.max_grad_norm}")
+        for name in ("weight_decay", "num_warmup_steps", "max_grad_norm"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"--{name} must not be negative, got {value}")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import batching, checkpoint, config, evaluation, files, log, model, plan, prepare, report, spans
+from qa_accel import batching, checkpoint, config, evaluation, files, log, model, prepare, report, spans
 
 if TYPE_CHECKING:
     from qa_accel.train import TrainConfig
@@ -42,6 +42,7 @@ class Outcome:
         folder: Path,
         tokenizer: PreTrainedTokenizerBase,
         prepared_model: torch.nn.Module,
+        manner: batching.Batching,
         splits: dict[str, prepare.Split],
         progress: checkpoint.Progress,
     ):
@@ -53,8 +54,13 @@ class Outcome:
             return
         self.negative = evaluation.has_unanswerable(settings.data, *splits.values())
         self.span_config = evaluation.with_threshold(settings.spans, None)
-        self.collate = batching.collator(self.dev.windows, tokenizer, accelerator.unwrap_model(prepared_model))
-        self.plan = plan.evaluation_plan(self.dev.windows.lengths_W, settings.predict.per_device_eval_batch_size)
+        self.plan, self.collate = manner.evaluation(
+            self.dev.windows,
+            tokenizer,
+            accelerator.unwrap_model(prepared_model),
+            settings.predict.per_device_eval_batch_size,
+            settings.windows.max_seq_length,
+        )
 
     def evaluate(self, journal: log.Log) -> None:
         """Score the model as it is, count patience, keep the model if it is the best so far."""
@@ -128,7 +134,10 @@ class Outcome:
 
     def _keep(self, answers: spans.Answers | None, scores: dict[str, Any] | None) -> None:
         with checkpoint.written_aside(self.folder / BEST, self.accelerator) as partial:
-            save_model(self.accelerator, self.model, self.tokenizer, partial, (scores or {}).get("best_f1_thresh"))
+            threshold = None
+            if answers is not None and scores is not None:
+                threshold = evaluation.tuned_threshold(answers, scores)
+            save_model(self.accelerator, self.model, self.tokenizer, partial, threshold)
             if answers is not None:
                 spans.write_answers(answers, partial)
                 files.write_json(partial / "scores.json", scores)
@@ -147,8 +156,7 @@ def save_model(
     """
     weights = accelerator.get_state_dict(prepared_model)
     plain = accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
-    if threshold is not None:
-        setattr(plain.config, model.THRESHOLD_KEY, threshold)
+    setattr(plain.config, model.THRESHOLD_KEY, threshold)
     plain.save_pretrained(
         folder,
         is_main_process=accelerator.is_main_process,

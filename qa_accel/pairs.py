@@ -81,43 +81,47 @@ class PairTokenizer:
     def windows(self, questions: Sequence[str], contexts: Sequence[str], gold: Gold) -> Windows:
         if self.form is None:
             return self.plain(questions, contexts, gold)
-        return self.composed(self.form, questions, contexts, gold)
+        return self.composed(questions, contexts, gold, self.form)
 
     def compose_if_equal(self, questions: Sequence[str], contexts: Sequence[str]) -> str | None:
-        """Switches to the composed way if it gives what the plain way gives for these texts and our own probes.
+        """Switches to the composed way if it gives what the plain way gives for these texts and for our own probes.
 
-        Returns the reason why not, or None. Settles it for short windows too, since short texts fill one window only.
+        Returns None, or the reason why not.
         """
-        own = [(question, context) for question in PROBES for context in PROBES]
-        rows = [*own, *zip(questions, contexts)]
+        form = self._form()
+        if form is None:
+            return "its special tokens do not stand before, between and behind the two texts"
+        rows = [(question, context) for question in PROBES for context in PROBES] + list(zip(questions, contexts))
         questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
         gold = Gold(np.full(len(rows), 3), np.full(len(rows), 9))
+        # Short texts would fill one window only and have no question cut, so they get windows to their size as well.
         special = self.tokenizer.num_special_tokens_to_add(pair=True)
         short = WindowConfig(max_seq_length=special + 12, doc_stride=3, max_query_length=5)
-        asked = self.config
-        try:
-            form = self._form()
-            if form is None:
-                return "its special tokens do not stand before, between and behind the two texts"
-            for self.config in (short, asked):
-                plain = self.plain(questions, contexts, gold)
-                composed = self.composed(form, questions, contexts, gold)
-                different = [name for name in array_names() if not same(getattr(plain, name), getattr(composed, name))]
-                if different:
-                    return f"its pairs differ from their parts in {', '.join(different)}"
-        finally:
-            self.config = asked
+        for config in (short, self.config):
+            plain = self.plain(questions, contexts, gold, config)
+            composed = self.composed(questions, contexts, gold, form, config)
+            for name in (each.name for each in fields(Windows)):
+                if not same(getattr(plain, name), getattr(composed, name)):
+                    return f"its pairs are not made of their parts ({name} differs)"
         self.form = form
         return None
 
-    def composed(self, form: PairForm, questions: Sequence[str], contexts: Sequence[str], gold: Gold) -> Windows:
+    def composed(
+        self,
+        questions: Sequence[str],
+        contexts: Sequence[str],
+        gold: Gold,
+        form: PairForm,
+        config: WindowConfig | None = None,
+    ) -> Windows:
+        config = config or self.config
         question_texts, question_Q = distinct(questions)
         context_texts, context_Q = distinct(contexts)
         asked = self._tokens(question_texts, offsets=False)
-        cut_P = asked.lengths_P > self.config.max_query_length
+        cut_P = asked.lengths_P > config.max_query_length
         if cut_P.any():
             long = np.flatnonzero(cut_P)
-            shorter = self._tokens([self._cut(question_texts[p]) for p in long], offsets=False)
+            shorter = self._tokens([self._cut(question_texts[p], config.max_query_length) for p in long], offsets=False)
             kept_P = np.arange(len(cut_P))
             kept_P[long] = len(cut_P) + np.arange(len(long))
             asked = Pieces(
@@ -127,18 +131,21 @@ class PairTokenizer:
         else:
             kept_P = np.arange(len(cut_P))
         told = self._tokens(context_texts, offsets=True)
-        return assemble(form, asked, told, kept_P[question_Q], context_Q, cut_P[question_Q], gold, self.config)
+        return assemble(form, asked, told, kept_P[question_Q], context_Q, cut_P[question_Q], gold, config)
 
-    def plain(self, questions: Sequence[str], contexts: Sequence[str], gold: Gold) -> Windows:
+    def plain(
+        self, questions: Sequence[str], contexts: Sequence[str], gold: Gold, config: WindowConfig | None = None
+    ) -> Windows:
+        config = config or self.config
         question_texts, question_Q = distinct(questions)
-        cut_P = self._tokens(question_texts, offsets=False).lengths_P > self.config.max_query_length
-        kept = [self._cut(text) if cut else text for text, cut in zip(question_texts, cut_P)]
+        cut_P = self._tokens(question_texts, offsets=False).lengths_P > config.max_query_length
+        kept = [self._cut(text, config.max_query_length) if cut else text for text, cut in zip(question_texts, cut_P)]
         asked = [kept[p] for p in question_Q]
         encoded = self.tokenizer(
             *((asked, list(contexts)) if self.question_first else (list(contexts), asked)),
             truncation="only_second" if self.question_first else "only_first",
-            max_length=self.config.max_seq_length,
-            stride=self.config.doc_stride,
+            max_length=config.max_seq_length,
+            stride=config.doc_stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
@@ -169,14 +176,14 @@ class PairTokenizer:
 
         # Labels look at whole contexts: a window's tokens behind those that it shares with the one before.
         nth_W = np.arange(W) - np.searchsorted(question_W, question_W)
-        shared_W = np.where(nth_W > 0, self.config.doc_stride, 0)
+        shared_W = np.where(nth_W > 0, config.doc_stride, 0)
         fresh_W = told_W - shared_W
         fresh_N = runs(begin_W[:-1] + context_begin_W + shared_W, fresh_W)
         whole_Q = np.bincount(question_W, weights=fresh_W, minlength=len(asked)).astype(np.int64)
         whole = Pieces(ids_N[fresh_N], begins(whole_Q), offset_N2[fresh_N, 0], offset_N2[fresh_N, 1])
         first_Q, last_Q = gold_tokens(whole, np.arange(len(asked)), gold)
         room_Q = told_W[nth_W == 0]
-        stretch_W = nth_W * (room_Q[question_W] - self.config.doc_stride)
+        stretch_W = nth_W * (room_Q[question_W] - config.doc_stride)
         start_W, end_W = label(first_Q, last_Q, question_W, stretch_W, context_begin_W, context_end_W, null_W)
         return Windows(
             input_ids_N=ids_N,
@@ -206,13 +213,13 @@ class PairTokenizer:
         offset_N2 = np.fromiter(chain.from_iterable(pairs), np.int32, 2 * begin_P[-1]).reshape(-1, 2)
         return Pieces(ids_N, begin_P, offset_N2[:, 0], offset_N2[:, 1])
 
-    def _cut(self, question: str) -> str:
-        """The beginning of the question that makes at most max_query_length tokens.
+    def _cut(self, question: str, most: int) -> str:
+        """The longest beginning of the question, ending where a token does, that makes at most that many tokens.
 
         Text is cut, not tokens, so that both ways give the tokenizer the same. Cut text may make more tokens than the
         whole made of it (half a character of several tokens is none), so the cut moves on until it fits.
         """
-        backend, most = self.backend, self.config.max_query_length
+        backend = self.backend
         ends = [end for _, end in backend.encode(question, add_special_tokens=False).offsets]
         for kept in range(most, 0, -1):
             shorter = question[: max(ends[:kept])]
@@ -257,10 +264,6 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
     place: dict[str, int] = {}
     index = np.fromiter((place.setdefault(text, len(place)) for text in texts), np.int64, len(texts))
     return list(place), index
-
-
-def array_names() -> list[str]:
-    return [each.name for each in fields(Windows)]
 
 
 def same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -52,13 +52,14 @@ def training_plan(
     rng.shuffle(shuffled_W)
     batches_per_step = accumulation * world_size
     in_full_steps = len(shuffled_W) // (batches_per_step * batch_size) * (batches_per_step * batch_size)
-    full_W, rest_W = np.split(shuffled_W, [in_full_steps])
     if packed:
+        full_W, rest_W = _split_evenly(lengths_W, shuffled_W, in_full_steps, rng)
         full = _deal(lengths_W, full_W, len(full_W) // batch_size)
         rng.shuffle(full)  # batches that were dealt side by side are of opposite make: they should not share a step
         rng.permuted(full, axis=1, out=full)
         rest = _deal(lengths_W, rest_W, batches_per_step)
     else:
+        full_W, rest_W = np.split(shuffled_W, [in_full_steps])
         full = _group(lengths_W, full_W, batches_per_step * batch_size, max(16, 64 // batches_per_step))
         rng.shuffle(full)
         rest = _cut(rest_W[_longest_first(lengths_W[rest_W])], batches_per_step)
@@ -120,6 +121,19 @@ def _longest_first(lengths_W: np.ndarray) -> np.ndarray:
     return np.argsort(shortness_W.astype(np.min_scalar_type(shortness_W.max())), kind="stable")
 
 
+def _split_evenly(
+    lengths_W: np.ndarray, windows: np.ndarray, size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """So many windows, and the rest, which is of all lengths alike: by chance it would often hold many long ones, and
+    its batch, the run's fullest, would ask for a longer row."""
+    by_length = windows[_longest_first(lengths_W[windows])]
+    rest_size = len(windows) - size
+    place = np.zeros(0, np.int64)
+    if rest_size > 0:  # equally far apart, from a place drawn by chance: each window is as likely to be left
+        place = (np.arange(rest_size) * len(windows) + rng.integers(len(windows))) // rest_size
+    return np.delete(by_length, place), by_length[place]
+
+
 def _deal(lengths_W: np.ndarray, windows: np.ndarray, batches: int) -> np.ndarray:
     """(batches, windows per batch), balanced; NOTHING stands in the last column, where windows do not go round."""
     if len(windows) == 0:
@@ -139,16 +153,15 @@ def _deal(lengths_W: np.ndarray, windows: np.ndarray, batches: int) -> np.ndarra
 
 
 def _group(lengths_W: np.ndarray, windows: np.ndarray, step_size: int, steps_per_chunk: int) -> np.ndarray:
-    """(steps, step_size): within a chunk of some steps, windows in order of length.
+    """(steps, step_size): within chunks of so many steps or some more, windows in order of length.
 
     Chunks, not the whole epoch: else a window would meet the same neighbours in every epoch.
     """
-    steps = windows.reshape(-1, step_size)
-    grouped = np.empty_like(steps)
-    for begin in range(0, len(steps), steps_per_chunk):
-        chunk = steps[begin : begin + steps_per_chunk].ravel()
-        grouped[begin : begin + steps_per_chunk] = chunk[_longest_first(lengths_W[chunk])].reshape(-1, step_size)
-    return grouped
+    steps = windows.reshape(-1, step_size).copy()
+    for chunk in np.array_split(steps, max(1, len(steps) // steps_per_chunk)):
+        flat = chunk.ravel()
+        chunk[:] = flat[_longest_first(lengths_W[flat])].reshape(chunk.shape)
+    return steps
 
 
 def _cut(windows: np.ndarray, batches: int) -> np.ndarray:

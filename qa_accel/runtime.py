@@ -15,6 +15,7 @@ from typing import Any
 import datasets
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
@@ -78,6 +79,12 @@ def make_accelerator(
     if accelerator.mixed_precision == "bf16" and not has_device and not cpu_has_bfloat16():
         logger.warning("bf16 on a CPU without AVX512-BF16 or AMX is slower than fp32: launch with --mixed_precision no")
     return accelerator
+
+
+def forget_accelerator() -> None:
+    """Let the next Accelerator of this process choose another precision; for one process only."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
 
 
 def console(accelerator: Accelerator) -> Console:

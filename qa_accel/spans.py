@@ -180,8 +180,7 @@ def _sorted_spans(windows: "Windows", candidates: Candidates, config: SpanConfig
     start_WK, end_WK = candidates.start_WK, candidates.end_WK
     assert len(start_WK) == len(windows.question_W), "one row of candidates per window"
     assert start_WK.shape[1] >= config.n_best_size, "each window gives its n best, or the question's could be missed"
-    length_WK = end_WK - start_WK
-    valid_WK = (start_WK >= 0) & (length_WK >= 0) & (length_WK < config.max_answer_length)
+    valid_WK = start_WK >= 0
     window_S = np.nonzero(valid_WK)[0]
     begin_S = windows.begin_W[window_S]
     question_S = windows.question_W[window_S]

@@ -4,6 +4,7 @@
 in `outcome`.
 """
 
+import gc
 import hashlib
 import math
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from qa_accel import (
     batches,
@@ -29,11 +31,14 @@ from qa_accel import (
     report,
     runtime,
 )
+from qa_accel.batching import BatchingConfig
 from qa_accel.checkpoint import CheckpointConfig
+from qa_accel.compiled import CompileConfig, LossFunction
 from qa_accel.data import DataConfig
 from qa_accel.log import LogConfig
 from qa_accel.model import ModelConfig
 from qa_accel.optim import OptimConfig
+from qa_accel.order import LoopConfig, Order
 from qa_accel.outcome import Outcome, OutcomeConfig
 from qa_accel.predict import EvalConfig
 from qa_accel.runtime import RuntimeConfig
@@ -42,38 +47,13 @@ from qa_accel.windows import WindowConfig, check_tokenizer
 
 
 @dataclass(frozen=True)
-class LoopConfig:
-    per_device_train_batch_size: int = 16
-    """Windows per process and forward pass."""
-    gradient_accumulation_steps: int = 1
-    """Batches per process and optimizer step."""
-    num_train_epochs: int = 2
-    """Times that every training window is seen."""
-    max_train_steps: int | None = None
-    """Optimizer steps of the whole run; wins over num_train_epochs."""
-    eval_steps: int | None = None
-    """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    early_stopping_patience: int | None = None
-    """Stop after this many evaluations in a row without a better score."""
-    dataloader_num_workers: int = 0
-    """Processes per rank that put batches together ahead of time; 0: the training process does it between steps."""
-
-    def __post_init__(self):
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("max_train_steps", "eval_steps", "early_stopping_patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
-
-
-@dataclass(frozen=True)
 class TrainConfig:
     model: ModelConfig
     checkpoint: CheckpointConfig
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    compile: CompileConfig = field(default_factory=CompileConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     predict: EvalConfig = field(default_factory=EvalConfig)
@@ -87,53 +67,16 @@ def run(settings: TrainConfig) -> None:
     """Train, evaluate, write `output_dir`. All ranks run this; rank 0 writes."""
     started = time.perf_counter()
     training = Run(settings)
+    # what is there now stays: a full collection would stop the loop for a third of a second to find that out
+    gc.collect()
+    gc.freeze()
     with training.log:
-        training.train()
+        try:
+            training.train()
+        except log.NonFiniteLoss as error:
+            raise ValueError(training.explanation(error)) from error
     where = runtime.describe(training.accelerator)
     training.outcome.publish(training.console, where, time.perf_counter() - started)
-
-
-class Order:
-    """Which windows come when: epochs' plans, and how many optimizer steps they make."""
-
-    def __init__(self, settings: TrainConfig, lengths_W: np.ndarray, world_size: int):
-        self.loop, self.lengths_W, self.world_size = settings.loop, lengths_W, world_size
-        self.seed = settings.runtime.seed
-
-    def rest_of_epoch(self, epoch: int, segments: list[list[int]]) -> np.ndarray:
-        """(steps, accumulation, ranks, batch_size) of what is left of an epoch after `segments` [ranks, steps done].
-
-        An epoch that is resumed on another number of ranks is planned anew for the windows that are left.
-        """
-        remaining_W = None
-        rest = self._plan(epoch, self.world_size, None)
-        for world_size, steps in segments:
-            done = self._plan(epoch, world_size, remaining_W)
-            rest = done[steps:]
-            remaining_W = rest[rest != plan.NOTHING]
-        if segments and segments[-1][0] != self.world_size:
-            rest = self._plan(epoch, self.world_size, remaining_W)
-        return rest
-
-    def total_steps(self, progress: checkpoint.Progress) -> int:
-        """Optimizer steps of the whole run, given what is behind it."""
-        if self.loop.max_train_steps is not None:
-            return self.loop.max_train_steps
-        epochs_to_come = self.loop.num_train_epochs - progress.epoch - 1
-        in_this_epoch = len(self.rest_of_epoch(progress.epoch, progress.segments)) if epochs_to_come >= 0 else 0
-        return progress.step + in_this_epoch + max(0, epochs_to_come) * len(self._plan(0, self.world_size, None))
-
-    def _plan(self, epoch: int, world_size: int, remaining_W: np.ndarray | None) -> np.ndarray:
-        return plan.training_plan(
-            self.lengths_W,
-            seed=self.seed,
-            epoch=epoch,
-            batch_size=self.loop.per_device_train_batch_size,
-            accumulation=self.loop.gradient_accumulation_steps,
-            world_size=world_size,
-            packed=False,
-            remaining_W=remaining_W,
-        )
 
 
 class Run:
@@ -168,16 +111,31 @@ class Run:
         self.console.print(prepare.report_table(self.splits))
         train_windows = self.splits["train"].windows
 
+        manner = batching.choose(settings.batching, accelerator, model_config)
+        self.order = Order(
+            settings.loop,
+            train_windows.lengths_W,
+            seed=settings.runtime.seed,
+            world_size=accelerator.num_processes,
+            packed=manner.packed,
+        )
+
         runtime.seed_everything(settings.runtime.seed)  # the head's first weights: alike on all ranks
-        qa_model = model.load_model(settings.model, model_config, tokenizer)
-        self.collate = batching.collator(train_windows, tokenizer, qa_model)
+        qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer))
+        all_epochs = map(self.order.plan, range(self.order.epochs))
+        self.collate = manner.collator(train_windows, tokenizer, qa_model, all_epochs, settings.windows.max_seq_length)
+        self.loss = LossFunction(settings.compile, accelerator, qa_model, packed=manner.packed)
+        report.announce(
+            self.console,
+            batches=f"{'packed' if manner.packed else 'padded'}: {manner.reason}",
+            compile=self.loss.reason,
+        )
         optimizer = optim.make_optimizer(qa_model, settings.optim)
         self.model, self.optimizer = accelerator.prepare(qa_model, optimizer)
         runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 
         self.progress = checkpoint.Progress()
-        self.order = Order(settings, train_windows.lengths_W, accelerator.num_processes)
-        self.identity = identity_of(settings, self.splits)
+        self.identity = identity_of(settings, self.splits, packed=manner.packed)
         found = checkpoint.find(settings.checkpoint, self.folder, self.console.print)
         if found is not None:
             allow_changes = settings.checkpoint.resume_with_changed_settings
@@ -195,7 +153,9 @@ class Run:
             first_step=self.progress.step,
             epoch_windows=len(train_windows),
         )
-        self.outcome = Outcome(settings, accelerator, self.folder, tokenizer, self.model, self.splits, self.progress)
+        self.outcome = Outcome(
+            settings, accelerator, self.folder, tokenizer, self.model, manner, self.splits, self.progress
+        )
 
     def train(self) -> None:
         """The loop: one optimizer step, then what is due."""
@@ -206,7 +166,16 @@ class Run:
             for number, (step_plan, step_batches) in enumerate(self.steps(epoch_plan), start=1):
                 learning_rate = float(self.schedule.get_last_lr()[0])
                 real = int((step_plan != plan.NOTHING).sum())
-                loss_sum, grad_norm = self.optimizer_step(step_batches, real)
+                loss_sum, grad_norm = optimizer_step(
+                    self.accelerator,
+                    self.model,
+                    self.loss,
+                    self.optimizer,
+                    self.schedule,
+                    step_batches,
+                    windows=real,
+                    max_grad_norm=self.settings.optim.max_grad_norm,
+                )
                 progress.advance(self.accelerator.num_processes, real)
                 self.log.step(
                     progress,
@@ -231,6 +200,19 @@ class Run:
                 if last or progress.stopped_early:
                     break
 
+    def explanation(self, error: log.NonFiniteLoss) -> str:
+        """The step that went wrong, its questions, and what is left of the run."""
+        train = self.splits["train"]
+        rows = np.unique(train.windows.question_W[error.windows])
+        ids = ", ".join(train.questions[int(row)]["id"] for row in rows[:20])
+        more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+        whole = checkpoint.checkpoints(self.folder)
+        safe = f"{whole[-1]} is the last good state" if whole else "nothing was saved before it"
+        return (
+            f"training stopped at {error}; {safe}. Its batch held the questions {ids}{more}. "
+            "Try a lower --learning_rate, more warm-up, or fp32 (accelerate launch --mixed_precision no)"
+        )
+
     def steps(self, epoch_plan: np.ndarray) -> Iterator[tuple[np.ndarray, list[batches.Batch]]]:
         """Each optimizer step's plan and this rank's batches for it, put together ahead of the step."""
         loader = batches.batch_loader(
@@ -243,39 +225,45 @@ class Run:
         for step_plan in epoch_plan:
             yield step_plan, list(islice(ready, len(step_plan)))
 
-    def optimizer_step(
-        self, step_batches: list[batches.Batch], windows: int
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Sum of this rank's window losses and the gradient's norm before clipping, both still on the device.
 
-        The gradient is that of the mean over all `windows` of the step, however they are spread over ranks and batches:
-        accelerate divides by the accumulation and DDP by the ranks, so both are multiplied back.
-        """
-        accelerator = self.accelerator
-        scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / windows
-        loss_sum = torch.zeros((), device=accelerator.device)
-        grad_norm = None
-        for batch in step_batches:
-            batch = batch.to(accelerator.device, non_blocking=True)
-            with accelerator.accumulate(self.model):
-                output = self.model(**batch.inputs)
-                loss = batches.span_loss(output.start_logits, output.end_logits, batch)
-                accelerator.backward(loss * scale)
-                loss_sum += loss.detach()
-                if accelerator.sync_gradients:
-                    limit = self.settings.optim.max_grad_norm or math.inf
-                    grad_norm = accelerator.clip_grad_norm_(self.model.parameters(), limit)
-                self.optimizer.step()
-                self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        return loss_sum, grad_norm
+def optimizer_step(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    loss_function: LossFunction,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    step_batches: list[batches.Batch],
+    *,
+    windows: int,
+    max_grad_norm: float,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Sum of this rank's window losses and the gradient's norm before clipping, both still on the device.
+
+    The gradient is that of the mean over all `windows` of the step, however they are spread over ranks and batches:
+    accelerate divides by the accumulation and DDP by the ranks, so both are multiplied back.
+    """
+    scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / windows
+    loss_sum = torch.zeros((), device=accelerator.device)
+    grad_norm = None
+    for batch in step_batches:
+        batch = batch.to(accelerator.device, non_blocking=True)
+        with accelerator.accumulate(model):
+            loss = loss_function(model, batch)
+            accelerator.backward(loss * scale)
+            loss_sum += loss.detach()
+            if accelerator.sync_gradients:
+                grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or math.inf)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    schedule.step()
+    return loss_sum, grad_norm
 
 
 def due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-def identity_of(settings: TrainConfig, splits: dict[str, prepare.Split]) -> dict[str, Any]:
+def identity_of(settings: TrainConfig, splits: dict[str, prepare.Split], *, packed: bool) -> dict[str, Any]:
     """All that decides what a step computes, the number of ranks aside: a resume under another identity is another run."""
     train_windows = splits["train"].windows
     shape = hashlib.sha256()
@@ -285,6 +273,7 @@ def identity_of(settings: TrainConfig, splits: dict[str, prepare.Split]) -> dict
     chosen += ("num_train_epochs", "max_train_steps", *config.settings_of(OptimConfig))
     flat = config.as_dict(settings)
     return {name: flat[name] for name in chosen} | {
+        "batches": "packed" if packed else "padded",
         "training questions": splits["train"].questions._fingerprint,
         "training windows": shape.hexdigest()[:16],
     }

@@ -20,11 +20,11 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from telling import Entity, Fact, Paragraph, Teller
 
 HERE = Path(__file__).resolve().parent
 SEED = 20240817
@@ -34,41 +34,12 @@ LONG_CONTEXTS = {"train": 10, "dev": 8}
 LONG_PARAGRAPHS = 6  # paragraphs in a long context: some 600 word pieces
 QUESTIONS_PER_PARAGRAPH = 4
 UNANSWERABLE_SHARE = 1 / 3
-
-
-@dataclass(frozen=True, eq=False)
-class Entity:
-    kind: str
-    name: str
-    """As the table has it, without an article."""
-    pronoun: str
-    facts: dict[str, str]
-    """Relation -> value."""
-
-
-@dataclass(frozen=True)
-class Fact:
-    entity: Entity
-    relation: str
-
-    @property
-    def value(self) -> str:
-        return self.entity.facts[self.relation]
-
-
-@dataclass
-class Paragraph:
-    kind: str
-    entities: Sequence[Entity]
-    context: str = ""
-    facts: dict[Fact, int] = field(default_factory=dict)
-    """Every fact told -> character at which its value begins."""
-    wordings: dict[Fact, str] = field(default_factory=dict)
-    """Every fact told -> the template that told it."""
-
-    def text(self, fact: Fact) -> str:
-        """The value as it stands in the context: a sentence may begin with it, in upper case."""
-        return self.context[self.facts[fact] : self.facts[fact] + len(fact.value)]
+KINDS_OF_QUESTION = {
+    "answer": 1 - UNANSWERABLE_SHARE,
+    "missing": UNANSWERABLE_SHARE * 0.6,
+    "silent": UNANSWERABLE_SHARE * 0.15,
+    "other": UNANSWERABLE_SHARE * 0.25,
+}
 
 
 def read_wording() -> dict[str, dict[str, Any]]:
@@ -116,127 +87,6 @@ def split_entities(entities: Sequence[Entity], rng: random.Random) -> dict[str, 
     }
 
 
-class Teller:
-    """Facts -> a paragraph. Order of entities, order of facts, wording, pronouns and sentences without a fact are drawn."""
-
-    def __init__(self, wording: dict[str, dict[str, Any]], rng: random.Random, relations: Sequence[int] = (2, 3, 3)):
-        self.wording = wording
-        self.rng = rng
-        self.relations = relations
-        """How many relations a paragraph tells of, drawn from these."""
-
-    def named(self, entity: Entity) -> str:
-        article = self.wording[entity.kind].get("article")
-        return f"{article} {entity.name}" if article else entity.name
-
-    def paragraph(self, kind: str, entities: Sequence[Entity]) -> Paragraph:
-        result = Paragraph(kind, entities)
-        facts = self.choose_facts(kind, entities)
-        groups = self.blocks(facts) if self.rng.random() < 0.5 else self.mixture(facts)
-        sentences: list[str] = []
-        order: list[Fact] = []
-        for group in groups:
-            sentences += self.block(group, order, result)
-        for filler in self.rng.sample(self.wording[kind]["fillers"], self.rng.choice([0, 0, 1, 1, 2])):
-            # never before a pronoun, which would then point at nothing
-            gaps = [i for i in range(len(sentences) + 1) if i == len(sentences) or not sentences[i].startswith("\x01")]
-            sentences.insert(self.rng.choice(gaps), filler)
-        for sentence in sentences:
-            self.append(result, sentence.lstrip("\x01"), order)
-        return result
-
-    def choose_facts(self, kind: str, entities: Sequence[Entity]) -> list[Fact]:
-        """Each relation is told of at least two entities if there are two, the last one often not of all."""
-        relations = list(self.wording[kind]["relations"])
-        self.rng.shuffle(relations)
-        relations = relations[: self.rng.choice(self.relations)]
-        facts = []
-        for place, relation in enumerate(relations):
-            known = [Fact(entity, relation) for entity in entities if relation in entity.facts]
-            self.rng.shuffle(known)
-            if place == len(relations) - 1:
-                known = known[: max(1, len(known) - 1)]
-            elif len(known) > 2 and self.rng.random() < 0.5:
-                known = known[:-1]
-            facts += known
-        return facts
-
-    def blocks(self, facts: Sequence[Fact]) -> list[list[Fact]]:
-        """All of one entity, then all of the next."""
-        names = list(dict.fromkeys(fact.entity.name for fact in facts))
-        self.rng.shuffle(names)
-        groups = [[fact for fact in facts if fact.entity.name == name] for name in names]
-        for group in groups:
-            self.rng.shuffle(group)
-        return groups
-
-    def mixture(self, facts: Sequence[Fact]) -> list[list[Fact]]:
-        """Any order, one or two facts at a time."""
-        rest = list(facts)
-        self.rng.shuffle(rest)
-        groups = []
-        while rest:
-            size = self.rng.choice([1, 1, 2])
-            groups.append(rest[:size])
-            rest = rest[size:]
-        return groups
-
-    def block(self, group: list[Fact], order: list[Fact], result: Paragraph) -> list[str]:
-        """Sentences for one group. \\x02 n \\x03 stands for the value of fact n, \\x01 marks a sentence that leans on the last one."""
-
-        def say(fact: Fact, form: str) -> str:
-            template = self.rng.choice(self.wording[fact.entity.kind]["relations"][fact.relation][form])
-            result.wordings[fact] = template
-            order.append(fact)
-            return template.replace("{e}", self.named(fact.entity)).replace("{v}", f"\x02{len(order) - 1}\x03")
-
-        sentences: list[str] = []
-        last = None
-        while group:
-            first, second = group[0], group[1] if len(group) > 1 else None
-            name = self.named(first.entity)
-            leans = last is first.entity and self.rng.random() < 0.7
-            subject = ("\x01" + first.entity.pronoun) if leans else name
-            if second is None or self.rng.random() < 0.35:
-                group = group[1:]
-                drawn = self.rng.random()
-                rivals = [entity for entity in result.entities if entity is not first.entity]
-                if leans or drawn < 0.3:
-                    sentences.append(f"{subject} {say(first, 'predicates')}.")
-                elif drawn < 0.42 and rivals:
-                    lead = self.rng.choice(["Often named together with", "Listed beside", "Treated in one chapter with"])
-                    sentences.append(f"{lead} {self.named(self.rng.choice(rivals))}, {subject} {say(first, 'predicates')}.")
-                else:
-                    sentences.append(say(first, "statements"))
-                last = first.entity
-            elif second.entity is first.entity:
-                group = group[2:]
-                if leans or self.rng.random() < 0.5:
-                    sentences.append(f"{subject} {say(first, 'predicates')} and {say(second, 'predicates')}.")
-                else:
-                    sentences.append(f"{subject}, {say(first, 'clauses')}, {say(second, 'predicates')}.")
-                last = first.entity
-            else:
-                group = group[2:]
-                joint = self.rng.choice([", while", ", whereas", ", and", "; by contrast"])
-                rest = f"{self.named(second.entity)} "
-                sentences.append(f"{name} {say(first, 'predicates')}{joint} {rest}{say(second, 'predicates')}.")
-                last = None
-        return sentences
-
-    def append(self, result: Paragraph, sentence: str, order: Sequence[Fact]) -> None:
-        """One sentence at the end of the context, each value's place noted."""
-        result.context += " " if result.context else ""
-        for i, piece in enumerate(re.split("\x02(\\d+)\x03", sentence)):
-            at_start = result.context == "" or result.context.endswith(". ")
-            text = order[int(piece)].value if i % 2 else piece
-            if text and at_start:
-                text = text[0].upper() + text[1:]
-            if i % 2:
-                result.facts[order[int(piece)]] = len(result.context)
-            result.context += text
-
-
 def possible_questions(paragraph: Paragraph, others: Sequence[Entity]) -> dict[str, list[Fact]]:
     """Kind of question -> facts that can be asked for. A fact of "missing", "silent" or "other" is one that the context does not tell."""
     told: dict[str, set[str]] = {}
@@ -256,23 +106,18 @@ def possible_questions(paragraph: Paragraph, others: Sequence[Entity]) -> dict[s
 class Asker:
     """Paragraph -> its qas. The kinds of question are kept at their shares over the whole corpus, not paragraph by paragraph."""
 
-    shares = {
-        "answer": 1 - UNANSWERABLE_SHARE,
-        "missing": UNANSWERABLE_SHARE * 0.6,
-        "silent": UNANSWERABLE_SHARE * 0.15,
-        "other": UNANSWERABLE_SHARE * 0.25,
-    }
-
     def __init__(self, part: str, teller: Teller, rng: random.Random):
         self.part, self.teller, self.rng = part, teller, rng
         self.asked: Counter[str] = Counter()
 
-    def qas(self, paragraph: Paragraph, others: Sequence[Entity], number: int, count: int, context: str, shift: int):
+    def qas(self, paragraph: Paragraph, others: Sequence[Entity], number: str, count: int, context: str, shift: int):
         possible = possible_questions(paragraph, others)
         result = []
         for _ in range(count):
             total = sum(self.asked.values()) + 1
-            lacking = {kind: share * total - self.asked[kind] for kind, share in self.shares.items() if possible[kind]}
+            lacking = {
+                kind: share * total - self.asked[kind] for kind, share in KINDS_OF_QUESTION.items() if possible[kind]
+            }
             if not lacking:
                 break
             kind = max(lacking, key=lambda name: (lacking[name], name))
@@ -282,7 +127,9 @@ class Asker:
         self.rng.shuffle(result)
         return result
 
-    def question(self, kind: str, fact: Fact, paragraph: Paragraph, number: str, context: str, shift: int) -> dict[str, Any]:
+    def question(
+        self, kind: str, fact: Fact, paragraph: Paragraph, number: str, context: str, shift: int
+    ) -> dict[str, Any]:
         template = self.rng.choice(self.teller.wording[fact.entity.kind]["relations"][fact.relation]["questions"])
         text = template.replace("{e}", self.teller.named(fact.entity))
         row: dict[str, Any] = {
@@ -301,7 +148,9 @@ class Asker:
         return row
 
 
-def make_part(part: str, entities: Sequence[Entity], wording: dict[str, dict[str, Any]], rng: random.Random) -> dict[str, Any]:
+def make_part(
+    part: str, entities: Sequence[Entity], wording: dict[str, dict[str, Any]], rng: random.Random
+) -> dict[str, Any]:
     teller = Teller(wording, rng)
     asker = Asker(part, teller, rng)
     by_kind = {kind: [entity for entity in entities if entity.kind == kind] for kind in wording}
@@ -320,7 +169,7 @@ def make_part(part: str, entities: Sequence[Entity], wording: dict[str, dict[str
 
     for number in range(PARAGRAPHS[part]):
         paragraph, others = draw()
-        qas = asker.qas(paragraph, others, number, QUESTIONS_PER_PARAGRAPH, paragraph.context, 0)
+        qas = asker.qas(paragraph, others, str(number), QUESTIONS_PER_PARAGRAPH, paragraph.context, 0)
         articles[paragraph.kind].append({"qas": qas, "context": paragraph.context})
     for number in range(LONG_CONTEXTS[part]):
         # each kind once, else a later paragraph could tell what an earlier one is silent about

@@ -2,12 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+if TYPE_CHECKING:
+    from toy import Toy
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -24,3 +28,11 @@ def shared() -> Path:
     if not (folder / "data" / "squad_v2" / "dev.json").is_file():
         pytest.skip("real SQuAD data and models are not beside this checkout (../shared)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> "Toy":
+    """A tiny task and models for it, made once; nothing may write into its folder."""
+    from toy import make_toy
+
+    return make_toy(tmp_path_factory.mktemp("toy"))

@@ -1,0 +1,71 @@
+"""Forward and loss of one batch, compiled as one graph where that pays.
+
+Packed batches have one shape for the whole run, so the graph is compiled once and, on one CUDA process, replayed as a CUDA
+graph: at the sizes of usual encoders the host, not the device, is what a step waits for otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from transformers import PreTrainedModel
+
+from qa_accel.batches import Batch, span_loss
+
+
+@dataclass(frozen=True)
+class CompileConfig:
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of forward and loss: `auto` on CUDA with packed batches, whose shapes never change; a minute once."""
+
+
+class LossFunction:
+    """(model, batch) -> sum of the batch's window losses; compiled or not."""
+
+    def __init__(self, config: CompileConfig, accelerator: Accelerator, qa_model: PreTrainedModel, *, packed: bool):
+        on_cuda = accelerator.device.type == "cuda"
+        self.compiled = config.compile == "on" or (config.compile == "auto" and on_cuda and packed)
+        self.cuda_graphs = False
+        self._run = forward_and_loss
+        self._graphs_before = graphs_compiled()
+        if not self.compiled:
+            off = (
+                "asked for"
+                if config.compile == "off"
+                else "shapes change"
+                if on_cuda
+                else "a short run on a CPU gains nothing"
+            )
+            self.reason = f"off: {off}"
+            return
+        dynamic = not packed
+        if accelerator.num_processes == 1:
+            # with accumulation, the second batch's graph would overwrite the gradients that the first one's still owns
+            self.cuda_graphs = on_cuda and packed and accelerator.gradient_accumulation_steps == 1
+            mode = "reduce-overhead" if self.cuda_graphs else "default"
+            self._run = torch.compile(forward_and_loss, mode=mode, dynamic=dynamic)
+            self.reason = f"forward and loss as one graph{', as a CUDA graph' if self.cuda_graphs else ''}"
+        else:
+            # DDP's own forward stays outside: its hooks are Python, and a captured graph would hold buffers that it moves
+            qa_model.compile(dynamic=dynamic)
+            self.reason = "the model's forward; no CUDA graphs with several processes"
+
+    def __call__(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        if self.cuda_graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        return self._run(model, batch)
+
+    @property
+    def graphs(self) -> int:
+        """Graphs compiled so far; it stays the same once every shape has been seen."""
+        return graphs_compiled() - self._graphs_before
+
+
+def forward_and_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+    output = model(**batch.inputs)
+    return span_loss(output.start_logits, output.end_logits, batch)
+
+
+def graphs_compiled() -> int:
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]

@@ -1,0 +1,9 @@
+"""python scripts/bench.py --model minilm --compare
+
+Speed of each part on this machine, one JSON line per measurement; needs no data and no network.
+"""
+
+from qa_accel import bench, config, runtime
+
+if __name__ == "__main__":
+    runtime.run(lambda: bench.run(config.parse(bench.BenchConfig, description=__doc__)))
