@@ -69,8 +69,14 @@ class PaddedCollator:
         token_type_ids: bool = False,
         pad_to_multiple_of: int = 8,
         max_length: int | None = None,
+        position_offset: int | None = None,
     ):
-        """token_type_ids: whether the model takes them. max_length: rows are never rounded up beyond it."""
+        """token_type_ids: whether the model takes them. max_length: rows are never rounded up beyond it.
+
+        position_offset: position of a window's first token, for models that take position_ids and would else count
+        left padding as positions, so that a window's logits depended on its neighbours. None: the model counts.
+        """
+        self.position_offset = position_offset
         self.windows, self.pad_token_id, self.padding_side = windows, pad_token_id, padding_side
         self.token_types_N = windows.token_type_ids_N if token_type_ids else None
         self.pad_to_multiple_of = pad_to_multiple_of
@@ -99,6 +105,8 @@ class PaddedCollator:
         }
         if self.token_types_N is not None:
             inputs["token_type_ids"] = _int64(np.where(token_BL, self.token_types_N[source_BL], 0))
+        if self.position_offset is not None:
+            inputs["position_ids"] = _int64(np.maximum(place_BL, 0) + self.position_offset)
         return _batch(windows, index_B, window_B, inputs, place_BL, shift_B)
 
 
@@ -244,18 +252,14 @@ def batch_loader(
     plan: np.ndarray,
     *,
     first: int = 0,
-    num_workers: int = 0,
     pin_memory: bool = False,
-    prefetch_factor: int = 4,
 ) -> DataLoader:
     """Batches of a (batches, batch_size) plan in its order, from entry `first` on (where a run resumes)."""
     return DataLoader(
         PlannedBatches(collate, plan),
         batch_size=None,
         sampler=range(first, len(plan)),
-        num_workers=num_workers,
         pin_memory=pin_memory,
-        prefetch_factor=prefetch_factor if num_workers > 0 else None,
         # its own: iter(DataLoader) draws a number, which would take dropout's random state off its course at a resume
         generator=torch.Generator(),
     )

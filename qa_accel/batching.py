@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel import model, plan
-from qa_accel.attention import packed_support, use_packed_attention
+from qa_accel.attention import PROVEN, packed_support, use_packed_attention
 from qa_accel.batches import PackedCollator, PaddedCollator
 from qa_accel.windows import Windows
 
@@ -54,21 +54,23 @@ class Batching:
     ) -> Collator:
         """`plans` are those of all epochs: packed rows have the length of their fullest batch."""
         pad_token_id = model.padding_id(tokenizer)
-        token_type_ids = model.takes_token_type_ids(qa_model, tokenizer)
+        token_type_ids = "token_type_ids" in tokenizer.model_input_names and model.takes(qa_model, "token_type_ids")
         if not self.packed:
+            counts_padding = tokenizer.padding_side == "left" and model.takes(qa_model, "position_ids")
             return PaddedCollator(
                 windows,
                 pad_token_id=pad_token_id,
                 padding_side=tokenizer.padding_side,  # type: ignore[arg-type]
                 token_type_ids=token_type_ids,
                 max_length=model.available_positions(qa_model.config),
+                position_offset=model.first_position(qa_model.config) if counts_padding else None,
             )
         return PackedCollator(
             windows,
             row_tokens=plan.row_tokens(windows.lengths_W, plans),
             max_length=max_seq_length,
             pad_token_id=pad_token_id,
-            position_offset=model.first_position(qa_model.config),
+            position_offset=PROVEN[qa_model.config.model_type].position_offset(qa_model.config),
             token_type_ids=token_type_ids,
         )
 

@@ -21,6 +21,8 @@ from accelerate import Accelerator
 MANIFEST = "manifest.json"
 FINISHED = "all_results.json"
 """The file that only a finished run has."""
+PARTIAL = ".partial-"
+REPLACED = ".partial-old-"
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,13 @@ def open_run(config: CheckpointConfig, accelerator: Accelerator) -> Path:
             f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
         )
     writable_folder(folder, accelerator)
-    if accelerator.is_main_process and config.overwrite_output_dir:
-        (folder / FINISHED).unlink(missing_ok=True)
-        (folder / "metrics.jsonl").unlink(missing_ok=True)
-        for old in (*folder.glob("checkpoint-*"), folder / "best", *folder.glob(".partial-*")):
-            shutil.rmtree(old, ignore_errors=True)
+    if accelerator.is_main_process:
+        if config.overwrite_output_dir:
+            (folder / FINISHED).unlink(missing_ok=True)
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
+            for old in (*checkpoints(folder), folder / "best"):
+                shutil.rmtree(old, ignore_errors=True)
+        _tidy(folder)
     accelerator.wait_for_everyone()
     return folder
 
@@ -118,19 +122,34 @@ def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
     return folder
 
 
+def _tidy(folder: Path) -> None:
+    """Do away with what a killed run was just writing; what it was about to replace keeps its name."""
+    for replaced in folder.glob(f"{REPLACED}*"):
+        final = folder / replaced.name.removeprefix(REPLACED)
+        if not final.exists():
+            replaced.rename(final)
+    for partial in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 @contextmanager
 def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
     """A folder for all ranks to write in; it becomes `final` when every rank is done and its bytes are on the disk."""
-    partial = final.with_name(f".partial-{final.name}")
+    partial = final.with_name(PARTIAL + final.name)
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    yield partial
+    try:
+        yield partial
+    except BaseException:
+        if accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk is a likely reason: others need the room
+        raise
     accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
     if accelerator.is_main_process:
         write_manifest(partial)
-        replaced = final.with_name(f".partial-old-{final.name}")
+        replaced = final.with_name(REPLACED + final.name)
         if final.exists():
             final.rename(replaced)
         partial.rename(final)
@@ -151,8 +170,9 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: d
             state = {"progress": progress.state_dict(), "identity": identity}
             (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     if accelerator.is_main_process:
-        upto = checkpoints(folder).index(final) + 1
-        for old in (*checkpoints(folder)[upto:], *checkpoints(folder)[: max(0, upto - keep)]):
+        found = checkpoints(folder)
+        behind = found.index(final) + 1
+        for old in found[: max(0, behind - keep)] + found[behind:]:
             shutil.rmtree(old)
     return final
 

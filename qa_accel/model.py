@@ -132,10 +132,9 @@ def load_model(
     return model
 
 
-def takes_token_type_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether windows carry token types: the tokenizer makes them and the model's forward takes them."""
-    known = inspect.signature(model.forward).parameters
-    return "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in known
+def takes(model: PreTrainedModel, name: str) -> bool:
+    """Whether the model's forward has this input."""
+    return name in inspect.signature(model.forward).parameters
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:

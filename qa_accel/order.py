@@ -26,8 +26,6 @@ class LoopConfig:
     """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
     early_stopping_patience: int | None = None
     """Stop after this many evaluations in a row without a better score."""
-    dataloader_num_workers: int = 0
-    """Processes per rank that put batches together ahead of time; 0: the training process does it between steps."""
 
     def __post_init__(self):
         for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):

@@ -39,21 +39,28 @@ HINT_WEIGHT = 3.0
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
-def train_tokenizer(world: MadeUpWorld, teller: Teller, vocab_size: int, folder: Path) -> BertTokenizer:
-    """Vocabulary of the train file (questions included, as text) and of made-up paragraphs."""
+def make_tokenizer(
+    world: MadeUpWorld, teller: Teller, vocab_size: int, old: Path | None, folder: Path
+) -> BertTokenizer:
+    """Vocabulary of the train file (questions included, as text) and of made-up paragraphs; or the old one again."""
     texts: list[str] = []
     for article in make_corpus()["train"]["data"]:
         for paragraph in article["paragraphs"]:
             texts += [paragraph["context"], *(row["question"] for row in paragraph["qas"])]
-    examples = pointing_examples(world, teller, [2, 3, 4], 0.0)
-    texts += [next(examples).context for _ in range(6000)]
+    examples = pointing_examples(world, teller, sizes=[2, 3, 4], same_words=0.0)
+    texts += [
+        next(examples).context for _ in range(6000)
+    ]  # drawn for the old one too: all later drawings follow from these
     texts += [str(year) for year in range(1000, 2030)]
-    trainer = BertWordPieceTokenizer(lowercase=True)
-    trainer.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=2, show_progress=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer.save_model(str(folder))
-    tokenizer = BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512)
-    (folder / "vocab.txt").unlink()
+    if old is not None:
+        tokenizer = BertTokenizer.from_pretrained(old)
+    else:
+        trainer = BertWordPieceTokenizer(lowercase=True)
+        trainer.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=2, show_progress=False)
+        folder.mkdir(parents=True, exist_ok=True)
+        trainer.save_model(str(folder))
+        tokenizer = BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512)
+        (folder / "vocab.txt").unlink()
     tokenizer.save_pretrained(folder)
     return tokenizer
 
@@ -176,6 +183,7 @@ def train(model: BertForQuestionAnswering, easy: Iterator, full: Iterator, args:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=HERE / "encoder")
+    parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer to keep; else a new one is trained")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--layers", type=int, default=4)
@@ -197,7 +205,7 @@ def main() -> None:
     train_entities = split_entities(entities, random.Random(SEED))["train"]
     teller, plain_teller = Teller(wording, rng), Teller(wording, rng, relations=(1, 1, 2))
     world = MadeUpWorld(train_entities, {entity.name for entity in entities}, wording, rng)
-    tokenizer = train_tokenizer(world, teller, args.vocab_size, args.output_dir)
+    tokenizer = make_tokenizer(world, teller, args.vocab_size, args.tokenizer, args.output_dir)
     model = new_model(tokenizer, args.layers, args.width, args.inner, args.heads)
     easy = pointing_examples(world, plain_teller, sizes=[2], same_words=0.7)
     full = pointing_examples(world, teller, sizes=[2, 3, 3, 4], same_words=0.2)

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SECONDS_AFTER_A_DEATH = 10
+SECONDS_AFTER_A_DEATH = 5
 """How long the others may go on when one has died; a launcher ends them too."""
 
 

@@ -2,20 +2,17 @@
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from processes import call, run
 from torch import nn
 
-from qa_accel import checkpoint, config, plan
+from qa_accel import checkpoint
 from qa_accel.checkpoint import CheckpointConfig, Progress
-from qa_accel.train import Order, TrainConfig
 
 
 def make_checkpoint(folder: Path, step: int) -> Path:
@@ -61,7 +58,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(kind, tmp_path
     assert checkpoint.find(settings, tmp_path, said.append) == before
     [message] = said
     assert "checkpoint-10 is passed over" in message and reason in message
-    with pytest.raises(ValueError, match="--resume_from_checkpoint .*checkpoint-10: "):
+    with pytest.raises(ValueError, match=r"--resume_from_checkpoint .*checkpoint-10: "):
         checkpoint.find(CheckpointConfig(str(tmp_path), resume_from_checkpoint=str(latest)), tmp_path, said.append)
 
 
@@ -123,25 +120,41 @@ def fail_in_the_middle(folder: Path) -> str:
 def test_a_write_that_fails_leaves_nothing_under_the_final_name(processes, tmp_path):
     """Breaks if a checkpoint is written in place: a disk that fills up would leave half of one as the latest."""
     assert call(fail_in_the_middle, tmp_path, processes=processes) == ["failed as planned"] * processes
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["checkpoint-1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
     assert checkpoint.find(CheckpointConfig(str(tmp_path)), tmp_path, print) == tmp_path / "checkpoint-1"
 
 
-def die_while_writing(folder: Path) -> None:
+def die(folder: Path, moment: str) -> None:
+    """Write `best` twice, and end without a word in the second time: in the middle of it, or while it gets its name."""
     accelerator, _, _ = small_training()
     with checkpoint.written_aside(folder / "best", accelerator) as partial:
-        (partial / "new").write_text("whole")
-    import os
+        (partial / "weights").write_text("first")
+    rename = Path.rename
 
-    with checkpoint.written_aside(folder / "best", accelerator) as partial:
-        (partial / "newer").write_text("ha")
+    def rename_and_die(path: Path, target: Path) -> None:
+        rename(path, target)
         os._exit(9)
 
+    if moment == "renaming":
+        Path.rename = rename_and_die  # type: ignore
+    with checkpoint.written_aside(folder / "best", accelerator) as partial:
+        (partial / "weights").write_text("second")
+        if moment == "writing":
+            os._exit(9)
 
-def test_what_a_killed_write_would_have_replaced_is_still_there(tmp_path):
-    assert run(die_while_writing, tmp_path)[0].code == 9
+
+def open_again(folder: Path) -> None:
+    checkpoint.open_run(CheckpointConfig(str(folder)), small_training()[0])
+
+
+@pytest.mark.parametrize("moment", ["writing", "renaming"])
+def test_what_a_killed_write_would_have_replaced_is_there_when_the_run_goes_on(moment, tmp_path):
+    """Breaks if the former best model is gone between two renames, or leftovers stay on the disk for good."""
+    assert run(die, tmp_path, moment)[0].code == 9
+    call(open_again, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["best"]
     assert checkpoint.damage_of(tmp_path / "best") is None
-    assert (tmp_path / "best" / "new").read_text() == "whole"
+    assert (tmp_path / "best" / "weights").read_text() == "first"
 
 
 def save_many(folder: Path, steps: list[int], keep: int) -> None:
@@ -179,8 +192,8 @@ def train_a_little(folder: Path, identity: dict, allow_changes: bool, steps: int
         optimizer.zero_grad()
         progress.advance(accelerator.num_processes, 2)
     checkpoint.save(folder, accelerator, progress, identity, keep=2)
-    weights = [parameter.detach().flatten().tolist() for parameter in accelerator.unwrap_model(model).parameters()]
-    return str(loaded), sum(weights, []), progress.state_dict()
+    weights = nn.utils.parameters_to_vector(accelerator.unwrap_model(model).parameters())
+    return str(loaded), weights.tolist(), progress.state_dict()
 
 
 def test_changed_settings_are_refused_with_both_values(tmp_path):
@@ -214,52 +227,3 @@ def test_progress_is_the_same_value_behind_json():
     assert back == progress
     assert back.segments == [[2, 1], [1, 1]]
     assert len(dataclasses.fields(Progress)) == len(progress.state_dict())
-
-
-def order(windows: int, world_size: int, *, packed: bool, batch_size: int = 3, accumulation: int = 2, **more) -> Order:
-    words = f"--model_name_or_path m --output_dir o --per_device_train_batch_size {batch_size}"
-    words += f" --gradient_accumulation_steps {accumulation}"
-    for name, value in more.items():
-        words += f" --{name} {value}"
-    lengths_W = np.random.default_rng(windows).integers(10, 60, windows)
-    return Order(config.parse(TrainConfig, words.split()), lengths_W, world_size, packed=packed)
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    st.integers(1, 90),
-    st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4)), max_size=4),
-    st.integers(1, 4),
-    st.booleans(),
-)
-def test_an_epoch_that_is_resumed_on_other_numbers_of_ranks_covers_each_window_once(windows, stops, ranks, packed):
-    """`stops`: the run was on so many ranks for so many steps, then killed. Breaks if the rest is planned from the whole
-    epoch, or from another segment's plan."""
-    progress, seen = Progress(), []
-    for world_size, steps in [*stops, (ranks, None)]:
-        rest = order(windows, world_size, packed=packed).rest_of_epoch(0, progress.segments)
-        for step in rest[:steps]:
-            real = step[step != plan.NOTHING]
-            seen += real.tolist()
-            progress.advance(world_size, len(real))
-        if len(seen) == windows:
-            break  # a run ends the epoch here, and the next one begins with no segments
-    assert sorted(seen) == list(range(windows))
-    assert progress.windows == windows
-
-
-def test_resuming_on_the_same_number_of_ranks_is_skipping_steps_of_the_plan():
-    whole = order(50, 2, packed=False)
-    assert np.array_equal(whole.rest_of_epoch(1, []), whole.plan(1))
-    assert np.array_equal(whole.rest_of_epoch(1, [[2, 3]]), whole.plan(1)[3:])
-
-
-def test_a_runs_length_is_counted_in_optimizer_steps():
-    """50 windows in steps of 3 x 2 x 2 = 12: 5 steps an epoch, 15 in three; after 4 steps on 2 ranks and a change to 1
-    rank, 2 windows are left in this epoch: 1 step, and 9 in each of two more."""
-    two, one = (order(50, ranks, packed=False, num_train_epochs=3) for ranks in (2, 1))
-    assert two.total_steps(Progress()) == 15
-    assert one.total_steps(Progress()) == 27
-    assert one.total_steps(Progress(step=4, segments=[[2, 4]], windows=48)) == 4 + 1 + 9 + 9
-    assert two.total_steps(Progress(step=15, epoch=3, windows=150)) == 15
-    assert order(50, 2, packed=False, max_train_steps=7).total_steps(Progress(step=4, segments=[[2, 4]])) == 7
