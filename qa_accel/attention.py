@@ -2,8 +2,8 @@
 
 Registered with transformers as "packed": from_pretrained(..., attn_implementation="packed"), and what PackedCollator
 puts beside the tokens (cu_seq_lens_q, max_length_q) comes through the model's forward to here. On CUDA in half precision
-torch's varlen_attn does the work; elsewhere a reference does, right on every device and slower: it brings the row
-back to one row per window. Neither has attention dropout.
+torch's varlen_attn does the work; on a CPU one window after the other; elsewhere, and where a CPU compiles, a reference of
+static shapes, which brings the row back to one row per window and is slower. None of them has attention dropout.
 
 An architecture takes part once tests/test_attention.py has shown its packed logits and gradients to equal the padded
 ones; PROVEN lists these. What a model must do for it: hand its keyword arguments down to a registered attention function,
@@ -122,6 +122,8 @@ def packed_attention(
             scale=scaling,
             window_size=(-1, -1) if radius is None else (radius, radius),
         )
+    elif query.device.type == "cpu" and not torch.compiler.is_compiling():
+        out_Thd = window_by_window(q_Thd, k_Thd, v_Thd, cu_seq_lens_q, scaling, radius)
     else:
         out_Thd = reference_attention(q_Thd, k_Thd, v_Thd, cu_seq_lens_q, max_length_q, scaling, radius)
     return out_Thd[None], None  # type: ignore[index]
@@ -130,6 +132,28 @@ def packed_attention(
 def kernel_takes(q_Thd: torch.Tensor, dtype: torch.dtype) -> bool:
     head_dim = q_Thd.shape[-1]
     return q_Thd.is_cuda and dtype in (torch.bfloat16, torch.float16) and head_dim % 8 == 0 and head_dim <= 256
+
+
+def window_by_window(
+    q_Thd: torch.Tensor,
+    k_Thd: torch.Tensor,
+    v_Thd: torch.Tensor,
+    boundaries: torch.Tensor,
+    scaling: float | None,
+    radius: int | None,
+) -> torch.Tensor:
+    """(T, heads, d): SDPA on one window after the other. On a CPU a call costs little, and nothing is padded."""
+    lengths = boundaries.diff().tolist()
+    pieces = []
+    for q, k, v in zip(q_Thd.split(lengths), k_Thd.split(lengths), v_Thd.split(lengths)):
+        near = None
+        if radius is not None:
+            place = torch.arange(len(q))
+            near = (place[:, None] - place).abs() <= radius
+        q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=near, scale=scaling)
+        pieces.append(out[0].transpose(0, 1))
+    return torch.cat(pieces)
 
 
 def reference_attention(

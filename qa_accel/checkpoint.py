@@ -18,6 +18,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
+from qa_accel import files
+
 MANIFEST = "manifest.json"
 FINISHED = "all_results.json"
 """The file that only a finished run has."""
@@ -95,16 +97,22 @@ def open_run(config: CheckpointConfig, accelerator: Accelerator) -> Path:
         raise ValueError(
             f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
         )
-    writable_folder(folder, accelerator)
+    return writable_folder(folder, accelerator)
+
+
+def clear(config: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:
+    """Do away with the former run where it is to be overwritten, and with what a killed one was just writing.
+
+    Not in open_run: a mistake in the data's name must not cost the results that are there.
+    """
     if accelerator.is_main_process:
         if config.overwrite_output_dir:
-            (folder / FINISHED).unlink(missing_ok=True)
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
+            for name in (FINISHED, "metrics.jsonl", "predictions.json", "nbest_predictions.json", "null_odds.json"):
+                (folder / name).unlink(missing_ok=True)
             for old in (*checkpoints(folder), folder / "best"):
                 shutil.rmtree(old, ignore_errors=True)
         _tidy(folder)
     accelerator.wait_for_everyone()
-    return folder
 
 
 def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
@@ -141,14 +149,16 @@ def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
         partial.mkdir(parents=True)
     accelerator.wait_for_everyone()
     try:
-        yield partial
+        with files.writing(final):
+            yield partial
+            accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
+            if accelerator.is_main_process:
+                write_manifest(partial)
     except BaseException:
         if accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)  # a full disk is a likely reason: others need the room
         raise
-    accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
     if accelerator.is_main_process:
-        write_manifest(partial)
         replaced = final.with_name(REPLACED + final.name)
         if final.exists():
             final.rename(replaced)
@@ -221,18 +231,21 @@ def load(
             + "\nGive the former settings, start anew (--overwrite_output_dir), or pass --resume_with_changed_settings"
         )
     accelerator.load_state(str(path))
+    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint stands between two steps; under
+    # another accumulation the restored count would be in the middle of one.
+    accelerator.step = 0
     progress.load_state_dict(saved["progress"])
     return saved["identity"]
 
 
 def write_manifest(folder: Path) -> None:
     """Sizes and SHA-256 of all files below `folder`, written last, every byte forced to the disk."""
-    files = {}
+    found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _digest(path)}
+        found[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _digest(path)}
         _sync(path)
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    manifest.write_text(json.dumps({"files": found}, indent=1), encoding="utf-8")
     _sync(manifest)
     for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
         _sync(inner)
@@ -246,8 +259,8 @@ def damage_of(folder: Path) -> str | None:
     if not manifest.is_file():
         return f"{MANIFEST} is missing: the folder was never finished"
     try:
-        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        expected = [(name, file["size"], file["sha256"]) for name, file in files.items()]
+        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        expected = [(name, file["size"], file["sha256"]) for name, file in listed.items()]
     except (ValueError, KeyError, TypeError, AttributeError):
         expected = []
     if not expected:

@@ -2,15 +2,36 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+
+
+@contextmanager
+def writing(path: Path | str) -> Iterator[None]:
+    """Errors of the disk in this block become an OSError that names the file or folder and the way out."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, OSError):
+            reason = error.strerror
+        else:  # safetensors and torch's writer have errors of their own for a disk that takes no more
+            of_the_disk = isinstance(error, SafetensorError) or "inline_container" in str(error)
+            reason = f"the disk seems to be full ({error})" if of_the_disk else None
+        if reason is None:  # named already, or no matter of the disk
+            raise
+        message = f"{path} cannot be written: {reason}. Make room or mend it, then start the same command again"
+        raise OSError(message) from error
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by a file with this text. If the disk is full, the former file stays and OSError says so."""
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with open(partial, "w", encoding="utf-8", newline="\n") as file:
+        with writing(path), open(partial, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # some file systems report a full disk only now

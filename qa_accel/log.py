@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from rich.console import Console
 from rich import progress as bars
+from rich.console import Console
 
 from qa_accel import files
 from qa_accel.checkpoint import Progress
@@ -181,7 +181,7 @@ class Log:
                 numbers = {key: value for key, value in line.items() if isinstance(value, (int, float))}
                 self.accelerator.log(numbers, step=line["step"])
         if self.accelerator.is_main_process:
-            with self.path.open("a", encoding="utf-8") as file:
+            with files.writing(self.path), self.path.open("a", encoding="utf-8") as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
 
 

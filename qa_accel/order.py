@@ -4,6 +4,7 @@ Resuming is skipping entries of a plan, and a plan is a function of its argument
 epoch is with how many ranks how many steps of it were made.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +67,15 @@ class Order:
         if segments and segments[-1][0] != self.world_size:
             rest = self._plan(epoch, self.world_size, remaining_W)
         return rest
+
+    def plans(self, progress: Progress) -> Iterator[np.ndarray]:
+        """Of all epochs, those that are over too: what follows from them (the rows' length) is the same after a resume.
+
+        The rest of an epoch that was begun on another number of ranks is a plan of its own.
+        """
+        yield from map(self.plan, range(self.epochs))
+        if progress.epoch < self.epochs:
+            yield self.rest_of_epoch(progress.epoch, progress.segments)
 
     def total_steps(self, progress: Progress) -> int:
         """Optimizer steps of the whole run, given what is behind it."""

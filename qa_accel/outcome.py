@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -61,6 +62,15 @@ class Outcome:
             settings.predict.per_device_eval_batch_size,
             settings.windows.max_seq_length,
         )
+        if progress.best_step is not None and not self._best_is_here():
+            # the checkpoint came from another folder: the best model from here on has to do
+            progress.best_score = progress.best_step = None
+
+    def _best_is_here(self) -> bool:
+        """Rank 0's word for all, since what is the best so far decides what every rank does."""
+        box = [checkpoint.damage_of(self.folder / BEST) is None]
+        broadcast_object_list(box)
+        return box[0]
 
     def evaluate(self, journal: log.Log) -> None:
         """Score the model as it is, count patience, keep the model if it is the best so far."""

@@ -50,6 +50,12 @@ def make_accelerator(
     accelerate takes strategy and precision from the launch. Started without a launcher there is one process; its
     precision is fp32, or bf16 where `bfloat16_where_fast` and the CPU has it (ACCELERATE_MIXED_PRECISION=no forbids it).
     """
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched > 1 and "LOCAL_RANK" not in os.environ:
+        raise ValueError(
+            f"WORLD_SIZE={launched} is in the environment, but no launcher started this process (there is no LOCAL_RANK): it "
+            "would wait for others that nobody started. Unset WORLD_SIZE for a single process, or use `accelerate launch`"
+        )
     has_device = torch.accelerator.is_available()
     group: dict[str, Any] = {"timeout": timedelta(seconds=config.ddp_timeout)}
     if not has_device and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
@@ -69,7 +75,6 @@ def make_accelerator(
         kwargs_handlers=handlers,
         **options,
     )
-    launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched != accelerator.num_processes:
         raise ValueError(
             f"the launcher started {launched} processes (WORLD_SIZE), but accelerate sees {accelerator.num_processes} "
@@ -125,22 +130,24 @@ def run(main: Callable[[], Any]) -> None:
     rank = int(os.environ.get("RANK", "0"))
     if rank:
         datasets.disable_progress_bars()
-    code = 0
+    code, seconds_to_wait = 0, 3 if rank else 0
     try:
         main()
     except (ValueError, OSError) as error:
         code = 2
-        if rank:
-            time.sleep(3)
+        time.sleep(seconds_to_wait)
         place = f" (rank {rank} on {socket.gethostname()})" if rank else ""
         if isinstance(error, ValueError) and not _raised_here(error):
             traceback.print_exc()  # a library's complaint: where it was raised is half of the message
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error{place}:[/] ", end="")
         print(error, file=sys.stderr)
+    except SystemExit as request:  # a command line that was refused, or --help: all has been said
+        code = request.code if isinstance(request.code, int) else 0 if request.code is None else 1
     except KeyboardInterrupt:
         code = 130
-    except BaseException:
+    except BaseException:  # often no more than the news that another rank is gone
         code = 1
+        time.sleep(seconds_to_wait)
         traceback.print_exc()
     leave(code)
 

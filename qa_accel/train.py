@@ -75,6 +75,8 @@ def run(settings: TrainConfig) -> None:
             training.train()
         except log.NonFiniteLoss as error:
             raise ValueError(training.explanation(error)) from error
+    if training.loss.compiled:
+        training.console.print(f"compiled graphs: {training.loss.graphs}", highlight=False)
     where = runtime.describe(training.accelerator)
     training.outcome.publish(training.console, where, time.perf_counter() - started)
 
@@ -102,12 +104,8 @@ class Run:
             model=settings.model.model_name_or_path,
             output=str(self.folder),
         )
-        if accelerator.is_main_process:
-            files.write_text(self.folder / "config.yaml", config.dump(settings))
         with runtime.first_on_each_cache(accelerator):
             self.splits = prepare.prepare_splits(settings.data, settings.windows, tokenizer)
-        if accelerator.is_main_process:
-            files.write_json(self.folder / "data_report.json", prepare.report_of(self.splits))
         self.console.print(prepare.report_table(self.splits))
         train_windows = self.splits["train"].windows
 
@@ -122,8 +120,6 @@ class Run:
 
         runtime.seed_everything(settings.runtime.seed)  # the head's first weights: alike on all ranks
         qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer))
-        all_epochs = map(self.order.plan, range(self.order.epochs))
-        self.collate = manner.collator(train_windows, tokenizer, qa_model, all_epochs, settings.windows.max_seq_length)
         self.loss = LossFunction(settings.compile, accelerator, qa_model, packed=manner.packed)
         report.announce(
             self.console,
@@ -136,11 +132,17 @@ class Run:
 
         self.progress = checkpoint.Progress()
         self.identity = identity_of(settings, self.splits, packed=manner.packed)
+        checkpoint.clear(settings.checkpoint, self.folder, accelerator)
         found = checkpoint.find(settings.checkpoint, self.folder, self.console.print)
         if found is not None:
             allow_changes = settings.checkpoint.resume_with_changed_settings
             checkpoint.load(found, accelerator, self.progress, self.identity, allow_changes=allow_changes)
             self.console.print(f"resumed from {found} (epoch {self.progress.epoch}, step {self.progress.step})")
+        if accelerator.is_main_process:  # not before: a resume that is refused leaves the folder as it is
+            files.write_text(self.folder / "config.yaml", config.dump(settings))
+            files.write_json(self.folder / "data_report.json", prepare.report_of(self.splits))
+        longest = settings.windows.max_seq_length
+        self.collate = manner.collator(train_windows, tokenizer, qa_model, self.order.plans(self.progress), longest)
         self.total_steps = self.order.total_steps(self.progress)
         self.schedule = optim.make_schedule(self.optimizer, settings.optim, self.total_steps, self.progress.step)
         self.log = log.Log(
@@ -199,6 +201,8 @@ class Run:
                     )
                 if last or progress.stopped_early:
                     break
+        if progress.best_step is None:  # resumed at its end, and the best model is in another folder
+            self.outcome.evaluate(self.log)
 
     def explanation(self, error: log.NonFiniteLoss) -> str:
         """The step that went wrong, its questions, and what is left of the run."""

@@ -11,6 +11,7 @@ import contextlib
 import multiprocessing
 import os
 import pickle
+import runpy
 import signal
 import socket
 import sys
@@ -63,18 +64,11 @@ def run(
 
     Raises TimeoutError with what they wrote if they take more than `limit` seconds.
     """
-    common = {
-        "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "OMP_NUM_THREADS": "1",
-        "ACCELERATE_MIXED_PRECISION": "no",
-        **(environment or {}),
-    }
-    if processes == 1 and "WORLD_SIZE" not in (environment or {}):
-        for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-            del common[name]  # as accelerate launches a single process
+    common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}
+    if processes > 1:  # a single process gets none of these, as accelerate launches it
+        common |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    common |= environment or {}
     with tempfile.TemporaryDirectory(prefix="processes-") as folder:
         places = [Path(folder, str(rank)) for rank in range(processes)]
         started = []
@@ -92,6 +86,12 @@ def run(
         wrote = "\n".join(f"--- rank {rank}, code {one.code}\n{one.output}" for rank, one in enumerate(left))
         raise TimeoutError(f"{processes} processes were not done after {limit:.0f} s:\n{wrote}")
     return left
+
+
+def script(path: Path, argv: list[str]) -> None:
+    """Run a script's file as if it had been started with these words."""
+    sys.argv = [str(path), *argv]
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def call(function: Callable[..., Any], *arguments: Any, processes: int = 1, **options: Any) -> list[Any]:

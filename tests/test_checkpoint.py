@@ -144,7 +144,7 @@ def die(folder: Path, moment: str) -> None:
 
 
 def open_again(folder: Path) -> None:
-    checkpoint.open_run(CheckpointConfig(str(folder)), small_training()[0])
+    checkpoint.clear(CheckpointConfig(str(folder)), folder, small_training()[0])
 
 
 @pytest.mark.parametrize("moment", ["writing", "renaming"])

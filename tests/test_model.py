@@ -14,7 +14,6 @@ from transformers import (
     RobertaConfig,
     RobertaForQuestionAnswering,
     ViTConfig,
-    ViTModel,
 )
 
 from qa_accel import model
@@ -134,13 +133,11 @@ def test_a_tokenizer_that_knows_more_tokens_than_the_embeddings_is_refused(toy, 
         model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
 
 
-def test_token_types_are_given_only_to_a_model_that_takes_them(toy):
+def test_what_a_model_takes_is_read_from_its_forward(toy):
     settings = ModelConfig(str(toy.model))
     bert = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
-    assert model.takes_token_type_ids(bert, toy_tokenizers.wordpiece())
-    assert not model.takes_token_type_ids(bert, toy_tokenizers.roberta()), "this tokenizer makes none"
-    no_types = ViTModel(ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
-    assert not model.takes_token_type_ids(no_types, toy_tokenizers.wordpiece())
+    assert model.takes(bert, "token_type_ids") and model.takes(bert, "position_ids")
+    assert not model.takes(bert, "pixel_values")
 
 
 def test_a_batch_is_filled_with_the_pad_token_else_the_end_of_text_else_zero():

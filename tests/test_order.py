@@ -40,6 +40,20 @@ def test_an_epoch_that_is_resumed_on_other_numbers_of_ranks_covers_each_window_o
     assert progress.windows == windows
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 3), st.integers(0, 4), st.integers(1, 3))
+def test_rows_that_are_measured_by_the_plans_of_a_run_hold_every_batch_that_is_left(windows, before, steps, after):
+    """Breaks if packed rows are measured by whole epochs only: the windows that are left may be the longest ones."""
+    begun, run = (order(windows, ranks, packed=True) for ranks in (before, after))
+    steps = min(steps, begun.steps_per_epoch - 1)
+    progress = Progress(step=steps, segments=[[before, steps]] if steps else [])
+    longest_row = plan.row_tokens(run.lengths_W, run.plans(progress), multiple=1)
+    rest = run.rest_of_epoch(0, progress.segments)
+    assert plan.batch_tokens(run.lengths_W, rest).max() <= longest_row
+    if before == after:
+        assert longest_row == plan.row_tokens(run.lengths_W, run.plans(Progress()), multiple=1)
+
+
 def test_resuming_on_the_same_number_of_ranks_is_skipping_steps_of_the_plan():
     whole = order(50, 2)
     assert np.array_equal(whole.rest_of_epoch(1, []), whole.plan(1))

@@ -3,6 +3,7 @@
 They end with what the script leaves behind: exit codes, files, and the lines of metrics.jsonl.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from processes import Left, run
 from safetensors.torch import load_file
 from toy import WINDOWS, Toy, flags
 
-from qa_accel import checkpoint, config, evaluation, log, outcome, report, runtime, train
+from qa_accel import checkpoint, config, evaluation, log, runtime, train
 
 SPEEDS = ("windows_per_second", "tokens_per_second")
 
@@ -30,8 +31,12 @@ def train_script(argv: list[str], arrangements: list[tuple]) -> None:
     runtime.run(lambda: train.run(config.parse(train.TrainConfig, argv)))
 
 
-def kill_after(owner: Any, name: str, calls: int) -> None:
-    """End this process, as the kernel would for want of memory, when `owner.name` returns for the n-th time."""
+def kill_after(place: str, calls: int) -> None:
+    """End this process, as the kernel would for want of memory, when the function of this name has run n times."""
+    owner = importlib.import_module("qa_accel." + place.split(".")[0])
+    *path, name = place.split(".")[1:]
+    for part in path:
+        owner = getattr(owner, part)
     original = getattr(owner, name)
     count = 0
 
@@ -206,7 +211,7 @@ def test_training_moves_the_loss_down(without_dropout):
 
 # ------------------------------------------------------------------------------------------------------------ resume
 
-WITH_CHECKPOINTS: dict[str, Any] = dict(save_steps=3, eval_steps=4, save_total_limit=3, metric_for_best_model="best_f1")
+WITH_CHECKPOINTS: dict[str, Any] = dict(save_steps=3, eval_steps=4, save_total_limit=3, learning_rate=1e-2)
 SPREAD: dict[int, dict[str, Any]] = {
     1: dict(per_device_train_batch_size=4, gradient_accumulation_steps=2),
     2: dict(per_device_train_batch_size=2, gradient_accumulation_steps=2),
@@ -214,14 +219,14 @@ SPREAD: dict[int, dict[str, Any]] = {
 """8 windows an optimizer step, 9 steps an epoch, 18 in all; evaluations at 4, 8, 9, 12, 16, 18, checkpoints at 3, 6, 9, ..."""
 
 MOMENTS = {
-    "before any checkpoint": (checkpoint.Progress, "advance", 2),
-    "in the middle of an epoch": (checkpoint.Progress, "advance", 5),
-    "at the last step of an epoch": (checkpoint.Progress, "advance", 9),
-    "at the first step of the next epoch": (checkpoint.Progress, "advance", 10),
-    "right after an evaluation": (outcome.Outcome, "evaluate", 4),
-    "while a checkpoint is written": (checkpoint, "write_manifest", 6),
-    "before the run's folder is filled": (train.Run, "train", 1),
-    "while the run's folder is filled": (report, "model_card", 1),
+    "before any checkpoint": ("checkpoint.Progress.advance", 2),
+    "in the middle of an epoch": ("checkpoint.Progress.advance", 5),
+    "at the last step of an epoch": ("checkpoint.Progress.advance", 9),
+    "at the first step of the next epoch": ("checkpoint.Progress.advance", 10),
+    "right after an evaluation": ("outcome.Outcome.evaluate", 4),
+    "while a checkpoint is written": ("checkpoint.write_manifest", 6),
+    "before the run's folder is filled": ("train.Run.train", 1),
+    "while the run's folder is filled": ("report.model_card", 1),
 }
 
 
@@ -264,7 +269,8 @@ def test_the_runs_above_leave_something_to_compare(uninterrupted):
     for folder in uninterrupted.values():
         assert [line["step"] for line in steps_of(folder)] == list(range(1, 19))
         assert [line["step"] for line in evaluations_of(folder)] == [4, 8, 9, 12, 16, 18]
-        assert len({line["eval_best_f1"] for line in evaluations_of(folder)}) > 2
+        assert len({line["eval_f1"] for line in evaluations_of(folder)}) > 2
+        assert results_of(folder)["best_step"] > 4
         assert [path.name for path in checkpoint.checkpoints(folder)] == [
             "checkpoint-12",
             "checkpoint-15",
@@ -272,61 +278,77 @@ def test_the_runs_above_leave_something_to_compare(uninterrupted):
         ]
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
-@pytest.mark.parametrize("batching", ["padded", "packed"])
+@pytest.mark.parametrize(
+    ("before", "after", "batching", "batch_size", "done"),
+    [
+        (2, 1, "padded", 4, 4),
+        (1, 2, "padded", 4, 4),
+        (2, 3, "packed", 4, 4),
+        (3, 1, "packed", 3, 7),  # the 3 windows that are left are longer together than any batch of the whole epoch
+    ],
+)
 def test_resuming_on_another_number_of_ranks_sees_each_remaining_window_once(
-    trainer, tmp_path, before, after, batching
+    trainer, tmp_path, before, after, batching, batch_size, done
 ):
-    """Breaks if the rest of the epoch is planned as if all ranks had always been there."""
+    """Breaks if the rest of the epoch is planned as if all ranks had always been there, or does not fit in the rows."""
     note = (note_windows, tmp_path / "seen.jsonl")
-    settings: dict[str, Any] = dict(per_device_train_batch_size=4, save_steps=2, num_train_epochs=1, batching=batching)
+    settings: dict[str, Any] = dict(per_device_train_batch_size=batch_size, save_steps=done, num_train_epochs=1, seed=2)
+    settings |= dict(batching=batching, validation_file=None)
     killed = trainer(
         tmp_path / "run",
         processes=before,
-        arrangements=[note, (kill_after, checkpoint.Progress, "advance", 5)],
+        arrangements=[note, (kill_after, "checkpoint.Progress.advance", done + 1)],
         **settings,
     )
     assert killed[0].code == -signal.SIGKILL, killed[0].output
     seen = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
-    kept = [line["plan"] for line in seen if line["step"] <= 4]
+    kept = [line["plan"] for line in seen if line["step"] <= done]
     (tmp_path / "seen.jsonl").unlink()
     trainer.whole(tmp_path / "run", processes=after, arrangements=[note], **settings)
     rest = [json.loads(line)["plan"] for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
     windows = np.concatenate([np.ravel(step) for step in kept + rest])
-    assert len(kept) == 4 and np.shape(rest[0]) == (1, after, 4)
+    assert len(kept) == done and np.shape(rest[0]) == (1, after, batch_size)
     assert sorted(windows[windows >= 0]) == list(range(66))
     assert steps_of(tmp_path / "run")[-1]["epoch"] == 1.0
     assert results_of(tmp_path / "run")["train_windows"] == 66
 
 
-def test_a_resume_with_another_accumulation_still_steps_once_per_optimizer_step(trainer, tmp_path):
+def test_a_resume_with_another_accumulation_still_steps_once_per_optimizer_step(trainer, without_dropout, tmp_path):
     """accelerate counts batches since the run began. Breaks if that count is taken over: after 3 steps of 1 batch it
-    would be in the middle of a step of 2 batches, and weights would be stepped with half a gradient."""
-    settings: dict[str, Any] = dict(validation_file=None, save_steps=3, num_train_epochs=1)
-    left = trainer(tmp_path, arrangements=[(kill_after, checkpoint.Progress, "advance", 4)], **settings)
+    would be in the middle of a step of 2 batches, and every step would be made with half of its gradient."""
+    settings: dict[str, Any] = dict(model_name_or_path=trainer.toy.without_dropout, warmup_ratio=0.2, save_steps=3)
+    left = trainer(tmp_path, arrangements=[(kill_after, "checkpoint.Progress.advance", 4)], **settings)
     assert left[0].code == -signal.SIGKILL
     settings |= dict(gradient_accumulation_steps=2, per_device_train_batch_size=4)
-    refused = trainer(tmp_path, **settings)[0]
-    assert refused.code == 2
-    assert "gradient_accumulation_steps: 1 then, 2 now" in refused.output
-    assert "per_device_train_batch_size: 8 then, 4 now" in refused.output
-    written = config.read_recipe(str(tmp_path / "config.yaml"), config.settings_of(train.TrainConfig))
-    assert written["gradient_accumulation_steps"] == 1, "a refused start leaves the run's own settings in its folder"
     trainer.whole(tmp_path, "--resume_with_changed_settings", **settings)
-    assert [line["step"] for line in steps_of(tmp_path)] == list(range(1, 10))
-    assert all(line["grad_norm"] is not None for line in steps_of(tmp_path))
+    losses, expected = ([line["loss"] for line in steps_of(run)] for run in (tmp_path, without_dropout["one process"]))
+    assert losses == pytest.approx(expected, abs=1e-4)
 
 
+def test_changed_settings_are_refused_and_the_run_left_as_it_is(trainer, tmp_path):
+    """Breaks if the folder's config.yaml afterwards shows settings that no step was made with."""
+    settings: dict[str, Any] = dict(save_steps=3, num_train_epochs=1)
+    left = trainer(tmp_path, arrangements=[(kill_after, "checkpoint.Progress.advance", 4)], **settings)
+    assert left[0].code == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    refused = trainer(tmp_path, learning_rate=1e-4, per_device_train_batch_size=4, **settings)[0]
+    assert refused.code == 2
+    assert "learning_rate: 0.003 then, 0.0001 now" in refused.output
+    assert "per_device_train_batch_size: 8 then, 4 now" in refused.output
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("step", [12, 18])
 def test_a_checkpoint_of_another_folder_can_be_continued_although_its_best_model_is_not_here(
-    trainer, uninterrupted, tmp_path
+    trainer, uninterrupted, tmp_path, step
 ):
-    """Breaks if a run looks for the best model that another folder has: it would fail after all of the training."""
-    source = uninterrupted[1] / "checkpoint-12"
-    settings = dict(**WITH_CHECKPOINTS, **SPREAD[1], resume_from_checkpoint=source)
-    trainer.whole(tmp_path, arrangements=[], **settings)
-    assert [line["step"] for line in steps_of(tmp_path)] == list(range(13, 19))
-    assert steps_of(tmp_path) == steps_of(uninterrupted[1])[12:]
-    assert results_of(tmp_path)["best_step"] in (16, 18)
+    """Breaks if a run looks for the best model that another folder has: it would fail after all of the training. At step
+    18 nothing is left to train, but the model still is to be scored."""
+    source = uninterrupted[1] / f"checkpoint-{step}"
+    trainer.whole(tmp_path, **WITH_CHECKPOINTS, **SPREAD[1], resume_from_checkpoint=source)
+    assert steps_of(tmp_path) == steps_of(uninterrupted[1])[step:]
+    assert results_of(tmp_path)["best_step"] in [line["step"] for line in evaluations_of(tmp_path)]
+    assert results_of(tmp_path)["f1"] == max(line["eval_f1"] for line in evaluations_of(tmp_path))
     assert (tmp_path / "predictions.json").exists()
 
 
@@ -339,11 +361,21 @@ def test_a_finished_run_is_refused_and_left_as_it_is(trainer, uninterrupted, tmp
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_overwriting_starts_at_the_first_step(trainer, uninterrupted, tmp_path):
+def test_overwriting_starts_at_the_first_step_and_leaves_nothing_of_the_former_run(trainer, uninterrupted, tmp_path):
+    """The new run has no validation data. Breaks if the old run's predictions stay and pass for the new model's."""
     folder = shutil.copytree(uninterrupted[1], tmp_path / "finished")
-    trainer.whole(folder, "--overwrite_output_dir", max_train_steps=2)
+    trainer.whole(folder, "--overwrite_output_dir", max_train_steps=2, validation_file=None)
     assert [line["step"] for line in steps_of(folder)] == [1, 2]
     assert [path.name for path in checkpoint.checkpoints(folder)] == ["checkpoint-2"]
+    assert not (folder / "predictions.json").exists()
+
+
+def test_a_mistake_in_the_data_does_not_cost_the_run_that_was_to_be_overwritten(trainer, uninterrupted, tmp_path):
+    folder = shutil.copytree(uninterrupted[1], tmp_path / "finished")
+    before = sorted(folder.rglob("*"))
+    left = trainer(folder, "--overwrite_output_dir", train_file="nowhere.json")[0]
+    assert left.code == 2 and "nowhere.json" in left.output
+    assert sorted(folder.rglob("*")) == before
 
 
 # ---------------------------------------------------------------------------------- which model, how long, what else
@@ -409,7 +441,7 @@ def test_the_resolved_settings_and_the_tuned_threshold_are_left_beside_the_model
     folder = uninterrupted[1]
     resolved = config.parse(train.TrainConfig, ["--config", str(folder / "config.yaml")])
     assert (folder / "config.yaml").read_text() == config.dump(resolved)
-    assert resolved.loop.per_device_train_batch_size == 4 and resolved.optim.learning_rate == 3e-3
+    assert resolved.loop.per_device_train_batch_size == 4 and resolved.optim.learning_rate == 1e-2
     threshold = json.loads((folder / "config.json").read_text())["null_score_diff_threshold"]
     assert threshold == results_of(folder)["best_f1_thresh"]
 
@@ -481,12 +513,3 @@ def test_a_tracker_gets_the_numbers_and_no_secret(trainer, tmp_path):
     for path in tmp_path.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         assert not any(secret.encode() in content for secret in secrets.values()), path
-
-
-def test_batches_that_other_processes_put_together_make_the_same_run(trainer, without_dropout, tmp_path):
-    """Breaks if workers change the order, or draw from the random state that dropout uses."""
-    folder = without_dropout["one process"]
-    settings = dict(model_name_or_path=trainer.toy.without_dropout, warmup_ratio=0.2, dataloader_num_workers=1)
-    trainer.whole(tmp_path, **settings)
-    assert lines_of(tmp_path) == lines_of(folder)
-    assert_same_weights(tmp_path, folder)
