@@ -84,7 +84,8 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
 
 def lengths(made: Dataset) -> np.ndarray:
     """Tokens of each window."""
-    return np.concatenate([[], *(part.value_lengths().to_numpy() for part in made.data["input_ids"].chunks)]).astype(int)
+    parts = [part.value_lengths().to_numpy() for part in made.data["input_ids"].chunks]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _parts(made: Dataset) -> Iterator[pa.RecordBatch]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -52,17 +53,18 @@ def make_tokenizer(
         next(examples).context for _ in range(6000)
     ]  # drawn for the old one too: all later drawings follow from these
     texts += [str(year) for year in range(1000, 2030)]
+    folder.mkdir(parents=True, exist_ok=True)
     if old is not None:
-        tokenizer = BertTokenizer.from_pretrained(old)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copyfile(old / name, folder / name)
     else:
         trainer = BertWordPieceTokenizer(lowercase=True)
         trainer.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=2, show_progress=False)
-        folder.mkdir(parents=True, exist_ok=True)
         trainer.save_model(str(folder))
-        tokenizer = BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512)
+        made = BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512)
+        made.save_pretrained(folder)
         (folder / "vocab.txt").unlink()
-    tokenizer.save_pretrained(folder)
-    return tokenizer
+    return BertTokenizer.from_pretrained(folder)
 
 
 def batch_of(examples: Sequence[Example], tokenizer: BertTokenizer) -> Batch:
@@ -183,7 +185,7 @@ def train(model: BertForQuestionAnswering, easy: Iterator, full: Iterator, args:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=HERE / "encoder")
-    parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer to keep; else a new one is trained")
+    parser.add_argument("--start_from", type=Path, help="folder of an encoder to train further, with its tokenizer")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--layers", type=int, default=4)
@@ -205,8 +207,13 @@ def main() -> None:
     train_entities = split_entities(entities, random.Random(SEED))["train"]
     teller, plain_teller = Teller(wording, rng), Teller(wording, rng, relations=(1, 1, 2))
     world = MadeUpWorld(train_entities, {entity.name for entity in entities}, wording, rng)
-    tokenizer = make_tokenizer(world, teller, args.vocab_size, args.tokenizer, args.output_dir)
-    model = new_model(tokenizer, args.layers, args.width, args.inner, args.heads)
+    tokenizer = make_tokenizer(world, teller, args.vocab_size, args.start_from, args.output_dir)
+    if args.start_from is None:
+        model = new_model(tokenizer, args.layers, args.width, args.inner, args.heads)
+    else:
+        model = BertForQuestionAnswering.from_pretrained(
+            args.start_from, dtype=torch.float32, attn_implementation="eager"
+        )
     easy = pointing_examples(world, plain_teller, sizes=[2], same_words=0.7)
     full = pointing_examples(world, teller, sizes=[2, 3, 3, 4], same_words=0.2)
     train(model, batches(easy, args.batch_size, tokenizer, rng), batches(full, args.batch_size, tokenizer, rng), args)

@@ -18,14 +18,16 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-SECONDS_AFTER_A_DEATH = 5
-"""How long the others may go on when one has died; a launcher ends them too."""
+import torch
+
+SECONDS_AFTER_A_DEATH = 1
+"""How long the others may go on when one has died; a launcher ends them at once."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ def run(
     *arguments: Any,
     processes: int = 1,
     environment: Mapping[str, str] | None = None,
+    without: Iterable[str] = (),
     limit: float = 150,
 ) -> list[Left]:
     """Call `function(*arguments)` in each of so many processes, ranks of one group; all are gone when this returns.
 
+    They run in fp32, one thread each, unless `environment` says otherwise or the variable is among those to be `without`.
     Raises TimeoutError with what they wrote if they take more than `limit` seconds.
     """
     common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}
@@ -69,6 +73,7 @@ def run(
         common |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     common |= environment or {}
+    common = {name: value for name, value in common.items() if name not in without}
     with tempfile.TemporaryDirectory(prefix="processes-") as folder:
         places = [Path(folder, str(rank)) for rank in range(processes)]
         started = []
@@ -132,6 +137,8 @@ def _child(function: Callable[..., Any], arguments: tuple, environment: dict[str
     try:
         value = function(*arguments)
         Path(f"{place}.pickle").write_bytes(pickle.dumps(value))
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # rank 0 holds the group's store; another one may just be joining
     except BaseException as error:
         code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
         if not isinstance(error, SystemExit):

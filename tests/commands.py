@@ -1,0 +1,69 @@
+"""A command as documentation shows it -> AssertionError if it could not be typed like that: a script, file, flag or make
+target that does not exist. Nothing is run."""
+
+import importlib
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qa_accel import config
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def of_markdown(path: Path) -> list[str]:
+    """The commands in a file's ```bash blocks: continued lines joined, comments left out."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+def check(command: str) -> Any:
+    """The settings that the script would get, where it is a script with a config."""
+    words = shlex.split(command, comments=True)
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets), f"{command}: make has {targets}"
+        return None
+    place = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
+    assert place is not None, f"{command}: expected make or a script"
+    script, flags = REPOSITORY / words[place], words[place + 1 :]
+    assert script.is_file(), f"{command}: there is no {words[place]}"
+    if words[:2] == ["accelerate", "launch"]:
+        check_launch(words[2 : place + 1])
+    else:
+        assert words[:place] == ["python"], command
+    return check_flags(script, flags)
+
+
+def check_launch(words: list[str]) -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    # what a shell fills in: numbers, and an address that may be any word
+    words = ["0" if word.startswith("$") else word for word in words]
+    parsed, unknown = launch_command_parser().parse_known_args(words)
+    assert not unknown, f"accelerate launch knows no {unknown}"
+    if parsed.config_file is not None:
+        assert (REPOSITORY / parsed.config_file).is_file(), f"there is no {parsed.config_file}"
+
+
+def check_flags(script: Path, flags: list[str]) -> Any:
+    used = re.search(r"config\.parse\((\w+)\.(\w+)", script.read_text())
+    if used is None:
+        arguments = pytest.MonkeyPatch()
+        arguments.setattr(sys, "argv", [script.name, *flags])
+        try:
+            return runpy.run_path(str(script))["read_arguments"]()
+        finally:
+            arguments.undo()
+    here = pytest.MonkeyPatch()
+    here.chdir(REPOSITORY)
+    try:
+        return config.parse(getattr(importlib.import_module(f"qa_accel.{used[1]}"), used[2]), flags)
+    finally:
+        here.undo()

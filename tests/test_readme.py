@@ -1,0 +1,113 @@
+"""What the README and the docs say exists does exist: commands, flags, files, modules and their order."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from commands import check, of_markdown
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+README = REPOSITORY / "README.md"
+DOCUMENTS = [README, *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "quickstart" / "README.md"]
+COMMANDS = [(path.name, command) for path in DOCUMENTS if path.is_file() for command in of_markdown(path)]
+MODULES = REPOSITORY / "qa_accel"
+
+
+@pytest.mark.parametrize(("document", "command"), COMMANDS, ids=[f"{name}: {line[:60]}" for name, line in COMMANDS])
+def test_a_command_of_the_documentation_can_be_typed(document, command):
+    """Breaks if it names a script, a config file, a recipe, a flag or a make target that does not exist."""
+    check(command)
+
+
+def test_the_readme_shows_each_script_and_the_two_commands():
+    """Breaks if the tests above run over nothing, or a script has no example."""
+    commands = of_markdown(README)
+    assert {"make quickstart", "make test"} <= {command.partition("#")[0].strip() for command in commands}
+    for script in ("train.py", "predict.py", "score.py", "prepare.py"):
+        assert any(f"scripts/{script}" in command for command in commands), script
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "make coffee",
+        "python scripts/nothing.py",
+        "python scripts/train.py --config scripts/recipes/nothing.yaml",
+        "python scripts/train.py --config scripts/recipes/squad_v2.yaml --learning_rat 1",
+        "python scripts/score.py --validation_file DEV --predictions_path P",
+        "accelerate launch --config_file accelerate_configs/none.yaml scripts/prepare.py --config scripts/recipes/squad_v2.yaml",
+        "accelerate launch --gpus 2 scripts/train.py --config scripts/recipes/squad_v2.yaml",
+        "curl https://example.org",
+    ],
+)
+def test_a_command_that_cannot_be_typed_is_found_out(wrong):
+    """Breaks if the checker of commands takes anything for good."""
+    with pytest.raises((AssertionError, SystemExit)):
+        check(wrong)
+
+
+def tree() -> list[str]:
+    """The modules in the README's tree, in its order."""
+    [block] = re.findall(r"^```\n(qa_accel/.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(r"^  (\w+)\.py", block, re.MULTILINE)
+
+
+def test_the_tree_in_the_readme_lists_every_module_once():
+    assert sorted(tree()) == sorted(path.stem for path in MODULES.glob("*.py") if path.stem != "__init__")
+
+
+def imports_of(module: str) -> set[str]:
+    """Modules of the package that are imported at run time, at the top or within functions."""
+    found = set()
+    parsed = ast.parse((MODULES / f"{module}.py").read_text())
+    for_types = {
+        id(inner)
+        for node in ast.walk(parsed)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.ImportFrom) and id(node) not in for_types and node.module:
+            if node.module == "qa_accel":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("qa_accel."):
+                found.add(node.module.partition(".")[2])
+    return found
+
+
+@pytest.mark.parametrize("module", tree() if README.is_file() else [])
+def test_a_module_imports_only_from_those_above_it(module):
+    """Breaks if the order in the README is no longer the order of the imports: a reader could not read from the top."""
+    above = tree()[: tree().index(module)]
+    assert imports_of(module) <= set(above)
+
+
+def test_paths_and_names_that_the_readme_mentions_exist():
+    """In the table of what to change where, and anywhere else in backticks."""
+    text = README.read_text()
+    paths = set(re.findall(r"`((?:qa_accel|scripts|tests|quickstart|accelerate_configs|slurm|docs)/[\w./]*)`", text))
+    assert len(paths) > 5
+    missing = {path for path in paths if not (REPOSITORY / path).exists()}
+    assert not missing
+    for name, path in re.findall(r"`([\w.]+)` in `(qa_accel/\w+\.py)`", text):
+        source = (REPOSITORY / path).read_text()
+        for part in name.split("."):
+            assert re.search(rf"^\s*(def |class )?{part}\b", source, re.MULTILINE), f"{name} is not in {path}"
+
+
+def test_links_to_files_lead_somewhere():
+    for document in DOCUMENTS:
+        if document.is_file():
+            for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
+                assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_no_document_or_source_holds_a_path_of_somebodys_machine():
+    """Breaks if a command was copied with the folders of whoever ran it."""
+    private = re.compile(r"/(?:home|Users|root|work|tmp/w)/")
+    checked = [*DOCUMENTS, *REPOSITORY.glob("*.toml"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/**/*.yaml")]
+    checked += [*MODULES.glob("*.py"), *REPOSITORY.glob("scripts/*.py"), *REPOSITORY.glob("accelerate_configs/*")]
+    for path in checked:
+        if path.is_file():
+            assert not private.search(path.read_text(encoding="utf-8")), path
