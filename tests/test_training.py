@@ -18,8 +18,10 @@ import torch
 from processes import Left, run
 from safetensors.torch import load_file
 from toy import WINDOWS, Toy, flags
+from transformers import AutoModelForQuestionAnswering
 
-from qa_accel import checkpoint, config, evaluation, log, runtime, train
+from qa_accel import checkpoint, config, data, evaluation, log, model, prepare, runtime, train
+from qa_accel.windows import WindowConfig, Windows
 
 SPEEDS = ("windows_per_second", "tokens_per_second")
 
@@ -127,6 +129,12 @@ def trainer(toy, tmp_path_factory) -> Trainer:
     return Trainer(toy, tmp_path_factory.mktemp("cache"))
 
 
+def training_windows(trainer: Trainer) -> Windows:
+    dataset = data.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
+    tokenizer = model.load_tokenizer(model.ModelConfig(str(trainer.toy.model)))
+    return prepare.prepare_split(dataset, WindowConfig(**WINDOWS), tokenizer, "train").windows
+
+
 def lines_of(folder: Path) -> list[dict]:
     """metrics.jsonl without the speeds."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -202,6 +210,34 @@ def test_a_run_ends_with_the_same_weights_however_its_windows_are_spread(without
         torch.testing.assert_close(
             weight, other[name], atol=1e-4, rtol=0, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+def test_a_steps_loss_is_the_mean_over_its_windows_worked_out_one_by_one(trainer, tmp_path):
+    """The learning rate is next to nothing, so that the model stays what it was. Breaks if what fills the last batch
+    counts, if padding is part of a softmax, or if labels point elsewhere once windows are batched."""
+    settings: dict[str, Any] = dict(model_name_or_path=trainer.toy.without_dropout, learning_rate=1e-12)
+    settings |= dict(num_train_epochs=1, validation_file=None, per_device_train_batch_size=3)
+    note = (note_windows, tmp_path / "seen.jsonl")
+    trainer.whole(tmp_path / "run", processes=2, arrangements=[note], gradient_accumulation_steps=2, **settings)
+    plain = AutoModelForQuestionAnswering.from_pretrained(trainer.toy.without_dropout).eval()
+    windows = training_windows(trainer)
+
+    def loss_of(w: int) -> float:
+        tokens = slice(windows.begin_W[w], windows.begin_W[w + 1])
+        ids, types = (
+            torch.tensor(x[tokens][None].astype(int)) for x in (windows.input_ids_N, windows.token_type_ids_N)
+        )
+        with torch.no_grad():
+            found = plain(input_ids=ids, token_type_ids=types)
+        start, end = (logits[0].log_softmax(-1) for logits in (found.start_logits, found.end_logits))
+        return -(start[windows.start_W[w]] + end[windows.end_W[w]]).item() / 2
+
+    seen = [json.loads(line)["plan"] for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
+    steps = steps_of(tmp_path / "run")
+    assert len(seen) == len(steps) == 6 and steps[-1]["windows"] == 6, "half of the last step is fill"
+    for line, step in zip(steps, seen):
+        losses = [loss_of(w) for w in np.ravel(step) if w >= 0]
+        assert line["loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-5)
 
 
 def test_training_moves_the_loss_down(without_dropout):
@@ -462,28 +498,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_all_that_is_needed_to_look
     message = left[0].output
     rate = 2e-3 * (1 - 3 / 18)
     assert f"step 4 (epoch {round(32 / 66, 4)})" in message and f"learning rate {rate:.3g}" in message
-    from qa_accel import data
-
     dataset = data.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
     ids = data.load_questions(dataset, "train")["id"][:]
     named = {key for key in ids if key + "," in message or key + "." in message}
     in_step = np.ravel(json.loads(seen.read_text().splitlines()[3])["plan"])
     assert 0 < len(named) <= len(in_step) == 8
-    assert named == {ids[row] for row in question_of_window(trainer)[in_step]}
+    assert named == {ids[row] for row in training_windows(trainer).question_W[in_step]}
     assert [path.name for path in checkpoint.checkpoints(tmp_path / "run")] == ["checkpoint-2"]
     assert checkpoint.damage_of(tmp_path / "run" / "checkpoint-2") is None
     assert [line["step"] for line in steps_of(tmp_path / "run")] == [1, 2]
     trainer.whole(tmp_path / "run", processes=processes, per_device_train_batch_size=8 // processes, **settings)
     assert len(steps_of(tmp_path / "run")) == 18, "the run goes on from there"
-
-
-def question_of_window(trainer: Trainer) -> np.ndarray:
-    from qa_accel import data, model, prepare
-    from qa_accel.windows import WindowConfig
-
-    dataset = data.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
-    tokenizer = model.load_tokenizer(model.ModelConfig(str(trainer.toy.model)))
-    return prepare.prepare_split(dataset, WindowConfig(**WINDOWS), tokenizer, "train").windows.question_W
 
 
 def test_a_learning_rate_that_is_far_too_high_stops_the_run(trainer, tmp_path):
