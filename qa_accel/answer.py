@@ -132,7 +132,7 @@ class Reader:
         self.accelerator = accelerator or runtime.make_accelerator(runtime.RuntimeConfig())
         self.manner = batching.choose(BatchingConfig(), self.accelerator, model_config)
         qa_model = self.manner.set_up(model.load_model(settings, model_config, self.tokenizer, trained=True))
-        self.model = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
+        self.model: Any = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
         self.batch_size = batch_size
 
     def answer(self, question: str, context: str) -> dict[str, Any]:

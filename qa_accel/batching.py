@@ -37,11 +37,15 @@ class Batching:
     packed: bool
     reason: str
     """Why, as one clause for the console."""
+    on_cpu: bool = False
 
-    def set_up(self, qa_model: PreTrainedModel) -> PreTrainedModel:
+    def set_up(self, qa_model: PreTrainedModel, *, training: bool = False) -> PreTrainedModel:
         """Give the model the attention that goes with the batches."""
         if self.packed:
             use_packed_attention(qa_model)
+        elif self.on_cpu and training:
+            # torch's fused kernel for the CPU has no dropout; what it falls back to is a seventh slower than plain products
+            qa_model.set_attn_implementation("eager")
         return qa_model
 
     def collator(
@@ -91,14 +95,15 @@ class Batching:
 def choose(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> Batching:
     """Raises ValueError where packed batches are asked for and the model cannot take them."""
     supported, reason = packed_support(model_config)
+    on_cpu = accelerator.device.type == "cpu"
     if config.batching == "padded":
-        return Batching(False, "asked for")
+        return Batching(False, "asked for", on_cpu)
     if config.batching == "packed":
         if not supported:
             raise ValueError(f"--batching packed: {reason}; take --batching padded")
         return Batching(True, f"asked for; {reason}; attention dropout is off")
     if accelerator.device.type != "cuda":
-        return Batching(False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well")
+        return Batching(False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well", on_cpu)
     if accelerator.mixed_precision not in ("bf16", "fp16"):
         return Batching(False, "packed attention needs bf16 or fp16, this run is fp32")
     return Batching(supported, f"{reason}; attention dropout is off" if supported else reason)

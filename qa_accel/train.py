@@ -119,7 +119,7 @@ class Run:
         )
 
         runtime.seed_everything(settings.runtime.seed)  # the head's first weights: alike on all ranks
-        qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer))
+        qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer), training=True)
         self.loss = LossFunction(settings.compile, accelerator, qa_model, packed=manner.packed)
         report.announce(
             self.console,

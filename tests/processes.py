@@ -65,10 +65,11 @@ def run(
 ) -> list[Left]:
     """Call `function(*arguments)` in each of so many processes, ranks of one group; all are gone when this returns.
 
-    They run in fp32, one thread each, unless `environment` says otherwise or the variable is among those to be `without`.
+    They run on the CPU in fp32, one thread each, unless `environment` says otherwise, or the variable that says so is to
+    be missing (`without`).
     Raises TimeoutError with what they wrote if they take more than `limit` seconds.
     """
-    common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no"}
+    common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "CUDA_VISIBLE_DEVICES": ""}
     if processes > 1:  # a single process gets none of these, as accelerate launches it
         common |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}

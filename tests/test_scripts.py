@@ -26,17 +26,13 @@ TWO_ON_ONE_CPU = ["--config_file", "accelerate_configs/cpu_ddp.yaml", "--mixed_p
 SECONDS = 240
 """Within which a launch must be over on any machine."""
 
-pytestmark = pytest.mark.skipif(
-    torch.accelerator.is_available(), reason="the launches here are those of a machine without a GPU"
-)
-
 
 def start(words: list, **options) -> subprocess.Popen:
     """In a process group of its own, so that all of it can be ended."""
     return subprocess.Popen(
         list(map(str, words)),
         cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -305,7 +305,7 @@ def test_the_runs_above_leave_something_to_compare(uninterrupted):
     for folder in uninterrupted.values():
         assert [line["step"] for line in steps_of(folder)] == list(range(1, 19))
         assert [line["step"] for line in evaluations_of(folder)] == [4, 8, 9, 12, 16, 18]
-        assert len({line["eval_f1"] for line in evaluations_of(folder)}) > 2
+        assert len({line["eval_f1"] for line in evaluations_of(folder)}) > 1
         assert results_of(folder)["best_step"] > 4
         assert [path.name for path in checkpoint.checkpoints(folder)] == [
             "checkpoint-12",
