@@ -28,7 +28,7 @@ test: $(STAMPS)/dev
 check: $(STAMPS)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python  # else it looks for the packages in whatever python comes first
 
 format: $(STAMPS)/dev
 	$(BIN)/ruff format .
