@@ -121,6 +121,8 @@ def test_a_score_that_is_no_number_comes_first_and_only_from_the_context(nan):
 def test_it_compiles_into_one_graph():
     """Breaks if a value is read back to the host, or the number of spans decides a shape: `fullgraph` refuses both."""
     torch._dynamo.reset()
+    graphs = torch._dynamo.utils.counters["stats"]  # counts on through the whole session, whatever is reset
+    before = graphs["unique_graphs"]
     compiled = torch.compile(best_spans, fullgraph=True, dynamic=False, backend="eager")
     for seed in range(3):
         torch.manual_seed(seed)
@@ -128,4 +130,4 @@ def test_it_compiles_into_one_graph():
         context_BL = torch.rand(4, 50) < (0.9, 0.5, 0.01)[seed]
         results = (search(start_BL, end_BL, context_BL, 6, 20) for search in (compiled, best_spans))
         assert all(torch.equal(one, other) for one, other in zip(*results))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    assert graphs["unique_graphs"] - before == 1
