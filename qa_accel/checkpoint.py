@@ -6,9 +6,7 @@ only folders whose files are those of their manifest.
 """
 
 import dataclasses
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +16,9 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from qa_accel import files
+from qa_accel import files, lock
+from qa_accel.manifest import damage_of, sync, write_manifest
 
-MANIFEST = "manifest.json"
 FINISHED = "all_results.json"
 """The file that only a finished run has."""
 PARTIAL = ".partial-"
@@ -38,13 +36,17 @@ class CheckpointConfig:
     resume_with_changed_settings: bool = False
     """Resume although data, seed, batch sizes or the like are not those of the checkpoint."""
     save_steps: int | None = None
-    """Optimizer steps between checkpoints; without it there is one at the end of each epoch."""
+    """Optimizer steps between checkpoints; there is one at the end of each epoch in any case."""
+    save_minutes: float | None = None
+    """Minutes after which a checkpoint is written if none was in between."""
     save_total_limit: int = 2
     """Checkpoints that are kept, the latest ones."""
 
     def __post_init__(self):
         if self.save_steps is not None and self.save_steps < 1:
             raise ValueError(f"--save_steps must be at least 1, got {self.save_steps}")
+        if self.save_minutes is not None and self.save_minutes <= 0:
+            raise ValueError(f"--save_minutes must be positive, got {self.save_minutes}")
         if self.save_total_limit < 1:
             raise ValueError(f"--save_total_limit must be at least 1, got {self.save_total_limit}")
 
@@ -67,6 +69,8 @@ class Progress:
     """Step of the best value."""
     evaluations_without_gain: int = 0
     """Evaluations since the best one, for early stopping."""
+    evaluation_due: bool = False
+    """Whether this step's evaluation is still to come: the run was stopped before it was over."""
     stopped_early: bool = False
     """Whether early stopping has ended training."""
 
@@ -91,13 +95,19 @@ class Progress:
 
 
 def open_run(config: CheckpointConfig, accelerator: Accelerator) -> Path:
-    """The run's folder, made or checked by rank 0. Raises ValueError for a finished run, OSError if it can't be written."""
+    """The run's folder, made or checked by rank 0, and its alone from here on.
+
+    Raises ValueError for a finished run or one that another process writes, OSError if it can't be written.
+    """
     folder = Path(config.output_dir)
     if accelerator.is_main_process and (folder / FINISHED).exists() and not config.overwrite_output_dir:
         raise ValueError(
             f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
         )
-    return writable_folder(folder, accelerator)
+    writable_folder(folder, accelerator)
+    if accelerator.is_main_process:
+        lock.hold(folder)
+    return folder
 
 
 def clear(config: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:
@@ -163,7 +173,7 @@ def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
         if final.exists():
             final.rename(replaced)
         partial.rename(final)
-        _sync(final.parent)
+        sync(final.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     accelerator.wait_for_everyone()
 
@@ -236,58 +246,3 @@ def load(
     accelerator.step = 0
     progress.load_state_dict(saved["progress"])
     return saved["identity"]
-
-
-def write_manifest(folder: Path) -> None:
-    """Sizes and SHA-256 of all files below `folder`, written last, every byte forced to the disk."""
-    found = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _digest(path)}
-        _sync(path)
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"files": found}, indent=1), encoding="utf-8")
-    _sync(manifest)
-    for inner in [*(path for path in folder.rglob("*") if path.is_dir()), folder]:
-        _sync(inner)
-
-
-def damage_of(folder: Path) -> str | None:
-    """What is wrong with a folder that has a manifest, or None if it is whole."""
-    manifest = folder / MANIFEST
-    if not folder.is_dir():
-        return "there is no such folder"
-    if not manifest.is_file():
-        return f"{MANIFEST} is missing: the folder was never finished"
-    try:
-        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        expected = [(name, file["size"], file["sha256"]) for name, file in listed.items()]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        expected = []
-    if not expected:
-        return f"{MANIFEST} is not one: no file's size and hash can be read from it"
-    for name, size, digest in expected:
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != size:
-            return f"{name} has {path.stat().st_size} bytes, {size} were written"
-        if _digest(path) != digest:
-            return f"{name} is not what was written (its hash differs)"
-    return None
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 22):
-            digest.update(chunk)
-        return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Force a file's bytes, or a folder's list of names, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,6 +7,7 @@ these files move into the run's folder. No weights are loaded back, so this is t
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,7 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import batching, checkpoint, config, evaluation, files, log, model, prepare, report, spans
+from qa_accel import batching, checkpoint, config, evaluation, files, log, manifest, model, prepare, report, spans
 
 if TYPE_CHECKING:
     from qa_accel.train import TrainConfig
@@ -68,12 +69,15 @@ class Outcome:
 
     def _best_is_here(self) -> bool:
         """Rank 0's word for all, since what is the best so far decides what every rank does."""
-        box = [checkpoint.damage_of(self.folder / BEST) is None]
+        box = [manifest.damage_of(self.folder / BEST) is None]
         broadcast_object_list(box)
         return box[0]
 
-    def evaluate(self, journal: log.Log) -> None:
-        """Score the model as it is, count patience, keep the model if it is the best so far."""
+    def evaluate(self, journal: log.Log, each_batch: Callable[[], None]) -> None:
+        """Score the model as it is, count patience, keep the model if it is the best so far.
+
+        `each_batch` is called between batches, on all ranks; what it raises ends the evaluation without a trace.
+        """
         if self.dev is None:
             return
         answers = evaluation.answer_split(
@@ -84,6 +88,7 @@ class Outcome:
             self.plan,
             self.span_config,
             version_2_with_negative=self.negative,
+            done=lambda batches: each_batch(),
         )
         scores = None
         if answers is not None:
@@ -112,7 +117,13 @@ class Outcome:
             self.accelerator.wait_for_everyone()
             return
         kept = self.folder / BEST
-        scores = json.loads((kept / "scores.json").read_text(encoding="utf-8")) if self.dev is not None else None
+        scores, best_step = None, self.progress.best_step
+        if self.dev is not None:
+            there = json.loads((kept / "scores.json").read_text(encoding="utf-8"))
+            scores = there["scores"]
+            if self.settings.outcome.load_best_model_at_end:
+                # progress may remember an older best one, whose files were replaced just before a kill
+                best_step = there["step"]
         card = report.model_card(
             base=self.settings.model.model_name_or_path,
             scores=scores,
@@ -122,11 +133,11 @@ class Outcome:
         )
         files.write_text(self.folder / "README.md", card)
         for path in sorted(kept.iterdir()):
-            if path.name not in (checkpoint.MANIFEST, "scores.json"):
+            if path.name not in (manifest.MANIFEST, "scores.json"):
                 _link_or_copy(path, self.folder / path.name)
         results = {
             **(scores or {}),
-            "best_step": self.progress.best_step,
+            "best_step": best_step,
             "steps": self.progress.step,
             "epochs": self.progress.epoch,
             "train_windows": self.progress.windows,
@@ -150,7 +161,7 @@ class Outcome:
             save_model(self.accelerator, self.model, self.tokenizer, partial, threshold)
             if answers is not None:
                 spans.write_answers(answers, partial)
-                files.write_json(partial / "scores.json", scores)
+                files.write_json(partial / "scores.json", {"scores": scores, "step": self.progress.step})
 
 
 def save_model(

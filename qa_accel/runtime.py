@@ -20,6 +20,8 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
+from qa_accel import stop
+
 logger = logging.getLogger(__name__)
 
 
@@ -117,8 +119,8 @@ def first_on_each_cache(accelerator: Accelerator):
         yield
 
 
-def run(main: Callable[[], Any]) -> None:
-    """Run a script's one function and leave: code 0, or 2 after one clear message for what a user can mend.
+def run(main: Callable[[], int | None]) -> None:
+    """Run a script's one function and leave: the code that it returns or 0, or 2 after one clear message for what a user can mend.
 
     Ranks mostly see the same mistake. Rank 0 reports it; the others wait a moment, in which the launcher ends them, and
     speak up only if they are still alive, i.e. if the mistake is theirs alone.
@@ -132,7 +134,7 @@ def run(main: Callable[[], Any]) -> None:
         datasets.disable_progress_bars()
     code, seconds_to_wait = 0, 3 if rank else 0
     try:
-        main()
+        code = main() or 0
     except (ValueError, OSError) as error:
         code = 2
         time.sleep(seconds_to_wait)
@@ -160,7 +162,7 @@ def _raised_here(error: BaseException) -> bool:
 
 def leave(code: int) -> None:
     """Exit at once: a gloo thread that frees its last tensors during the interpreter's shutdown aborts the process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized() and code == 0:
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and code in (0, stop.EXIT_CODE):
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
     sys.stdout.flush()

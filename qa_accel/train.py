@@ -1,21 +1,17 @@
 """A recipe -> a fine-tuned model with its predictions and scores, on every process that accelerate started.
 
 `run` is the way through; `train` is the loop. What happens once in a while (evaluation, best model, the final folder) stands
-in `outcome`.
+in `outcome`, what ends it before its time in `stop`.
 """
 
 import gc
-import hashlib
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from pathlib import Path
 
 import numpy as np
-import torch
-from accelerate import Accelerator
 
 from qa_accel import (
     batches,
@@ -23,7 +19,9 @@ from qa_accel import (
     checkpoint,
     config,
     files,
+    identity,
     log,
+    manifest,
     model,
     optim,
     plan,
@@ -35,6 +33,7 @@ from qa_accel.batching import BatchingConfig
 from qa_accel.checkpoint import CheckpointConfig
 from qa_accel.compiled import CompileConfig, LossFunction
 from qa_accel.data import DataConfig
+from qa_accel.last_signs import LastSigns
 from qa_accel.log import LogConfig
 from qa_accel.model import ModelConfig
 from qa_accel.optim import OptimConfig
@@ -43,6 +42,8 @@ from qa_accel.outcome import Outcome, OutcomeConfig
 from qa_accel.predict import EvalConfig
 from qa_accel.runtime import RuntimeConfig
 from qa_accel.spans import SpanConfig
+from qa_accel.step import optimizer_step
+from qa_accel.stop import SAVE, STOP, Stop, StopConfig, StopRequested, exit_code
 from qa_accel.windows import WindowConfig, check_tokenizer
 
 
@@ -59,26 +60,40 @@ class TrainConfig:
     predict: EvalConfig = field(default_factory=EvalConfig)
     spans: SpanConfig = field(default_factory=SpanConfig)
     outcome: OutcomeConfig = field(default_factory=OutcomeConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
     log: LogConfig = field(default_factory=LogConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
-def run(settings: TrainConfig) -> None:
-    """Train, evaluate, write `output_dir`. All ranks run this; rank 0 writes."""
+def run(settings: TrainConfig) -> int:
+    """Train, evaluate, write `output_dir`. All ranks run this; rank 0 writes. Returns the exit code."""
     started = time.perf_counter()
     training = Run(settings)
     # what is there now stays: a full collection would stop the loop for a third of a second to find that out
     gc.collect()
     gc.freeze()
-    with training.log:
-        try:
-            training.train()
-        except log.NonFiniteLoss as error:
-            raise ValueError(training.explanation(error)) from error
-    if training.loss.compiled:
-        training.console.print(f"compiled graphs: {training.loss.graphs}", highlight=False)
-    where = runtime.describe(training.accelerator)
-    training.outcome.publish(training.console, where, time.perf_counter() - started)
+    stopped = False
+    try:
+        with training.log:
+            try:
+                training.train()
+            except StopRequested:
+                stopped = True
+                training.leave()
+        training.stop.close()
+        if training.loss.compiled:
+            training.console.print(f"compiled graphs: {training.loss.graphs}", highlight=False)
+        if not stopped:
+            where = runtime.describe(training.accelerator)
+            training.outcome.publish(training.console, where, time.perf_counter() - started)
+    except log.NonFiniteLoss as error:
+        training.last_signs.failed(error)
+        raise ValueError(training.explanation(error)) from error
+    except BaseException as error:
+        training.last_signs.failed(error)
+        raise
+    training.last_signs.ended()
+    return exit_code() if stopped else 0
 
 
 class Run:
@@ -131,7 +146,7 @@ class Run:
         runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 
         self.progress = checkpoint.Progress()
-        self.identity = identity_of(settings, self.splits, packed=manner.packed)
+        self.identity = identity.of_run(settings, self.splits, packed=manner.packed)
         checkpoint.clear(settings.checkpoint, self.folder, accelerator)
         found = checkpoint.find(settings.checkpoint, self.folder, self.console.print)
         if found is not None:
@@ -158,11 +173,16 @@ class Run:
         self.outcome = Outcome(
             settings, accelerator, self.folder, tokenizer, self.model, manner, self.splits, self.progress
         )
+        save_minutes, timeout = settings.checkpoint.save_minutes, settings.runtime.ddp_timeout
+        self.stop = Stop(settings.stop, accelerator, self.folder, timeout, save_minutes)
+        self.last_signs = LastSigns(self.folder, accelerator)
 
     def train(self) -> None:
-        """The loop: one optimizer step, then what is due."""
+        """The loop: one optimizer step, then what is due. Raises StopRequested when all ranks have agreed to leave."""
         progress, loop, checkpoints = self.progress, self.settings.loop, self.settings.checkpoint
         self.model.train()
+        if progress.evaluation_due:  # the run was stopped before its end, or in the middle of it
+            self.between_steps(save=True)
         while progress.step < self.total_steps and not progress.stopped_early:
             epoch_plan = self.order.rest_of_epoch(progress.epoch, progress.segments)
             for number, (step_plan, step_batches) in enumerate(self.steps(epoch_plan), start=1):
@@ -179,6 +199,7 @@ class Run:
                     max_grad_norm=self.settings.optim.max_grad_norm,
                 )
                 progress.advance(self.accelerator.num_processes, real)
+                self.last_signs.at(progress.step)
                 self.log.step(
                     progress,
                     step_plan,
@@ -191,18 +212,49 @@ class Run:
                 over, last = number == len(epoch_plan), progress.step == self.total_steps
                 if over:
                     progress.end_epoch()
-                if over or last or due(progress.step, loop.eval_steps):
-                    self.log.flush()
-                    self.outcome.evaluate(self.log)
-                if over or last or progress.stopped_early or due(progress.step, checkpoints.save_steps):
-                    self.log.flush()  # a loss that is not finite ends the run here, before it is saved
-                    checkpoint.save(
-                        self.folder, self.accelerator, progress, self.identity, checkpoints.save_total_limit
-                    )
+                progress.evaluation_due = over or last or due(progress.step, loop.eval_steps)
+                self.between_steps(save=over or last or due(progress.step, checkpoints.save_steps))
                 if last or progress.stopped_early:
                     break
         if progress.best_step is None:  # resumed at its end, and the best model is in another folder
-            self.outcome.evaluate(self.log)
+            self.outcome.evaluate(self.log, self.stop.check)
+
+    def between_steps(self, *, save: bool) -> None:
+        """What is due: a stop, which saves what is left to do too; an evaluation; a checkpoint."""
+        agreed = self.stop.poll()
+        if agreed == STOP:
+            raise StopRequested
+        if self.progress.evaluation_due:
+            self.log.flush()
+            self.outcome.evaluate(self.log, self.stop.check)
+            self.progress.evaluation_due = False
+        if save or agreed == SAVE or self.progress.stopped_early:
+            self.save()
+
+    def save(self) -> Path:
+        """Write a checkpoint of this step. A loss that is not finite ends the run here, before it is saved."""
+        self.log.flush()
+        started = time.perf_counter()
+        keep = self.settings.checkpoint.save_total_limit
+        saved = checkpoint.save(self.folder, self.accelerator, self.progress, self.identity, keep)
+        seconds = time.perf_counter() - started
+        self.stop.saved(seconds)
+        self.log.restart_clock()
+        self.console.print(
+            f"{saved.name} saved in {seconds:.2f} s ({manifest.megabytes(saved):.0f} MB)", highlight=False
+        )
+        return saved
+
+    def leave(self) -> None:
+        """Save what was done, say that the run is to be started again. All ranks must call."""
+        saved = self.save() if self.progress.step else None
+        asked = self.stop.leave(self.progress.step, saved)
+        if self.accelerator.is_main_process:
+            self.console.print(
+                f"[bold]stopped[/] at step {self.progress.step} of {self.total_steps}: {asked}. "
+                "The same command goes on from there",
+                highlight=False,
+            )
 
     def explanation(self, error: log.NonFiniteLoss) -> str:
         """The step that went wrong, its questions, and what is left of the run."""
@@ -233,54 +285,5 @@ class Run:
             yield step_plan, list(islice(ready, len(step_plan)))
 
 
-def optimizer_step(
-    accelerator: Accelerator,
-    model: torch.nn.Module,
-    loss_function: LossFunction,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    step_batches: list[batches.Batch],
-    *,
-    windows: int,
-    max_grad_norm: float,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Sum of this rank's window losses and the gradient's norm before clipping, both still on the device.
-
-    The gradient is that of the mean over all `windows` of the step, however they are spread over ranks and batches:
-    accelerate divides by the accumulation and DDP by the ranks, so both are multiplied back.
-    """
-    scale = accelerator.num_processes * accelerator.gradient_accumulation_steps / windows
-    loss_sum = torch.zeros((), device=accelerator.device)
-    grad_norm = None
-    for batch in step_batches:
-        batch = batch.to(accelerator.device, non_blocking=True)
-        with accelerator.accumulate(model):
-            loss = loss_function(model, batch)
-            accelerator.backward(loss * scale)
-            loss_sum += loss.detach()
-            if accelerator.sync_gradients:
-                grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or math.inf)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-    schedule.step()
-    return loss_sum, grad_norm
-
-
 def due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
-
-
-def identity_of(settings: TrainConfig, splits: dict[str, prepare.Split], *, packed: bool) -> dict[str, Any]:
-    """All that decides what a step computes, the number of ranks aside: a resume under another identity is another run."""
-    train_windows = splits["train"].windows
-    shape = hashlib.sha256()
-    for array in (train_windows.begin_W, train_windows.start_W, train_windows.end_W):
-        shape.update(np.ascontiguousarray(array).tobytes())
-    chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
-    chosen += ("num_train_epochs", "max_train_steps", *config.settings_of(OptimConfig))
-    flat = config.as_dict(settings)
-    return {name: flat[name] for name in chosen} | {
-        "batches": "packed" if packed else "padded",
-        "training questions": splits["train"].questions._fingerprint,
-        "training windows": shape.hexdigest()[:16],
-    }

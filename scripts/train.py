@@ -1,6 +1,10 @@
 """accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/train.py --config scripts/recipes/squad_v2.yaml"""
 
-from qa_accel import config, runtime, train
+from qa_accel import signals
+
+signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
+
+from qa_accel import config, runtime, train  # noqa: E402
 
 if __name__ == "__main__":
     runtime.run(lambda: train.run(config.parse(train.TrainConfig, description=__doc__)))

@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from toy import Toy
+    from trainer import Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -36,3 +37,11 @@ def toy(tmp_path_factory) -> "Toy":
     from toy import make_toy
 
     return make_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def trainer(toy, tmp_path_factory) -> "Trainer":
+    """Starts runs on the toy, with one cache."""
+    from trainer import Trainer
+
+    return Trainer(toy, tmp_path_factory.mktemp("cache"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForQuestionAnswering, BertModel, PreTrainedTokenizerFast
 
 NAMES = ["Ana", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana"]
@@ -66,14 +66,16 @@ def squad_file(path: Path, names: list[str], prefix: str) -> Path:
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """BERT's: [CLS] question [SEP] context [SEP], token types, pieces of the toy's own words."""
-    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # pyright: ignore
-    core.normalizer = normalizers.BertNormalizer()
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    normalizer, pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     texts = [context_about(name) for name in NAMES]
     texts += [entry["question"] for name in NAMES for entry in questions_about(name, "")]
-    core.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=220, special_tokens=SPECIAL, show_progress=False)
-    )
+    words = {word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))}
+    letters = sorted({letter for word in words for letter in word})
+    # not trained: the library's trainer breaks ties by chance, and another vocabulary is another task
+    vocabulary = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary += sorted(words - set(letters))
+    core = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(vocabulary)}, unk_token="[UNK]"))
+    core.normalizer, core.pre_tokenizer = normalizer, pre_tokenizer  # pyright: ignore
     core.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

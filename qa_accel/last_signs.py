@@ -1,0 +1,67 @@
+"""Where each rank stands -> a line in `output_dir/ranks/`, so that of a rank that dies without a word host and step are known."""
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from accelerate import Accelerator
+
+SECONDS_BETWEEN = 1.0
+SECONDS_FOR_OTHERS = 2.0
+"""What ranks that saw the failure too need to say so."""
+
+
+class LastSigns:
+    """One rank's line, rewritten while it runs."""
+
+    def __init__(self, folder: Path, accelerator: Accelerator):
+        self.accelerator, self.folder = accelerator, folder / "ranks"
+        rank, world_size = accelerator.process_index, accelerator.num_processes
+        self.path = self.folder / f"rank-{rank}.txt"
+        self.who = f"rank {rank} of {world_size} on {socket.gethostname()}, pid {os.getpid()}"
+        self.step, self._written = 0, 0.0
+        if accelerator.is_main_process:
+            self.folder.mkdir(exist_ok=True)
+            for old in self.folder.glob("rank-*.txt"):
+                old.unlink()
+        accelerator.wait_for_everyone()
+        self._write("running, before its first step")
+
+    def at(self, step: int) -> None:
+        """The rank is at this optimizer step."""
+        self.step = step
+        if time.monotonic() - self._written > SECONDS_BETWEEN:
+            self._write(f"running, step {step} at {time.strftime('%FT%T')}")
+
+    def failed(self, error: BaseException) -> None:
+        """Write how this rank ended; then name on stderr those that fell silent, if its end came from elsewhere."""
+        first_line = str(error).partition("\n")[0][:200]
+        self._write(f"failed after step {self.step}: {type(error).__name__}: {first_line}")
+        if isinstance(error, (ValueError, OSError)):  # this rank's own, and said
+            return
+        time.sleep(SECONDS_FOR_OTHERS)
+        silent = [line for line in map(_read, sorted(self.folder.glob("rank-*.txt"))) if ": running" in line]
+        for line in silent:
+            print(f"{line} -- then nothing more: killed (out of memory?), or its machine is gone", file=sys.stderr)
+
+    def ended(self) -> None:
+        """The run leaves as it should. All ranks must call."""
+        self.path.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.folder.rmdir()
+
+    def _write(self, state: str) -> None:
+        self._written = time.monotonic()
+        with contextlib.suppress(OSError):  # a full disk: that is for the checkpoint to say, this is only a note
+            self.path.write_text(f"{self.who}: {state}\n", encoding="utf-8")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""

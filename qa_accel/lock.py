@@ -1,0 +1,62 @@
+"""A run's folder -> its only writer, for as long as the process lives."""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+SECONDS_FOR_A_DEAD_NODE = 150
+"""How long a requeued job waits for its own former start: a file server lets go of a vanished node's lock after 90 s."""
+
+_held: dict[Path, int] = {}
+
+
+def hold(folder: Path) -> None:
+    """Lock the folder until this process ends, however it ends. Raises ValueError if another process holds it.
+
+    A POSIX record lock: network file systems pass it on, the kernel drops it with the process, and forked helpers that
+    outlive a killed run do not inherit it.
+    """
+    path = folder / LOCK
+    if path in _held:
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    job = os.environ.get("SLURM_JOB_ID")
+    give_up = time.monotonic() + SECONDS_FOR_A_DEAD_NODE
+    while True:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                logger.warning(
+                    "%s: this file system has no locks (%s); two runs on one folder would not be noticed", path, error
+                )
+                return
+        holder = _holder(descriptor)
+        requeued = job is not None and holder.get("slurm_job") == job
+        if not requeued or time.monotonic() > give_up:
+            os.close(descriptor)
+            raise ValueError(
+                f"another run is writing {folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')}, since "
+                f"{holder.get('since', '?')}. Wait for its end or stop it (touch {folder / 'STOP'}), or take another --output_dir"
+            )
+        time.sleep(2)
+    entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T"), "slurm_job": job}
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(entry).encode(), 0)
+    _held[path] = descriptor
+
+
+def _holder(descriptor: int) -> dict:
+    try:
+        return json.loads(os.pread(descriptor, 4096, 0))
+    except ValueError:  # it holds the lock, and has not written yet who it is
+        return {}
