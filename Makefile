@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: install quickstart test check format clean
+.PHONY: install quickstart test chaos check format clean
 
 install: $(STAMPS)/install
 
@@ -24,6 +24,9 @@ quickstart: install
 
 test: $(STAMPS)/dev
 	$(BIN)/python -m pytest
+
+chaos: $(STAMPS)/dev
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/chaos.py --kills 200
 
 check: $(STAMPS)/dev
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ import datasets.config
 import numpy as np
 import pyarrow as pa
 
-from qa_accel import canonical, sources
+from qa_accel import canonical, files, sources
 
 logger = logging.getLogger(__name__)
 
@@ -224,6 +224,7 @@ def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
     count = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_abandoned(path.parent, ".questions-*.partial")
         with partial.open("xb") as file:
             with pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
                 for batch in batches:

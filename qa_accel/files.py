@@ -1,7 +1,10 @@
 """Content -> a file that appears whole or not at all."""
 
+import contextlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +41,15 @@ def write_text(path: Path, text: str) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path, pattern: str) -> None:
+    """Delete what killed processes were just writing: whatever matches and has not changed for a day."""
+    for path in folder.glob(pattern):
+        with contextlib.suppress(OSError):  # another process may be at the same
+            newest = max(entry.stat().st_mtime for entry in (path, *path.rglob("*")))
+            if time.time() - newest > 24 * 3600:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_json(path: Path, content: Any) -> None:

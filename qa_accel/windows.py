@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
+from qa_accel import files
 from qa_accel.assemble import Gold, WindowConfig, Windows
 from qa_accel.pairs import PairTokenizer, one_thread
 from qa_accel.window_store import features, lengths, read, table_of, write_in_question_order
@@ -51,6 +52,7 @@ def prepare_windows(
     folder = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_abandoned(path.parent, "windows-*.partial-*")
         # Beside its final place, as a rename is all or nothing within one file system only.
         folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}.partial-", dir=path.parent))
         with one_thread():

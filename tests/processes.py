@@ -122,7 +122,8 @@ def _wait(started: list[Any], limit: float) -> bool:
     for child in started:
         if child.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)  # with the loader's workers, if it has any
+                os.killpg(child.pid, signal.SIGKILL)  # with the helpers that it has forked, if any
+            child.kill()  # it may not have become the head of a group yet
             child.join()
     return time.monotonic() <= end
 
