@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import model, plan
+from qa_accel import model, plan, strategy
 from qa_accel.attention import PROVEN, packed_support, use_packed_attention
 from qa_accel.batches import PackedCollator, PaddedCollator
 from qa_accel.windows import Windows
@@ -104,7 +104,7 @@ def choose(config: BatchingConfig, accelerator: Accelerator, model_config: Pretr
         return Batching(True, f"asked for; {reason}; attention dropout is off")
     if accelerator.device.type != "cuda":
         return Batching(False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well", on_cpu)
-    if accelerator.mixed_precision not in ("bf16", "fp16"):
+    if strategy.precision(accelerator) not in ("bf16", "fp16"):
         return Batching(False, "packed attention needs bf16 or fp16, this run is fp32")
     return Batching(supported, f"{reason}; attention dropout is off" if supported else reason)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from qa_accel import files, lock
+from qa_accel import files, lock, strategy
 from qa_accel.manifest import damage_of, sync, write_manifest
 
 FINISHED = "all_results.json"
@@ -187,7 +187,8 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: d
     with written_aside(final, accelerator) as partial:
         accelerator.save_state(str(partial))
         if accelerator.is_main_process:
-            state = {"progress": progress.state_dict(), "identity": identity}
+            layout = strategy.layout(accelerator)
+            state = {"progress": progress.state_dict(), "identity": identity, "layout": layout}
             (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     if accelerator.is_main_process:
         found = checkpoints(folder)
@@ -239,6 +240,12 @@ def load(
             f"{path} was made with other settings, so resuming would continue a different run:\n  "
             + "\n  ".join(changed)
             + "\nGive the former settings, start anew (--overwrite_output_dir), or pass --resume_with_changed_settings"
+        )
+    if saved["layout"] != strategy.layout(accelerator):
+        raise ValueError(
+            f"{path}: its states were saved as {saved['layout']!r}, this run has them as {strategy.layout(accelerator)!r}, and "
+            "neither reads the other's. Resume under the former strategy (and number of processes), or start a new run from "
+            "a model: --model_name_or_path"
         )
     accelerator.load_state(str(path))
     # It counts batches, and a multiple of the accumulation ends a step. A checkpoint stands between two steps; under

@@ -121,7 +121,8 @@ def load_model(
             f"{config.model_name_or_path!r} has no weights for {', '.join(missing[:4])}: its question answering head was "
             "never trained, so its answers would be random; fine-tune it first (scripts/train.py)"
         )
-    rows = model.get_input_embeddings().weight.shape[0]
+    embeddings = model.get_input_embeddings().weight
+    rows = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # under ZeRO-3 a rank's own share has the shape (0,)
     if len(tokenizer) > rows:
         raise ValueError(
             f"the tokenizer knows {len(tokenizer)} tokens, {config.model_name_or_path!r} has embeddings for {rows}; "

@@ -18,7 +18,20 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import batching, checkpoint, config, evaluation, files, log, manifest, model, prepare, report, spans
+from qa_accel import (
+    batching,
+    checkpoint,
+    config,
+    evaluation,
+    files,
+    log,
+    manifest,
+    model,
+    prepare,
+    report,
+    spans,
+    strategy,
+)
 
 if TYPE_CHECKING:
     from qa_accel.train import TrainConfig
@@ -56,10 +69,11 @@ class Outcome:
             return
         self.negative = evaluation.has_unanswerable(settings.data, *splits.values())
         self.span_config = evaluation.with_threshold(settings.spans, None)
+        plain: Any = accelerator.unwrap_model(prepared_model)
         self.plan, self.collate = manner.evaluation(
             self.dev.windows,
             tokenizer,
-            accelerator.unwrap_model(prepared_model),
+            plain,
             settings.predict.per_device_eval_batch_size,
             settings.windows.max_seq_length,
         )
@@ -175,13 +189,13 @@ def save_model(
 
     All ranks must call: gathering the weights is a collective where they are sharded.
     """
-    weights = accelerator.get_state_dict(prepared_model)
-    plain = accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
+    weights = strategy.full_weights(accelerator, prepared_model)
+    plain: Any = accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
     setattr(plain.config, model.THRESHOLD_KEY, threshold)
     plain.save_pretrained(
         folder,
         is_main_process=accelerator.is_main_process,
-        state_dict=dict(weights or {}),  # a copy: save_pretrained empties what it is given
+        state_dict=weights,
         save_original_format=False,  # else old checkpoints' LayerNorm.gamma comes back, which other tools do not load
     )
     if accelerator.is_main_process:

@@ -20,7 +20,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from rich.console import Console
 from transformers.utils import logging as transformers_logging
 
-from qa_accel import stop
+from qa_accel import stop, strategy
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +45,14 @@ def make_accelerator(
     gradient_accumulation_steps: int = 1,
     find_unused_parameters: bool = False,
     bfloat16_where_fast: bool = False,
+    training: bool = False,
     **options: Any,
 ) -> Accelerator:
     """An Accelerator over every process that the launcher started. Raises ValueError where it would see fewer.
 
     accelerate takes strategy and precision from the launch. Started without a launcher there is one process; its
     precision is fp32, or bf16 where `bfloat16_where_fast` and the CPU has it (ACCELERATE_MIXED_PRECISION=no forbids it).
+    `training`: FSDP or DeepSpeed, where the launch asks for it, splits the training state; else each process has all.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched > 1 and "LOCAL_RANK" not in os.environ:
@@ -60,13 +62,11 @@ def make_accelerator(
         )
     has_device = torch.accelerator.is_available()
     group: dict[str, Any] = {"timeout": timedelta(seconds=config.ddp_timeout)}
-    if not has_device and os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-        os.environ.pop("ACCELERATE_USE_CPU", None)  # would make accelerate run plain DDP instead, in silence
-        group["backend"] = "gloo"
-        options["cpu"] = False
-    elif not has_device:
-        options["cpu"] = True  # without it several CPU processes believe they are alone
+    if not training:
+        strategy.forget_launched()
+    if not has_device:
+        for chosen, needed in zip((options, group), strategy.options_without_device()):
+            chosen.update(needed)
     if bfloat16_where_fast and not has_device and "ACCELERATE_MIXED_PRECISION" not in os.environ and cpu_has_bfloat16():
         options["mixed_precision"] = "bf16"
     handlers: list[Any] = [InitProcessGroupKwargs(**group)]
@@ -83,7 +83,8 @@ def make_accelerator(
             f"({accelerator.distributed_type}): each would train alone and write the same files. Launch with a file of "
             "accelerate_configs/, or unset WORLD_SIZE, RANK and LOCAL_RANK for a single process"
         )
-    if accelerator.mixed_precision == "bf16" and not has_device and not cpu_has_bfloat16():
+    strategy.set_up(accelerator, gradient_accumulation_steps)
+    if strategy.precision(accelerator) == "bf16" and not has_device and not cpu_has_bfloat16():
         logger.warning("bf16 on a CPU without AVX512-BF16 or AMX is slower than fp32: launch with --mixed_precision no")
     return accelerator
 
@@ -103,8 +104,8 @@ def describe(accelerator: Accelerator) -> str:
     """One line on what runs where, for the console and the model card."""
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type.upper()
     processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
-    precision = {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
-    return f"{processes} on {device}, {accelerator.distributed_type.value}, {precision}, torch {torch.__version__}"
+    precision = {"no": "fp32"}.get(strategy.precision(accelerator), strategy.precision(accelerator))
+    return f"{processes} on {device}, {strategy.name(accelerator)}, {precision}, torch {torch.__version__}"
 
 
 def seed_everything(seed: int, accelerator: Accelerator | None = None) -> None:

@@ -5,7 +5,7 @@ import math
 import torch
 from accelerate import Accelerator
 
-from qa_accel import batches
+from qa_accel import batches, strategy
 from qa_accel.compiled import LossFunction
 
 
@@ -35,7 +35,8 @@ def optimizer_step(
             accelerator.backward(loss * scale)
             loss_sum += loss.detach()
             if accelerator.sync_gradients:
-                grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or math.inf)
+                norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm or math.inf)
+                grad_norm = strategy.whole_norm(norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
     schedule.step()

@@ -28,6 +28,7 @@ from qa_accel import (
     prepare,
     report,
     runtime,
+    strategy,
 )
 from qa_accel.batching import BatchingConfig
 from qa_accel.checkpoint import CheckpointConfig
@@ -105,6 +106,7 @@ class Run:
             settings.runtime,
             gradient_accumulation_steps=settings.loop.gradient_accumulation_steps,
             bfloat16_where_fast=True,
+            training=True,
             log_with=list(settings.log.report_to) or None,
             project_dir=settings.checkpoint.output_dir,
         )
@@ -142,6 +144,12 @@ class Run:
             compile=self.loss.reason,
         )
         optimizer = optim.make_optimizer(qa_model, settings.optim)
+        strategy.fit(
+            accelerator,
+            qa_model,
+            batch_size=settings.loop.per_device_train_batch_size,
+            max_grad_norm=settings.optim.max_grad_norm,
+        )
         self.model, self.optimizer = accelerator.prepare(qa_model, optimizer)
         runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 

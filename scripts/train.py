@@ -1,4 +1,5 @@
-"""accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/train.py --config scripts/recipes/squad_v2.yaml"""
+"""accelerate launch --config_file accelerate_configs/multi_gpu.yaml --num_processes 8 scripts/train.py \
+    --config scripts/recipes/squad_v2.yaml"""
 
 from qa_accel import signals
 

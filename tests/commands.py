@@ -42,14 +42,20 @@ def check(command: str) -> Any:
 
 
 def check_launch(words: list[str]) -> None:
-    from accelerate.commands.launch import launch_command_parser
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
     # what a shell fills in: numbers, and an address that may be any word
     words = ["0" if word.startswith("$") else word for word in words]
     parsed, unknown = launch_command_parser().parse_known_args(words)
     assert not unknown, f"accelerate launch knows no {unknown}"
     if parsed.config_file is not None:
-        assert (REPOSITORY / parsed.config_file).is_file(), f"there is no {parsed.config_file}"
+        config_file = REPOSITORY / parsed.config_file
+        assert config_file.is_file(), f"there is no {parsed.config_file}"
+        parsed.config_file = str(config_file)
+        try:
+            _validate_launch_command(parsed)
+        except ValueError as error:  # neither file nor line says how many processes, for one
+            raise AssertionError(error) from error
 
 
 def check_flags(script: Path, flags: list[str]) -> Any:

@@ -45,7 +45,9 @@ class Left:
 @cache
 def _server() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["qa_accel.train", "qa_accel.answer", "tensorboard.compat", "processes"])
+    context.set_forkserver_preload(
+        ["qa_accel.train", "qa_accel.answer", "tensorboard.compat", "deepspeed", "processes"]
+    )
     return context
 
 
@@ -53,6 +55,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def launch_environment(config_file: Path, processes: int, *flags: str) -> dict[str, str]:
+    """What `accelerate launch --config_file ... --num_processes ... flags` adds to the environment of its processes."""
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils.launch import (
+        prepare_deepspeed_cmd_env,
+        prepare_multi_gpu_env,
+        prepare_simple_launcher_cmd_env,
+    )
+
+    words = ["--config_file", str(config_file), "--num_processes", str(processes), "--main_process_port", "0", *flags]
+    parsed, defaults, precision_from_file = _validate_launch_command(
+        launch_command_parser().parse_args([*words, "x.py"])
+    )
+    if parsed.use_deepspeed:
+        fields = list(defaults.deepspeed_config) + (["mixed_precision"] if precision_from_file else [])
+        parsed.deepspeed_fields_from_accelerate_config = ",".join(fields)  # as launch_command does
+        environment = prepare_deepspeed_cmd_env(parsed)[1]
+    elif parsed.multi_gpu or parsed.use_fsdp:
+        environment = prepare_multi_gpu_env(parsed)
+    else:
+        environment = prepare_simple_launcher_cmd_env(parsed)[1]
+    return {name: value for name, value in environment.items() if os.environ.get(name) != value}
 
 
 def run(
@@ -118,7 +144,7 @@ def _wait(started: list[Any], limit: float) -> bool:
             failed_at = now
         if now > end or (failed_at is not None and now > failed_at + SECONDS_AFTER_A_DEATH):
             break
-        next(child for child in started if child.exitcode is None).join(0.05)
+        started[0].join(0.05) if started[0].exitcode is None else time.sleep(0.05)
     for child in started:
         if child.exitcode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -141,6 +167,7 @@ def _child(function: Callable[..., Any], arguments: tuple, environment: dict[str
         Path(f"{place}.pickle").write_bytes(pickle.dumps(value))
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # rank 0 holds the group's store; another one may just be joining
+            time.sleep(0.1)  # closing at once was seen to cost a slower rank the last words of its barrier
     except BaseException as error:
         code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
         if not isinstance(error, SystemExit):

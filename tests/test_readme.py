@@ -37,6 +37,7 @@ def test_the_readme_shows_each_script_and_the_two_commands():
         "python scripts/train.py --config scripts/recipes/squad_v2.yaml --learning_rat 1",
         "python scripts/score.py --validation_file DEV --predictions_path P",
         "accelerate launch --config_file accelerate_configs/none.yaml scripts/prepare.py --config scripts/recipes/squad_v2.yaml",
+        "accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/train.py --config scripts/recipes/squad_v2.yaml",
         "accelerate launch --gpus 2 scripts/train.py --config scripts/recipes/squad_v2.yaml",
         "curl https://example.org",
     ],

@@ -1,0 +1,210 @@
+"""How training is spread over processes (DDP, FSDP2, DeepSpeed's ZeRO) -> what each of them needs before and after
+`accelerator.prepare`, and the same plain weights out of it.
+
+The launch decides (accelerate_configs/); nothing here is a setting. What accelerate leaves to the user of a strategy is
+filled in from the run's own settings, and what would train something else in silence is refused by name.
+"""
+
+import logging
+import os
+import warnings
+from typing import Any
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+
+logger = logging.getLogger(__name__)
+
+LAUNCHED = {"deepspeed": "ACCELERATE_USE_DEEPSPEED", "fsdp": "ACCELERATE_USE_FSDP"}
+"""The variables by which `accelerate launch` names a strategy that splits the training state."""
+
+
+def launched(name: str) -> bool:
+    return os.environ.get(LAUNCHED[name], "false").lower() == "true"
+
+
+def forget_launched() -> None:
+    """Every process holds the whole model, whatever the launch says: for prediction, which has no state to split."""
+    for variable in LAUNCHED.values():
+        os.environ.pop(variable, None)
+
+
+def options_without_device() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the Accelerator and of its process group by which CPU processes become one group, under any strategy."""
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # accelerate imports DeepSpeed where it finds it, which else warns
+    if not launched("deepspeed"):
+        return {"cpu": True}, {}  # without it several CPU processes believe they are alone
+    os.environ.pop("ACCELERATE_USE_CPU", None)  # would make accelerate run plain DDP instead, in silence
+    import deepspeed
+
+    # a faster all-reduce for CPUs, built by a C++ compiler at every first start (half a minute); gloo does without
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
+    return {"cpu": False}, {"backend": "gloo"}
+
+
+def set_up(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
+    """Make the accelerator what the launch asked for. Raises ValueError where its config cannot be honoured."""
+    if launched("fsdp"):
+        _set_up_fsdp(accelerator)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        _set_up_deepspeed(accelerator, gradient_accumulation_steps)
+
+
+def _set_up_fsdp(accelerator: Accelerator) -> None:
+    state = accelerator.state
+    if accelerator.distributed_type == DistributedType.MULTI_CPU:
+        # accelerate offers FSDP to devices only and would run DDP in its place; torch's FSDP2 knows CPUs as well
+        state.fsdp_plugin = FullyShardedDataParallelPlugin()
+        state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
+    if accelerator.distributed_type != DistributedType.FSDP:
+        return  # one process without a launcher
+    plugin: Any = state.fsdp_plugin
+    if plugin.fsdp_version != 2:
+        raise ValueError(
+            "fsdp_version is 1 in the launch's config: set `fsdp_version: 2` (accelerate_configs/fsdp2.yaml)"
+        )
+    if plugin.activation_checkpointing:
+        raise ValueError(
+            "fsdp_activation_checkpointing in the launch's config recomputes with other dropout masks than those of the "
+            "forward pass (accelerate does not keep their random state): remove it and pass --gradient_checkpointing"
+        )
+    if accelerator.device.type == "cpu" and os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true":
+        raise ValueError("fsdp_offload_params moves weights from a GPU to its host: remove it for a run on CPUs")
+    if accelerator.mixed_precision == "bf16":
+        from torch.distributed.fsdp import MixedPrecisionPolicy
+
+        # accelerate's own policy would sum gradients in bf16 too, where the small ones of many ranks get lost
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
+
+def _set_up_deepspeed(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
+    # DeepSpeed still calls two collectives by their old names, in every step
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    settings = _deepspeed_settings(accelerator)
+    for section, flags in (("optimizer", "--learning_rate, --weight_decay"), ("scheduler", "--lr_scheduler_type")):
+        if section in settings:
+            raise ValueError(
+                f"the DeepSpeed config has a section {section!r}, which would rule beside the run's own ({flags}): remove "
+                f"the section {section!r} from it"
+            )
+    _put(settings, "gradient_accumulation_steps", gradient_accumulation_steps, also_default=1)
+    accelerator.gradient_accumulation_steps = gradient_accumulation_steps  # the launch's value would win otherwise
+    zero = settings["zero_optimization"]
+    if zero["stage"] == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True  # despite its name in any precision: the final model
+    if accelerator.device.type == "cpu":
+        settings["zero_force_ds_cpu_optimizer"] = False  # DeepSpeed's own AdamW for hosts wants a C++ compiler
+    if settings.get("bf16", {}).get("enabled") is True and "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:
+        # as under DDP: weights in fp32, products in bf16. DeepSpeed's own bf16 keeps the model in bf16, which is then all
+        # that can be saved of it. No module's gradients are summed in bf16 either.
+        settings["bf16"] = {"enabled": False}
+        settings["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
+    if zero["stage"] == 3:
+        # transformers splits the weights while it loads them, by the copy of the settings that this leaves with it
+        accelerator.deepspeed_plugin.set_deepspeed_weakref()  # type: ignore[union-attr]
+
+
+def _deepspeed_settings(accelerator: Accelerator) -> dict[str, Any]:
+    """DeepSpeed's config, as it will be given to DeepSpeed; what is set in it counts until `prepare`."""
+    return accelerator.deepspeed_plugin.deepspeed_config  # type: ignore[union-attr]
+
+
+def fit(accelerator: Accelerator, qa_model: torch.nn.Module, *, batch_size: int, max_grad_norm: float) -> None:
+    """What a strategy has to know of model and run; right before `accelerator.prepare`."""
+    if accelerator.distributed_type == DistributedType.FSDP:
+        plugin: Any = accelerator.state.fsdp_plugin
+        if not plugin.transformer_cls_names_to_wrap:
+            plugin.transformer_cls_names_to_wrap = layer_classes(qa_model)
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        settings = _deepspeed_settings(accelerator)
+        whole = batch_size * accelerator.gradient_accumulation_steps * accelerator.num_processes
+        _put(settings, "train_micro_batch_size_per_gpu", batch_size)
+        _put(settings, "train_batch_size", whole)
+        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips by itself; 0 turns it off there too
+
+
+def _put(settings: dict[str, Any], name: str, value: float, also_default: float | None = None) -> None:
+    """Set a number of DeepSpeed's config to the run's, with a warning where it held another one."""
+    found = settings.get(name, "auto")
+    if found not in ("auto", value, also_default):
+        logger.warning(f"{name} {found} in the DeepSpeed config is not used: the run's settings say {value}")
+    settings[name] = value
+
+
+def layer_classes(qa_model: torch.nn.Module) -> list[str]:
+    """Names of the classes of the model's layers: the members of its outermost lists of modules.
+
+    transformers' own lists (`_no_split_modules`) are empty for some encoders, and hold the embeddings too for others.
+    """
+    found: set[str] = set()
+
+    def look(module: torch.nn.Module) -> None:
+        for child in module.children():
+            layers = (
+                [layer for layer in child if any(layer.children())] if isinstance(child, torch.nn.ModuleList) else []
+            )
+            if layers and not any(isinstance(layer, torch.nn.ModuleList) for layer in layers):
+                found.update(type(layer).__name__ for layer in layers)
+            else:
+                look(child)
+
+    look(qa_model)
+    return sorted(found)
+
+
+def precision(accelerator: Accelerator) -> str:
+    """`no` (fp32), `bf16` or `fp16`: the precision of the products."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        autocast = _deepspeed_settings(accelerator).get("torch_autocast", {})
+        if autocast.get("enabled"):
+            return "fp16" if str(autocast.get("dtype")).removeprefix("torch.") == "float16" else "bf16"
+    return accelerator.mixed_precision
+
+
+def splits_training(accelerator: Accelerator) -> bool:
+    """Whether weights, gradients or the optimizer's state are split over the ranks."""
+    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+
+def zero_stage(accelerator: Accelerator) -> int | None:
+    """1, 2 or 3 under DeepSpeed."""
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return None
+    return _deepspeed_settings(accelerator)["zero_optimization"]["stage"]
+
+
+def name(accelerator: Accelerator) -> str:
+    """For people."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        offload = _deepspeed_settings(accelerator)["zero_optimization"].get("offload_optimizer", {})
+        offloads = (offload or {}).get("device", "none") != "none"
+        return f"DeepSpeed ZeRO-{zero_stage(accelerator)}{' with offload' if offloads else ''}"
+    if accelerator.distributed_type == DistributedType.FSDP:
+        return "FSDP2"
+    return accelerator.distributed_type.value
+
+
+def layout(accelerator: Accelerator) -> str:
+    """How a checkpoint's states lie on the disk. Two runs of one layout can go on from each other's checkpoints."""
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return f"{name(accelerator)} on {accelerator.num_processes} processes"
+    return name(accelerator) if accelerator.distributed_type == DistributedType.FSDP else "whole on each process"
+
+
+def whole_norm(norm: torch.Tensor | float | None) -> torch.Tensor | None:
+    """A gradient's norm as a plain tensor: FSDP2's is split over the ranks (all of them must call), DeepSpeed's a float."""
+    if norm is None:
+        return None
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else torch.as_tensor(norm)  # type: ignore[union-attr]
+
+
+def full_weights(accelerator: Accelerator, prepared_model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """All weights on rank 0, an empty dict elsewhere; where they are split, one after the other is put together.
+
+    All ranks must call.
+    """
+    split = accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
+    if not split and not accelerator.is_main_process:
+        return {}
+    return accelerator.get_state_dict(prepared_model) or {}  # type: ignore[return-value]
