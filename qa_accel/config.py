@@ -73,6 +73,25 @@ def read_recipe(path: str, settings: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
+def raw_setting(name: str, argv: list[str]) -> str:
+    """One setting of a command line as it was written, from a flag or else from a recipe; the rest is not looked at.
+
+    For job scripts, which need a run's folder before there is a run. Exits with code 2 where nothing sets it.
+    """
+    recipes, flags = _without_recipes(argv)
+    found = None
+    for recipe in recipes:
+        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+        found = content.get(name, found) if isinstance(content, dict) else found
+    for position, flag in enumerate(flags):
+        spelling, equals, value = flag.partition("=")
+        if spelling.replace("-", "_") == f"__{name}":
+            found = value if equals else "".join(flags[position + 1 : position + 2])
+    if found is None:
+        _fail(f"--{name} is set neither by a flag nor by a recipe")
+    return str(found)
+
+
 def as_dict(config: Any) -> dict[str, Any]:
     """Flat mapping setting -> plain value (tuples as lists), as a recipe holds it."""
     flat: dict[str, Any] = {}

@@ -30,6 +30,11 @@ def check(command: str) -> Any:
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"{command}: make has {targets}"
         return None
+    if words[0] == "source":
+        assert (REPOSITORY / words[1]).is_file(), command
+        return None
+    if words[0] in ("sbatch", "slurm/pipeline.sh"):
+        return check_job(words)
     place = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
     assert place is not None, f"{command}: expected make or a script"
     script, flags = REPOSITORY / words[place], words[place + 1 :]
@@ -39,6 +44,22 @@ def check(command: str) -> Any:
     else:
         assert words[:place] == ["python"], command
     return check_flags(script, flags)
+
+
+def check_job(words: list[str]) -> Any:
+    """The job file's script decides which flags there are; a pipeline has those of training, `--`, those of prediction."""
+    if words[0] == "slurm/pipeline.sh":
+        cut = words.index("--")
+        check_flags(
+            REPOSITORY / "scripts" / "predict.py", ["--model_name_or_path", "m", "--output_dir", "o", *words[cut + 1 :]]
+        )
+        return check_flags(REPOSITORY / "scripts" / "train.py", words[1:cut])
+    place = next((place for place, word in enumerate(words) if word.endswith(".sbatch")), None)
+    assert place is not None, f"{words}: sbatch without a job file"
+    assert all(re.match(r"--[a-z-]+=\S+$|\$[A-Z_]+$", option) for option in words[1:place]), words[1:place]
+    assert (REPOSITORY / words[place]).is_file(), f"there is no {words[place]}"
+    script = {"predict": "predict.py", "prepare": "prepare.py"}.get(Path(words[place]).stem, "train.py")
+    return check_flags(REPOSITORY / "scripts" / script, words[place + 1 :])
 
 
 def check_launch(words: list[str]) -> None:

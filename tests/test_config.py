@@ -276,3 +276,20 @@ def test_there_are_recipes_and_launch_configs_to_test():
     """Breaks if the folders move and the tests above run over nothing."""
     assert len(RECIPES) >= 4
     assert len(LAUNCHES) >= 5
+
+
+def test_a_raw_setting_is_what_the_parser_takes(tmp_path):
+    """Job scripts ask for output_dir this way. Breaks if a recipe wins over a flag, or an earlier flag over a later one."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("output_dir: from_recipe\nmodel_name_or_path: m\n")
+    for flags, expected in (
+        ([], "from_recipe"),
+        (["--output_dir", "a"], "a"),
+        (["--output-dir=a"], "a"),
+        (["--output_dir=a", "--seed", "1", "--output_dir", "b"], "b"),
+    ):
+        argv = ["--config", str(recipe), *flags]
+        assert config.raw_setting("output_dir", argv) == expected
+        assert config.parse(TrainConfig, argv).checkpoint.output_dir == expected
+    with pytest.raises(SystemExit):
+        config.raw_setting("output_dir", ["--seed", "1"])

@@ -10,6 +10,7 @@ from commands import check, of_markdown
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
 DOCUMENTS = [README, *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "quickstart" / "README.md"]
+DOCUMENTS += [REPOSITORY / "slurm" / "README.md"]
 COMMANDS = [(path.name, command) for path in DOCUMENTS if path.is_file() for command in of_markdown(path)]
 MODULES = REPOSITORY / "qa_accel"
 
@@ -24,7 +25,7 @@ def test_the_readme_shows_each_script_and_the_two_commands():
     """Breaks if the tests above run over nothing, or a script has no example."""
     commands = of_markdown(README)
     assert {"make quickstart", "make test"} <= {command.partition("#")[0].strip() for command in commands}
-    for script in ("train.py", "predict.py", "score.py", "prepare.py"):
+    for script in ("train.py", "predict.py", "score.py", "prepare.py", "preflight.py", "summary.py"):
         assert any(f"scripts/{script}" in command for command in commands), script
 
 
@@ -39,6 +40,10 @@ def test_the_readme_shows_each_script_and_the_two_commands():
         "accelerate launch --config_file accelerate_configs/none.yaml scripts/prepare.py --config scripts/recipes/squad_v2.yaml",
         "accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/train.py --config scripts/recipes/squad_v2.yaml",
         "accelerate launch --gpus 2 scripts/train.py --config scripts/recipes/squad_v2.yaml",
+        "sbatch $TRAIN_JOB slurm/nothing.sbatch --config scripts/recipes/squad_v2.yaml",
+        "sbatch $TRAIN_JOB slurm/train.sbatch --config scripts/recipes/squad_v2.yaml --learning_rat 1",
+        "sbatch --nodes 2 slurm/train.sbatch --config scripts/recipes/squad_v2.yaml",
+        "slurm/pipeline.sh --config scripts/recipes/squad_v2.yaml -- --test_fil questions.json",
         "curl https://example.org",
     ],
 )
@@ -109,6 +114,7 @@ def test_no_document_or_source_holds_a_path_of_somebodys_machine():
     private = re.compile(r"/(?:home|Users|root|work|tmp/w)/")
     checked = [*DOCUMENTS, *REPOSITORY.glob("*.toml"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/**/*.yaml")]
     checked += [*MODULES.glob("*.py"), *REPOSITORY.glob("scripts/*.py"), *REPOSITORY.glob("accelerate_configs/*")]
+    checked += [*REPOSITORY.glob("slurm/*")]
     for path in checked:
         if path.is_file():
             assert not private.search(path.read_text(encoding="utf-8")), path

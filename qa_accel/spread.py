@@ -1,0 +1,58 @@
+"""Scores of runs that differ in their seed -> mean and spread of each score."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1")
+"""What is summed up, where the runs have it."""
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """A run's all_results.json. Raises ValueError where it is none, or of a run that was not evaluated."""
+    try:
+        scores = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a finished run's results: {error}") from error
+    if not isinstance(scores, dict) or not isinstance(scores.get("f1"), (int, float)):
+        raise ValueError(f"{path}: has no scores; give the runs a --validation_file")
+    return scores
+
+
+def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """For each score that all runs have: mean, sample standard deviation (None of one run), standard error, range, values."""
+    scores = {}
+    for name in SCORES:
+        values = [run[name] for run in runs.values() if name in run]
+        if len(values) == len(runs):
+            scores[name] = _spread(values)
+    return {"runs": list(runs), "scores": scores}
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {
+        "mean": statistics.fmean(values),
+        "std": deviation,
+        "standard_error": None if deviation is None else deviation / math.sqrt(len(values)),
+        "min": min(values),
+        "max": max(values),
+        "values": list(values),
+    }
+
+
+def table(summed: Mapping[str, Any]) -> Table:
+    """A line per score."""
+    shown = Table(title=f"{len(summed['runs'])} runs", title_justify="left")
+    shown.add_column("score")
+    for name in ("mean", "std", "min", "max"):
+        shown.add_column(name, justify="right")
+    for name, spread in summed["scores"].items():
+        numbers = (spread[key] for key in ("mean", "std", "min", "max"))
+        shown.add_row(name, *("" if number is None else f"{number:.2f}" for number in numbers))
+    return shown

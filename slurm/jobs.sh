@@ -1,0 +1,140 @@
+# What the jobs have in common; each of them sources it in the repository's folder.
+
+source slurm/env.sh
+
+ending=  # set when Slurm ends the whole job (scancel, its time limit, a preemption): then nothing is requeued from here
+trap 'ending=yes' TERM
+# meant for the training processes; `scancel --full` and `--signal=B:...` send them here too, and they would end the script
+trap : USR1 USR2
+
+say() {
+    echo "[job $SLURM_JOB_ID on $(hostname -s), $(date '+%F %T')] $*"
+}
+
+# setting NAME FLAGS...: what scripts/train.py would take for this setting, from a flag or else from the recipe
+setting() {
+    python -c 'import sys; from qa_accel import config; print(config.raw_setting(sys.argv[1], sys.argv[2:]))' "$@"
+}
+
+# launch SCRIPT FLAGS...: run it on all processes of the job, one launcher on each node; 0 if all of them left with 0
+launch() {
+    local head
+    # every node must find the first one: under the address that Slurm itself uses, which may be another than its name
+    head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    HEAD_ADDRESS=$(scontrol show node "$head" --oneliner | sed -n 's/.* NodeAddr=\([^ ]*\).*/\1/p')
+    if [ -z "$HEAD_ADDRESS" ]; then # rather no run than one on each node by itself
+        say "Slurm does not tell the address of $head"
+        return 2
+    fi
+    # jobs may share a node, and each has another number; the tasks of an array too
+    HEAD_PORT=$((20000 + SLURM_JOB_ID % 20000))
+    PROCESSES_PER_NODE=${PROCESSES_PER_NODE:-${SLURM_GPUS_ON_NODE:-1}}
+    PROCESSES=$((SLURM_JOB_NUM_NODES * PROCESSES_PER_NODE))
+    local threads=$((${SLURM_CPUS_PER_TASK:-1} / PROCESSES_PER_NODE))
+    # else every process would take all CPUs of the node for itself
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((threads > 1 ? threads : 1))}
+    # since 22.05 srun no longer takes this over from sbatch, and the step would get a single CPU
+    export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
+    export HEAD_ADDRESS HEAD_PORT PROCESSES_PER_NODE PROCESSES ACCELERATE_CONFIG LAUNCH_OPTIONS
+    # --kill-on-bad-exit: when one node fails the others end too, instead of waiting for it until their time is over
+    # --ntasks-per-node: one launcher a node, whatever sbatch was told
+    # --label: each line begins with its node's number
+    srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 --label bash slurm/node.sh "$@"
+}
+
+# train FLAGS...: pre-flight, then scripts/train.py; requeues the job where the run is to go on. Returns the job's exit code.
+train() {
+    local folder code marker signs crashes
+    folder=$(setting output_dir "$@") || return 2
+    say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $folder"
+    if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+        if is_ours "$folder" && [ "$folder/all_results.json" -nt "$folder/.lock" ]; then
+            say "an earlier start has finished the run"
+            return 0
+        fi
+        # what the first start was to do away with is gone; now it would be the run's own checkpoints
+        [ -e "$folder/all_results.json" ] || set -- "$@" --no_overwrite_output_dir --resume_from_checkpoint auto
+    fi
+    if [ -z "${SLURM_JOB_END_TIME:-}" ]; then # newer Slurms say it, older ones when asked; the run saves in good time
+        SLURM_JOB_END_TIME=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)
+        export SLURM_JOB_END_TIME
+    fi
+    if [ "$PREFLIGHT" = yes ] && ! launch scripts/preflight.py "$@"; then
+        say "pre-flight failed: what to mend stands above"
+        return 2
+    fi
+    [ -z "$ending" ] || return 75
+
+    marker=$(stamp "$folder/stopped.json")
+    signs=$(cat "$folder"/ranks/* 2>/dev/null)
+    launch scripts/train.py "$@"
+    code=$?
+    if [ "$code" = 0 ] && [ -e "$folder/all_results.json" ]; then
+        rm -f "$folder/crashes.txt"
+        say "finished"
+        return 0
+    fi
+    if [ -e "$folder/stopped.json" ] && [ "$(stamp "$folder/stopped.json")" != "$marker" ]; then
+        say "stopped: $(tr -s ' \n' ' ' <"$folder/stopped.json")"
+        rm -f "$folder/crashes.txt"
+        if [ -n "$ending" ]; then
+            say "Slurm ends this job, so it is not requeued; submit it again to go on"
+        elif grep -q '"the file STOP"' "$folder/stopped.json"; then
+            say "not requeued, since somebody asked for the stop; submit it again to go on"
+        else
+            requeue
+        fi
+        return 75
+    fi
+    [ "$code" != 0 ] || code=1 # neither finished nor stopped
+    # with no new line from any rank the run was refused or failed before its first step: again would be the same again
+    if is_ours "$folder" && [ -d "$folder/ranks" ] && [ "$(cat "$folder"/ranks/*)" != "$signs" ]; then
+        say "the run ended without a checkpoint of its last steps (code $code). Where each process stood:"
+        sort -V "$folder"/ranks/*
+        crashes=$(count_crash "$folder")
+        if [ -n "$ending" ]; then
+            say "Slurm ends this job, so it is not requeued; submit it again to go on from the last checkpoint"
+        elif [ "$crashes" -gt "$MAX_CRASHES" ]; then
+            say "$crashes crashes in a row without a new checkpoint: not requeued (MAX_CRASHES in slurm/env.sh)"
+        else
+            requeue
+        fi
+    fi
+    return "$code"
+}
+
+# whether this job's process was the last to write in the folder
+is_ours() {
+    grep -qs "\"slurm_job\": \"$SLURM_JOB_ID\"" "$1/.lock"
+}
+
+# changes whenever a file is written anew
+stamp() {
+    stat -c '%i %y' "$1" 2>/dev/null
+}
+
+# one more crash since the latest checkpoint; prints how many
+count_crash() {
+    local latest before count
+    latest=$(ls -d "$1"/checkpoint-* 2>/dev/null | sort -V | tail -n 1)
+    latest=${latest##*/}
+    read -r before count <"$1/crashes.txt" 2>/dev/null
+    [ "$before" = "${latest:-none}" ] || count=0
+    echo "${latest:-none} $((count + 1))" >"$1/crashes.txt"
+    echo $((count + 1))
+}
+
+# hand the job back to the queue; it begins again under the same number, on whatever nodes are free
+requeue() {
+    # an array's last task has the number of the whole array: that would requeue every task
+    local self=$SLURM_JOB_ID
+    [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || self=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MAX_REQUEUES" ]; then
+        say "requeued $MAX_REQUEUES times already (MAX_REQUEUES in slurm/env.sh): submit it again to go on"
+    elif scontrol requeue "$self"; then
+        say "requeued"
+        sleep 60 & wait # Slurm ends this script here
+    else
+        say "Slurm does not requeue this job; submit it again to go on"
+    fi
+}
