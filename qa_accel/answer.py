@@ -52,7 +52,7 @@ def run(settings: PredictConfig) -> None:
     folder = writable_folder(settings.output_dir, accelerator)
     tokenizer = model.load_tokenizer(settings.model)
     check_tokenizer(tokenizer, settings.windows)
-    model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
+    model_config = model.load_model_config(settings.model, settings.windows.max_seq_length, tokenizer)
     span_config = evaluation.with_threshold(
         settings.spans, model.stored_threshold(settings.model.model_name_or_path, model_config)
     )
@@ -125,7 +125,7 @@ class Reader:
         self.windows = windows or WindowConfig()
         self.tokenizer = model.load_tokenizer(settings)
         check_tokenizer(self.tokenizer, self.windows)
-        model_config = model.load_model_config(settings, self.windows.max_seq_length)
+        model_config = model.load_model_config(settings, self.windows.max_seq_length, self.tokenizer)
         self.spans = evaluation.with_threshold(
             spans or SpanConfig(), model.stored_threshold(model_name_or_path, model_config)
         )

@@ -5,7 +5,7 @@ Packed is the faster one where attention runs on CUDA in half precision; padded 
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import model, plan, strategy
+from qa_accel import architectures, model, plan, strategy
 from qa_accel.attention import PROVEN, packed_support, use_packed_attention
 from qa_accel.batches import PackedCollator, PaddedCollator
 from qa_accel.windows import Windows
@@ -59,13 +59,17 @@ class Batching:
         """`plans` are those of all epochs: packed rows have the length of their fullest batch."""
         pad_token_id = model.padding_id(tokenizer)
         token_type_ids = "token_type_ids" in tokenizer.model_input_names and model.takes(qa_model, "token_type_ids")
+        token_type_ids = token_type_ids and architectures.takes_token_types(qa_model.config)
         if not self.packed:
-            counts_padding = tokenizer.padding_side == "left" and model.takes(qa_model, "position_ids")
+            padding_side = architectures.padding_side(qa_model.config, tokenizer)
+            counts_padding = padding_side == "left" and model.takes(qa_model, "position_ids")
+            fixed_width = qa_model.config.model_type in architectures.FIXED_WIDTH
             return PaddedCollator(
                 windows,
                 pad_token_id=pad_token_id,
-                padding_side=tokenizer.padding_side,  # type: ignore[arg-type]
+                padding_side=padding_side,
                 token_type_ids=token_type_ids,
+                pad_to_multiple_of=max_seq_length if fixed_width else 8,
                 max_length=model.available_positions(qa_model.config),
                 position_offset=model.first_position(qa_model.config) if counts_padding else None,
             )
@@ -94,6 +98,16 @@ class Batching:
 
 def choose(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> Batching:
     """Raises ValueError where packed batches are asked for and the model cannot take them."""
+    chosen = _choose(config, accelerator, model_config)
+    width = architectures.FIXED_WIDTH.get(model_config.model_type)
+    if chosen.packed or width is None:
+        return chosen
+    return replace(
+        chosen, reason=f"{chosen.reason}; rows of max_seq_length, as {model_config.model_type} needs: {width}"
+    )
+
+
+def _choose(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> Batching:
     supported, reason = packed_support(model_config)
     on_cpu = accelerator.device.type == "cpu"
     if config.batching == "padded":

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from qa_accel import architectures
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,14 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedConfig:
-    """The model's config. Raises ValueError if it has no question answering head or too few positions."""
+def load_model_config(
+    config: ModelConfig, max_seq_length: int, tokenizer: PreTrainedTokenizerBase | None = None
+) -> PretrainedConfig:
+    """The model's config.
+
+    Raises ValueError if it has no question answering head that text is enough for, too few positions, or a head that
+    needs another tokenizer than this one.
+    """
     name = config.model_name_or_path
     try:
         model_config = AutoConfig.from_pretrained(
@@ -59,13 +66,10 @@ def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedCon
         )
     except (OSError, ValueError) as error:
         raise ValueError(f"model {name!r} cannot be loaded: {error}") from error
-    has_head = model_config.model_type in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
     remote_head = "AutoModelForQuestionAnswering" in getattr(model_config, "auto_map", {})
-    if not has_head and not (remote_head and config.trust_remote_code):
-        raise ValueError(
-            f"model {name!r} is of type {model_config.model_type!r}, for which transformers has no question answering head; "
-            "take an encoder such as BERT, RoBERTa, DeBERTa-v2, ELECTRA or ModernBERT"
-        )
+    architectures.check_head(model_config, name, has_remote_head=remote_head and config.trust_remote_code)
+    if tokenizer is not None:
+        architectures.check_pair(model_config, tokenizer)
     positions = available_positions(model_config)
     if positions is not None and max_seq_length > positions:
         raise ValueError(
@@ -128,6 +132,7 @@ def load_model(
             f"the tokenizer knows {len(tokenizer)} tokens, {config.model_name_or_path!r} has embeddings for {rows}; "
             "--tokenizer_name must belong to the model"
         )
+    architectures.freeze_what_is_never_used(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return model

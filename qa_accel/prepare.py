@@ -68,7 +68,7 @@ def report_table(splits: dict[str, Split]) -> Table:
 def run(config: "TrainConfig") -> None:
     """Fill the cache for a training run with these settings; print the audit, write `output_dir/data_report.json`."""
     tokenizer = model.load_tokenizer(config.model)
-    model.load_model_config(config.model, config.windows.max_seq_length)
+    model.load_model_config(config.model, config.windows.max_seq_length, tokenizer)
     splits = prepare_splits(config.data, config.windows, tokenizer)
     Console().print(report_table(splits))
     folder = Path(config.checkpoint.output_dir)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from qa_accel import (
+    architectures,
     batches,
     batching,
     checkpoint,
@@ -111,7 +112,7 @@ class Run:
             project_dir=settings.checkpoint.output_dir,
         )
         tokenizer = model.load_tokenizer(settings.model)
-        model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
+        model_config = model.load_model_config(settings.model, settings.windows.max_seq_length, tokenizer)
         check_tokenizer(tokenizer, settings.windows)
         self.folder = checkpoint.open_run(settings.checkpoint, accelerator)
         self.console = runtime.console(accelerator)
@@ -119,6 +120,7 @@ class Run:
             self.console,
             run=runtime.describe(accelerator),
             model=settings.model.model_name_or_path,
+            tokens=architectures.describe_tokens(tokenizer, model_config, model.padding_id(tokenizer)),
             output=str(self.folder),
         )
         with runtime.first_on_each_cache(accelerator):

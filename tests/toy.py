@@ -64,18 +64,22 @@ def squad_file(path: Path, names: list[str], prefix: str) -> Path:
     return path
 
 
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """BERT's: [CLS] question [SEP] context [SEP], token types, pieces of the toy's own words."""
+def vocabulary(special: list[str]) -> dict[str, int]:
+    """Special tokens, the toy's letters and its words. Not trained: the library's trainer breaks ties by chance, and
+    another vocabulary is another task."""
     normalizer, pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     texts = [context_about(name) for name in NAMES]
     texts += [entry["question"] for name in NAMES for entry in questions_about(name, "")]
     words = {word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(text))}
     letters = sorted({letter for word in words for letter in word})
-    # not trained: the library's trainer breaks ties by chance, and another vocabulary is another task
-    vocabulary = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
-    vocabulary += sorted(words - set(letters))
-    core = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(vocabulary)}, unk_token="[UNK]"))
-    core.normalizer, core.pre_tokenizer = normalizer, pre_tokenizer  # pyright: ignore
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *sorted(words - set(letters))]
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """BERT's: [CLS] question [SEP] context [SEP], token types, pieces of the toy's own words."""
+    core = Tokenizer(models.WordPiece(vocabulary(SPECIAL), unk_token="[UNK]"))
+    core.normalizer, core.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()  # pyright: ignore
     core.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
