@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: install quickstart test chaos check format clean
+.PHONY: install quickstart test test-all chaos check format clean
 
 install: $(STAMPS)/install
 
@@ -24,6 +24,9 @@ quickstart: install
 
 test: $(STAMPS)/dev
 	$(BIN)/python -m pytest
+
+test-all: $(STAMPS)/dev
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 chaos: $(STAMPS)/dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/chaos.py --kills 200

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
+from qa_accel import strategy
 from qa_accel.batches import Batch, span_loss
 
 
@@ -25,7 +26,12 @@ class LossFunction:
 
     def __init__(self, config: CompileConfig, accelerator: Accelerator, qa_model: PreTrainedModel, *, packed: bool):
         on_cuda = accelerator.device.type == "cuda"
-        self.compiled = config.compile == "on" or (config.compile == "auto" and on_cuda and packed)
+        split = strategy.splits_training(accelerator)  # weights come and go in hooks that a graph would have to hold
+        if config.compile == "on" and split:
+            raise ValueError(
+                f"--compile on is not supported under {strategy.name(accelerator)}: leave it out, or train with DDP"
+            )
+        self.compiled = config.compile == "on" or (config.compile == "auto" and on_cuda and packed and not split)
         self.cuda_graphs = False
         self._run = forward_and_loss
         self._graphs_before = graphs_compiled()
@@ -33,6 +39,8 @@ class LossFunction:
             off = (
                 "asked for"
                 if config.compile == "off"
+                else f"not supported under {strategy.name(accelerator)}"
+                if split
                 else "shapes change"
                 if on_cuda
                 else "a short run on a CPU gains nothing"

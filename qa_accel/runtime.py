@@ -62,7 +62,9 @@ def make_accelerator(
         )
     has_device = torch.accelerator.is_available()
     group: dict[str, Any] = {"timeout": timedelta(seconds=config.ddp_timeout)}
-    if not training:
+    if training:
+        strategy.check_launch()
+    else:
         strategy.forget_launched()
     if not has_device:
         for chosen, needed in zip((options, group), strategy.options_without_device()):
@@ -70,7 +72,12 @@ def make_accelerator(
     if bfloat16_where_fast and not has_device and "ACCELERATE_MIXED_PRECISION" not in os.environ and cpu_has_bfloat16():
         options["mixed_precision"] = "bf16"
     handlers: list[Any] = [InitProcessGroupKwargs(**group)]
-    handlers.append(DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters))
+    handlers.append(
+        DistributedDataParallelKwargs(
+            find_unused_parameters=find_unused_parameters,
+            gradient_as_bucket_view=True,  # else DDP keeps a second copy of all gradients
+        )
+    )
     accelerator = Accelerator(
         gradient_accumulation_steps=gradient_accumulation_steps,
         step_scheduler_with_optimizer=False,

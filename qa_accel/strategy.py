@@ -30,6 +30,26 @@ def forget_launched() -> None:
         os.environ.pop(variable, None)
 
 
+def check_launch() -> None:
+    """Before there is an Accelerator. Raises ValueError where FSDP is launched so that it would train something else."""
+    if not launched("fsdp"):
+        return
+    if os.environ.get("FSDP_VERSION", "1") != "2":
+        raise ValueError(
+            "the launch's config asks for the old FSDP: set `fsdp_version: 2` (accelerate_configs/fsdp2.yaml)"
+        )
+    if os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true":
+        raise ValueError(
+            "fsdp_activation_checkpointing in the launch's config recomputes with other dropout masks than those of the "
+            "forward pass (accelerate does not keep their random state): remove it and pass --gradient_checkpointing"
+        )
+    if not torch.accelerator.is_available() and os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true":
+        raise ValueError("fsdp_offload_params moves weights from a GPU to its host: remove it for a run on CPUs")
+    # accelerate's launcher turns this on: only rank 0 reads the weights. On the other ranks the tensors of a new head then
+    # have no memory of their own, and accelerate, which knows parameters by their address, trains but one of them there
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
+
+
 def options_without_device() -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of the Accelerator and of its process group by which CPU processes become one group, under any strategy."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # accelerate imports DeepSpeed where it finds it, which else warns
@@ -60,17 +80,6 @@ def _set_up_fsdp(accelerator: Accelerator) -> None:
     if accelerator.distributed_type != DistributedType.FSDP:
         return  # one process without a launcher
     plugin: Any = state.fsdp_plugin
-    if plugin.fsdp_version != 2:
-        raise ValueError(
-            "fsdp_version is 1 in the launch's config: set `fsdp_version: 2` (accelerate_configs/fsdp2.yaml)"
-        )
-    if plugin.activation_checkpointing:
-        raise ValueError(
-            "fsdp_activation_checkpointing in the launch's config recomputes with other dropout masks than those of the "
-            "forward pass (accelerate does not keep their random state): remove it and pass --gradient_checkpointing"
-        )
-    if accelerator.device.type == "cpu" and os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true":
-        raise ValueError("fsdp_offload_params moves weights from a GPU to its host: remove it for a run on CPUs")
     if accelerator.mixed_precision == "bf16":
         from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -91,6 +100,8 @@ def _set_up_deepspeed(accelerator: Accelerator, gradient_accumulation_steps: int
     _put(settings, "gradient_accumulation_steps", gradient_accumulation_steps, also_default=1)
     accelerator.gradient_accumulation_steps = gradient_accumulation_steps  # the launch's value would win otherwise
     zero = settings["zero_optimization"]
+    # DeepSpeed takes this many elements as buffers for gradients on their way, twice; its 5e8 would be 4 GB
+    zero.setdefault("reduce_bucket_size", 25_000_000)
     if zero["stage"] == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True  # despite its name in any precision: the final model
     if accelerator.device.type == "cpu":

@@ -30,14 +30,17 @@ TOLERANCE = 1e-4
 """Largest difference of a weight from one process's, for sums in another order; a step moves weights by up to 3e-3."""
 
 
-def arguments(strategy: str | None, processes: int = 2, precision: str = "no", **settings: Any) -> dict[str, Any]:
-    """Of a Trainer: a run of the same steps as `strategy` is launched, or in one process."""
-    environment = {"ACCELERATE_MIXED_PRECISION": precision}
+def arguments(
+    strategy: str | Path | None, processes: int = 2, precision: str | None = "no", **settings: Any
+) -> dict[str, Any]:
+    """Of a Trainer: a run of the same steps as `strategy` (a name, or a file of one's own) is launched, or in one process."""
+    environment = {"ACCELERATE_MIXED_PRECISION": precision or "no"}
     if strategy is None:
         processes = 1
     else:
-        config_file = CONFIGS / f"{strategy}.yaml"
-        environment = launch_environment(config_file, processes, "--mixed_precision", precision)
+        config_file = strategy if isinstance(strategy, Path) else CONFIGS / f"{strategy}.yaml"
+        flags = [] if precision is None else ["--mixed_precision", precision]
+        environment = launch_environment(config_file, processes, *flags)
     usual = dict(per_device_train_batch_size=2, gradient_accumulation_steps=BATCHES_PER_STEP // processes)
     # the head's and the keys' biases have a gradient of 0 but for rounding, which AdamW's usual epsilon makes whole steps of
     usual |= dict(adam_epsilon=1e-5, warmup_ratio=0.2, logging_steps=1)
