@@ -26,6 +26,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "1 process": dict(processes=1, per_device_train_batch_size=4, gradient_accumulation_steps=2),
     "2 processes": dict(processes=2, per_device_train_batch_size=4),
     "1 process, packed": dict(processes=1, per_device_train_batch_size=8, batching="packed"),
+    "2 processes, packed": dict(processes=2, per_device_train_batch_size=4, batching="packed"),
 }
 FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json", "config.json", "data_report.json")
 
@@ -60,7 +61,8 @@ def run_for(toy: Toy, folder: Path, cache: Path, layout: str, seconds: float) ->
     except TimeoutError as killed:
         return True, str(killed)
     if left[0].code == 2 and "holds a finished run" in left[0].output:
-        shutil.rmtree(folder / "best", ignore_errors=True)  # it is deleted behind the sign of the end
+        for late in ("best", "ranks"):  # they are deleted behind the sign of the end
+            shutil.rmtree(folder / late, ignore_errors=True)
         return False, left[0].output
     for rank, one in enumerate(left):
         assert one.code == 0, f"rank {rank} left with {one.code}:\n{one.output}"
