@@ -288,9 +288,10 @@ def _gpu_faults(host: str, here: Sequence[Sight]) -> list[Fault]:
             Fault((host,), what, "nvidia-smi in the same job; a torch built for CUDA; CUDA_VISIBLE_DEVICES unset")
         )
     if one.gpus:
-        shared = [device for device, count in Counter(sight.device for sight in here).items() if count > 1]
+        used = {sight.device for sight in here}
+        shared = len(used) < len(here)
         if shared:
-            what = f"{len(here)} ranks share {len(here) - sum(1 for _ in shared)} GPUs"
+            what = f"{len(here)} ranks share {len(used)} GPU{'s' if len(used) > 1 else ''}"
             faults.append(Fault((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
         busy = [f"{sight.device} ({_size(sight.bytes_used)})" for sight in here if sight.bytes_used > BUSY_GPU]
         if busy and not shared:

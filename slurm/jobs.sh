@@ -4,6 +4,7 @@ source slurm/env.sh
 
 ending=  # set when Slurm ends the whole job (scancel, its time limit, a preemption): then nothing is requeued from here
 trap 'ending=yes' TERM
+by_slurm="Slurm ends this job: not requeued from here. After a preemption or a node's death Slurm does that; else submit it again"
 # meant for the training processes; `scancel --full` and `--signal=B:...` send them here too, and they would end the script
 trap : USR1 USR2
 
@@ -52,18 +53,20 @@ train() {
             say "an earlier start has finished the run"
             return 0
         fi
-        # what the first start was to do away with is gone; now it would be the run's own checkpoints
-        [ -e "$folder/all_results.json" ] || set -- "$@" --no_overwrite_output_dir --resume_from_checkpoint auto
+        # what the first start was to do away with, or to begin from, lies behind: now there are the run's own checkpoints
+        if [ ! -e "$folder/all_results.json" ] && ls -d "$folder"/checkpoint-* >/dev/null 2>&1; then
+            set -- "$@" --no_overwrite_output_dir --resume_from_checkpoint auto
+        fi
     fi
     if [ -z "${SLURM_JOB_END_TIME:-}" ]; then # newer Slurms say it, older ones when asked; the run saves in good time
         SLURM_JOB_END_TIME=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)
         export SLURM_JOB_END_TIME
     fi
     if [ "$PREFLIGHT" = yes ] && ! launch scripts/preflight.py "$@"; then
+        [ -z "$ending" ] || return 75
         say "pre-flight failed: what to mend stands above"
         return 2
     fi
-    [ -z "$ending" ] || return 75
 
     marker=$(stamp "$folder/stopped.json")
     signs=$(cat "$folder"/ranks/* 2>/dev/null)
@@ -78,7 +81,7 @@ train() {
         say "stopped: $(tr -s ' \n' ' ' <"$folder/stopped.json")"
         rm -f "$folder/crashes.txt"
         if [ -n "$ending" ]; then
-            say "Slurm ends this job, so it is not requeued; submit it again to go on"
+            say "$by_slurm"
         elif grep -q '"the file STOP"' "$folder/stopped.json"; then
             say "not requeued, since somebody asked for the stop; submit it again to go on"
         else
@@ -93,7 +96,7 @@ train() {
         sort -V "$folder"/ranks/*
         crashes=$(count_crash "$folder")
         if [ -n "$ending" ]; then
-            say "Slurm ends this job, so it is not requeued; submit it again to go on from the last checkpoint"
+            say "$by_slurm"
         elif [ "$crashes" -gt "$MAX_CRASHES" ]; then
             say "$crashes crashes in a row without a new checkpoint: not requeued (MAX_CRASHES in slurm/env.sh)"
         else
@@ -118,7 +121,7 @@ count_crash() {
     local latest before count
     latest=$(ls -d "$1"/checkpoint-* 2>/dev/null | sort -V | tail -n 1)
     latest=${latest##*/}
-    read -r before count <"$1/crashes.txt" 2>/dev/null
+    read -r before count 2>/dev/null <"$1/crashes.txt"
     [ "$before" = "${latest:-none}" ] || count=0
     echo "${latest:-none} $((count + 1))" >"$1/crashes.txt"
     echo $((count + 1))

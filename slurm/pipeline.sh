@@ -5,7 +5,6 @@
 # predict.sbatch with those after it. The answers go to output_dir/answers. Prints the jobs' numbers.
 set -euo pipefail
 [ -f slurm/jobs.sh ] || { echo "call this from the repository's folder" >&2; exit 2; }
-SLURM_JOB_ID=none # only a job has one
 source slurm/jobs.sh
 
 training=()

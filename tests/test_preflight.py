@@ -56,7 +56,7 @@ def test_healthy_hosts_have_no_faults():
         ({"sees_output": False}, "does not see what rank 0 wrote in runs/x"),
         ({"cache_writable": False}, "cannot write the cache"),
         ({"slurm_gpus": 2}, "Slurm gave 2 GPUs, torch sees 0"),
-        ({"gpus": 2, "device": "H100 GPU-1"}, "2 ranks share 1 GPUs"),
+        ({"gpus": 2, "device": "H100 GPU-1"}, "2 ranks share 1 GPU"),
     ],
 )
 @pytest.mark.parametrize("count", [4, 6])

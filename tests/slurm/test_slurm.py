@@ -103,13 +103,22 @@ def test_a_cancelled_run_saves_and_is_not_requeued(site):
     assert site.restarts(job) == 0
 
 
-def test_a_run_stopped_by_its_file_is_not_requeued(site):
-    """Breaks if the person who made the file has to fight the queue. The next job with the same line goes on."""
+def test_a_run_stopped_by_its_file_goes_on_with_the_next_job_until_no_requeue_is_left(site):
+    """Breaks if the person who made the file has to fight the queue, or if a run that is always stopped never leaves it."""
     job = site.train("by_file", environment=ONE_EACH, **LONG)
     site.trains("by_file", 5)
     (site.folder("by_file") / "STOP").touch()
     ended = site.cluster.ended(job, 40)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "75:0", "0")
+    stopped_at = site.marker("by_file")["step"]
+
+    job = site.train("by_file", environment=ONE_EACH | {"TEST_REQUEUES": "0"}, **LONG)
+    site.says(job, f"resumed from runs/by_file/checkpoint-{stopped_at}")
+    site.trains("by_file", stopped_at + 5)
+    site.cluster.run("scancel", "-s", "USR1", job)
+    ended = site.cluster.ended(job, 40)
+    assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("FAILED", "75:0", "0")
+    assert "requeued 0 times already" in site.log(job)
 
 
 def test_a_killed_worker_is_named_and_the_run_goes_on_from_its_last_checkpoint(site, whole):
@@ -188,6 +197,22 @@ def test_pre_flight_finds_the_node_that_does_not_see_the_output(site):
         site.cluster.on("node2", "umount", str(folder))
     assert "fault on node2: does not see what rank 0 wrote in runs/unseen" in log
     assert "fault on node1" not in log
+
+
+def test_a_job_from_another_folder_says_so(site):
+    """Breaks if it goes on with whatever lies there."""
+    job = site.cluster.run(
+        "sbatch",
+        "--parsable",
+        "-D",
+        "/",
+        "-o",
+        f"{site.project}/astray-%j.out",
+        str(site.project / "slurm" / "train.sbatch"),
+        cwd=Path("/"),
+    )
+    ended = site.cluster.ended(job, 30)
+    assert ended["ExitCode"] == "2:0" and "from the repository's folder" in site.log(job)
 
 
 def refused(site: Site, name: str) -> str:
