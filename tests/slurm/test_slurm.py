@@ -172,31 +172,27 @@ def test_an_array_over_seeds_is_summed_up_and_a_requeue_is_one_tasks_own(site):
     assert len({(site.folder(f"seeds/seed-{seed}") / "model.safetensors").read_bytes() for seed in (1, 2, 3)}) == 3
 
 
-def test_pre_flight_finds_the_node_with_another_code(site):
-    """Breaks if hosts are not compared: ranks with other code hang in the first collective that they disagree on."""
-    module = site.project / "qa_accel" / "spans.py"
+def test_pre_flight_finds_the_node_with_another_code_that_does_not_see_the_output(site):
+    """Breaks if hosts are not compared: ranks with other code wait for each other in vain. Breaks if only rank 0 looks for the
+    folder: the run would train for hours and fail in its first save."""
+    module, folder = site.project / "qa_accel" / "spans.py", site.folder("refused")
     other = site.cluster.folder / "other.py"
     other.write_text(module.read_text() + "# an old checkout\n")
-    site.cluster.on("node2", "mount", "--bind", str(other), str(module))
-    try:
-        log = refused(site, "other_code")
-    finally:
-        site.cluster.on("node2", "umount", str(module))
-    assert "fault on node2: code here:" in log and "update the checkout" in log
-    assert "fault on node1" not in log
-
-
-def test_pre_flight_finds_the_node_that_does_not_see_the_output(site):
-    """Breaks if only rank 0 looks: the run would train for hours and fail in its first save."""
-    folder = site.folder("unseen")
     folder.mkdir(parents=True)
+    site.cluster.on("node2", "mount", "--bind", str(other), str(module))
     site.cluster.on("node2", "mount", "-t", "tmpfs", "none", str(folder))
     try:
-        log = refused(site, "unseen")
+        job = site.train("refused", environment={"TEST_PROCESSES": "1"})
+        ended = site.cluster.ended(job, 180)
     finally:
         site.cluster.on("node2", "umount", str(folder))
-    assert "fault on node2: does not see what rank 0 wrote in runs/unseen" in log
-    assert "fault on node1" not in log
+        site.cluster.on("node2", "umount", str(module))
+    log = site.log(job)
+    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "2:0"), log
+    assert "fault on node2: code here:" in log and "update the checkout" in log
+    assert "fault on node2: does not see what rank 0 wrote in runs/refused" in log
+    assert "pre-flight: 2 faults" in log and "fault on node1" not in log
+    assert not list(folder.glob("*")), "training had begun, or the pre-flight has left something"
 
 
 def test_a_job_from_another_folder_says_so(site):
@@ -213,12 +209,3 @@ def test_a_job_from_another_folder_says_so(site):
     )
     ended = site.cluster.ended(job, 30)
     assert ended["ExitCode"] == "2:0" and "from the repository's folder" in site.log(job)
-
-
-def refused(site: Site, name: str) -> str:
-    """The log of a job that ends with its pre-flight."""
-    job = site.train(name, environment={"TEST_PROCESSES": "1"})
-    ended = site.cluster.ended(job, 180)
-    assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "2:0"), site.log(job)
-    assert not list(site.folder(name).glob("*")), "training had begun, or the pre-flight has left something"
-    return site.log(job)
