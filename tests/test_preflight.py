@@ -6,8 +6,9 @@ import pytest
 from processes import run
 from toy import WINDOWS, flags
 
-from qa_accel import config, preflight, runtime, train
-from qa_accel.preflight import Disk, Network, Sight
+from qa_accel import config, preflight, runtime, sight, train
+from qa_accel.preflight import Disk, Network
+from qa_accel.sight import Sight
 
 HEALTHY = Sight(
     rank=0,
@@ -32,9 +33,9 @@ GOOD = Network(True, 1e9)
 def ranks(count: int = 4, **of_the_last_host) -> list[Sight]:
     """Two ranks on each host; the last host differs as said."""
     sights = [dataclasses.replace(HEALTHY, rank=rank, host=f"node{rank // 2 + 1}") for rank in range(count)]
-    sights = [dataclasses.replace(sight, slurm_nodes=count // 2) for sight in sights]
+    sights = [dataclasses.replace(seen, slurm_nodes=count // 2) for seen in sights]
     last = sights[-1].host
-    return [dataclasses.replace(sight, **of_the_last_host) if sight.host == last else sight for sight in sights]
+    return [dataclasses.replace(seen, **of_the_last_host) if seen.host == last else seen for seen in sights]
 
 
 def found(sights: list[Sight], network: Network = GOOD, disk: Disk | None = None) -> list[tuple]:
@@ -68,7 +69,7 @@ def test_what_one_host_has_wrong_is_said_of_that_host_alone(differs, words, coun
 
 def test_the_first_host_is_blamed_where_most_others_agree():
     """Breaks if rank 0 is right whatever it says."""
-    sights = [dataclasses.replace(sight, code="old" if sight.host == "node1" else "abc") for sight in ranks(6)]
+    sights = [dataclasses.replace(seen, code="old" if seen.host == "node1" else "abc") for seen in ranks(6)]
     assert [hosts for hosts, _, _ in found(sights)] == [("node1",)]
 
 
@@ -79,15 +80,15 @@ def test_a_cache_of_its_own_only_costs_time():
 
 def test_ranks_that_are_too_few_or_uneven_are_found():
     """Breaks if only their number is looked at: 4 ranks can be 3 and 1."""
-    [(_, what, _)] = found([dataclasses.replace(sight, slurm_nodes=3) for sight in ranks(4)])
+    [(_, what, _)] = found([dataclasses.replace(seen, slurm_nodes=3) for seen in ranks(4)])
     assert what == "Slurm gave 3 nodes, the ranks are on 2"
     [(_, what, _)] = found(ranks(4)[:3])
     assert what == "ranks per host differ: 2 on node1, 1 on node2"
 
 
 def test_a_gpu_in_use_is_found_but_not_for_what_a_context_takes():
-    sights = [dataclasses.replace(sight, gpus=2, device=f"H100 GPU-{sight.rank}") for sight in ranks(4)]
-    assert found([dataclasses.replace(sight, bytes_used=1 << 30) for sight in sights]) == []
+    sights = [dataclasses.replace(seen, gpus=2, device=f"H100 GPU-{seen.rank}") for seen in ranks(4)]
+    assert found([dataclasses.replace(seen, bytes_used=1 << 30) for seen in sights]) == []
     sights[3] = dataclasses.replace(sights[3], bytes_used=30 << 30)
     assert found(sights) == [(("node2",), "in use by somebody: H100 GPU-3 (32.2 GB)", True)]
 
@@ -101,7 +102,7 @@ def test_a_wrong_sum_and_a_full_disk_are_faults():
 
 
 def test_a_missing_file_that_no_host_has_is_said_once():
-    [(hosts, what, _)] = found([dataclasses.replace(sight, data="!no such file") for sight in ranks()])
+    [(hosts, what, _)] = found([dataclasses.replace(seen, data="!no such file") for seen in ranks()])
     assert hosts == ("node1", "node2") and what == "data: no such file"
 
 
@@ -109,11 +110,11 @@ def test_a_file_s_change_changes_the_code_s_digest(tmp_path, monkeypatch):
     """Breaks if a module beside the package's first ones is left out, or its content is."""
     for name in ("one.py", "two.py"):
         (tmp_path / name).write_text("a = 1\n")
-    monkeypatch.setattr(preflight, "__file__", str(tmp_path / "one.py"))
-    before = preflight.code_digest()
-    assert preflight.code_digest() == before
+    monkeypatch.setattr(sight, "__file__", str(tmp_path / "one.py"))
+    before = sight.code_digest()
+    assert sight.code_digest() == before
     (tmp_path / "two.py").write_text("a = 2\n")
-    assert preflight.code_digest() != before
+    assert sight.code_digest() != before
 
 
 def look_and_judge(argv: list[str]) -> None:
