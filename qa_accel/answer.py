@@ -56,6 +56,7 @@ def run(settings: PredictConfig) -> None:
     span_config = evaluation.with_threshold(
         settings.spans, model.stored_threshold(settings.model.model_name_or_path, model_config)
     )
+    manner = batching.choose(settings.batching, accelerator, model_config)
     with runtime.first_on_each_cache(accelerator):
         name = "test" if data.has_split(settings.data, "test") else "validation"
         split = prepare.prepare_split(settings.data, settings.windows, tokenizer, name)
@@ -73,7 +74,6 @@ def run(settings: PredictConfig) -> None:
         if negative
         else "never (SQuAD v1.1)",
     )
-    manner = batching.choose(settings.batching, accelerator, model_config)
     qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer, trained=True))
     batch_size, max_seq_length = settings.predict.per_device_eval_batch_size, settings.windows.max_seq_length
     batch_plan, collate = manner.evaluation(split.windows, tokenizer, qa_model, batch_size, max_seq_length)

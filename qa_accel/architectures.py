@@ -6,7 +6,7 @@ Each entry was seen with transformers 5.23 on tiny models; tests/test_model_matr
 from typing import Literal
 
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -91,3 +91,40 @@ def describe_tokens(tokenizer: PreTrainedTokenizerBase, model_config: Pretrained
     which = "" if tokenizer.pad_token_id is not None else ", as there is no pad token"
     side = padding_side(model_config, tokenizer)
     return f'{null} stands for "no answer"; rows are filled on the {side} with {filler}{which}'
+
+
+def head_modules(qa_model: PreTrainedModel) -> list[str]:
+    """Names of the modules that turn the last hidden states into logits."""
+    children = {name: child for name, child in qa_model.named_children() if any(True for _ in child.parameters())}
+    if qa_model.base_model_prefix in children:
+        return [name for name in children if name != qa_model.base_model_prefix]
+    return [name for name in children if name.startswith("qa_")]  # T5's encoder and decoder have no module around them
+
+
+def depths(qa_model: PreTrainedModel) -> dict[str, int]:
+    """Name of each parameter -> 0 for the embeddings, 1 to N for the layers in their order, N + 1 for the head.
+
+    Layers are the members of the outermost lists of modules, a decoder's behind its encoder's. What stands between layers
+    counts with the one before it.
+    """
+    heads, layers = head_modules(qa_model), _layers(qa_model)
+    found, seen = {}, 0
+    for name, _ in qa_model.named_parameters():
+        inside = [number for number, layer in enumerate(layers, start=1) if name.startswith(f"{layer}.")]
+        seen = inside[0] if inside else seen
+        found[name] = len(layers) + 1 if name.partition(".")[0] in heads else seen
+    return found
+
+
+def _layers(module: nn.Module, prefix: str = "") -> list[str]:
+    """Names of the members of the outermost lists; a list of lists counts as one long list."""
+    names = []
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList):
+            for number, member in child.named_children():
+                inner = f"{prefix}{name}.{number}"
+                lists = isinstance(member, nn.ModuleList)
+                names += [f"{inner}.{n}" for n, _ in member.named_children()] if lists else [inner]
+        else:
+            names += _layers(child, f"{prefix}{name}.")
+    return names

@@ -1,17 +1,18 @@
-"""Model, device and wish -> packed or padded batches, and the plans and collators of that manner.
+"""Model, device and wishes -> packed or padded batches and the attention that computes them, with plans and collators.
 
 Packed is the faster one where attention runs on CUDA in half precision; padded works everywhere.
 """
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from accelerate import Accelerator
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import is_flash_attn_2_available
 
 from qa_accel import architectures, model, plan, strategy
 from qa_accel.attention import PROVEN, packed_support, use_packed_attention
@@ -22,12 +23,22 @@ logger = logging.getLogger(__name__)
 
 Collator = PaddedCollator | PackedCollator
 
+SUPPORT = {
+    "sdpa": "_supports_sdpa",
+    "flash_attention_2": "_supports_flash_attn",
+    "flex_attention": "_supports_flex_attn",
+}
+"""Name of an attention -> the attribute by which transformers' classes offer it. Plain products (eager) all have."""
+
 
 @dataclass(frozen=True)
 class BatchingConfig:
     batching: Literal["auto", "packed", "padded"] = "auto"
     """`padded`: a row per window, windows of like length together. `packed`: all windows of a batch in one row, without
     padding and without attention dropout. `auto`: packed on CUDA in half precision where the model can, else padded."""
+    attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto"
+    """Attention of padded batches (packed ones have their own). `auto`: the fastest that is installed and that the model
+    offers."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +48,15 @@ class Batching:
     packed: bool
     reason: str
     """Why, as one clause for the console."""
-    on_cpu: bool = False
+    attention: str | None = None
+    """transformers' name of the attention of padded batches; None: what transformers takes by itself."""
 
-    def set_up(self, qa_model: PreTrainedModel, *, training: bool = False) -> PreTrainedModel:
+    def set_up(self, qa_model: PreTrainedModel) -> PreTrainedModel:
         """Give the model the attention that goes with the batches."""
         if self.packed:
             use_packed_attention(qa_model)
-        elif self.on_cpu and training:
-            # torch's fused kernel for the CPU has no dropout; what it falls back to is a seventh slower than plain products
-            qa_model.set_attn_implementation("eager")
+        elif self.attention is not None:
+            qa_model.set_attn_implementation(self.attention)
         return qa_model
 
     def collator(
@@ -96,31 +107,82 @@ class Batching:
         return batch_plan, self.collator(windows, tokenizer, qa_model, [batch_plan], max_seq_length)
 
 
-def choose(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> Batching:
-    """Raises ValueError where packed batches are asked for and the model cannot take them."""
-    chosen = _choose(config, accelerator, model_config)
-    width = architectures.FIXED_WIDTH.get(model_config.model_type)
-    if chosen.packed or width is None:
-        return chosen
-    return replace(
-        chosen, reason=f"{chosen.reason}; rows of max_seq_length, as {model_config.model_type} needs: {width}"
+def choose(
+    config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig, *, training: bool = False
+) -> Batching:
+    """Raises ValueError where packed batches, or an attention, are asked for that cannot work here."""
+    packed, reason = _packed(config, accelerator, model_config)
+    if packed:
+        return Batching(True, reason)
+    attention, why = choose_attention(
+        config.attn_implementation,
+        model_config,
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+        training=training,
     )
+    width = architectures.FIXED_WIDTH.get(model_config.model_type)
+    if width is not None:
+        reason += f"; rows of max_seq_length, as {model_config.model_type} needs: {width}"
+    return Batching(False, f"{reason}; attention: {attention or 'its own'} ({why})", attention)
 
 
-def _choose(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> Batching:
+def _packed(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> tuple[bool, str]:
+    """Whether batches are packed, and why (not)."""
     supported, reason = packed_support(model_config)
-    on_cpu = accelerator.device.type == "cpu"
+    wish = config.attn_implementation
     if config.batching == "padded":
-        return Batching(False, "asked for", on_cpu)
+        return False, "asked for"
     if config.batching == "packed":
         if not supported:
             raise ValueError(f"--batching packed: {reason}; take --batching padded")
-        return Batching(True, f"asked for; {reason}; attention dropout is off")
+        if wish != "auto":
+            raise ValueError(
+                f"--attn_implementation {wish} is for padded batches, packed ones have their own attention: leave it out, "
+                "or take --batching padded"
+            )
+        return True, f"asked for; {reason}; attention dropout is off"
+    if wish != "auto":
+        return False, f"--attn_implementation {wish} was asked for"
     if accelerator.device.type != "cuda":
-        return Batching(False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well", on_cpu)
+        return False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well"
     if strategy.precision(accelerator) not in ("bf16", "fp16"):
-        return Batching(False, "packed attention needs bf16 or fp16, this run is fp32")
-    return Batching(supported, f"{reason}; attention dropout is off" if supported else reason)
+        return False, "packed attention needs bf16 or fp16, this run is fp32"
+    return supported, f"{reason}; attention dropout is off" if supported else reason
+
+
+def choose_attention(
+    wish: str, model_config: PretrainedConfig, *, device: str, precision: str, training: bool
+) -> tuple[str | None, str]:
+    """transformers' name of an attention, None to leave the model as it is, and why. Raises ValueError for a vain wish."""
+    kind = model_config.model_type
+    architecture: Any = MODEL_FOR_QUESTION_ANSWERING_MAPPING.get(
+        type(model_config), None
+    )  # none: code of the model's own
+    offers = {name: getattr(architecture, flag, False) for name, flag in SUPPORT.items()}
+    half = precision in ("bf16", "fp16")
+    if wish == "auto":
+        if offers["flash_attention_2"] and device == "cuda" and half and is_flash_attn_2_available():
+            return "flash_attention_2", "the flash_attn package is installed"
+        if not offers["sdpa"]:
+            return None, f"{kind} offers no other"
+        if device == "cpu" and training:
+            # torch's fused kernel for the CPU has no dropout; what it falls back to is a seventh slower than plain products
+            return "eager", "training on a CPU"
+        return "sdpa", "torch's own"
+    obstacle = None
+    if wish != "eager" and not offers[wish]:
+        others = [name for name in ("eager", *offers) if offers.get(name, name == "eager")]
+        obstacle = f"{kind} does not offer it in transformers; it has {', '.join(others)}"
+    elif wish == "flash_attention_2" and not (device == "cuda" and half):
+        obstacle = f"it needs a CUDA device and bf16 or fp16; this run is {precision.replace('no', 'fp32')} on {device}"
+    elif wish == "flash_attention_2" and not is_flash_attn_2_available():
+        obstacle = "the package flash_attn is not installed (pip install flash-attn)"
+    elif wish == "flex_attention" and device != "cuda":
+        obstacle = f"its kernels are made for CUDA, this run is on {device}"
+    if obstacle is not None:
+        raise ValueError(f"--attn_implementation {wish}: {obstacle}")
+    return wish, "asked for"
 
 
 def slots(lengths_W: np.ndarray, step_plan: np.ndarray, collate: Collator) -> int:

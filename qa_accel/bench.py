@@ -160,7 +160,7 @@ class Bench:
         self.accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=precision)
 
     def measured_training(self, accelerator: Accelerator, manner: batching.Batching) -> dict[str, Any]:
-        qa_model = manner.set_up(make_model(self.model_config), training=True)
+        qa_model = manner.set_up(make_model(self.model_config))
         entries, collate = self.planned(qa_model)
         loss_function = compiled.LossFunction(self.config.compile, accelerator, qa_model, packed=manner.packed)
         settings = optim.OptimConfig()

@@ -7,6 +7,7 @@ import numpy as np
 
 from qa_accel import config, prepare
 from qa_accel.optim import OptimConfig
+from qa_accel.tuning import TuningConfig
 
 if TYPE_CHECKING:
     from qa_accel.train import TrainConfig
@@ -19,7 +20,8 @@ def of_run(settings: "TrainConfig", splits: dict[str, prepare.Split], *, packed:
     for array in (train_windows.begin_W, train_windows.start_W, train_windows.end_W):
         shape.update(np.ascontiguousarray(array).tobytes())
     chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
-    chosen += ("num_train_epochs", "max_train_steps", *config.settings_of(OptimConfig))
+    chosen += ("num_train_epochs", "max_train_steps", "dtype", *config.settings_of(OptimConfig))
+    chosen += tuple(name for name in config.settings_of(TuningConfig) if name != "merge_lora")
     flat = config.as_dict(settings)
     return {name: flat[name] for name in chosen} | {
         "batches": "packed" if packed else "padded",

@@ -4,9 +4,12 @@ Whatever cannot work (no such head, slow tokenizer, too few positions) is refuse
 """
 
 import inspect
+import json
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
@@ -30,6 +33,9 @@ class ModelConfig:
     """Branch, tag or commit of the hub model."""
     trust_remote_code: bool = False
     """Run the model's own code from the hub."""
+    dtype: Literal["float32", "auto", "bfloat16", "float16"] = "float32"
+    """Type of the weights in memory, whatever their file holds; `auto`: the file's. Training in half precision loses small
+    updates; autocast (accelerate's mixed precision) does not need it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
@@ -70,6 +76,7 @@ def load_model_config(
     architectures.check_head(model_config, name, has_remote_head=remote_head and config.trust_remote_code)
     if tokenizer is not None:
         architectures.check_pair(model_config, tokenizer)
+    model_config.return_dict = True  # some checkpoints ask for tuples, in which logits have no name
     positions = available_positions(model_config)
     if positions is not None and max_seq_length > positions:
         raise ValueError(
@@ -103,23 +110,24 @@ def load_model(
     tokenizer: PreTrainedTokenizerBase,
     *,
     trained: bool = False,
-    attention: str | None = None,
 ) -> PreTrainedModel:
-    """The model in fp32, whatever its file holds: half-precision weights would lose small updates.
+    """The model, in fp32 unless told otherwise: half-precision weights would lose small updates.
 
     `trained`: raise ValueError where the head's weights are not in the checkpoint, as its answers would be random.
     """
-    extra = {} if attention is None else {"attn_implementation": attention}
+    adapter = adapter_config(config.model_name_or_path)
     model, info = AutoModelForQuestionAnswering.from_pretrained(
-        config.model_name_or_path,
+        config.model_name_or_path if adapter is None else adapter["base_model_name_or_path"],
         config=model_config,
         revision=config.model_revision,
         trust_remote_code=config.trust_remote_code,
-        dtype=torch.float32,
+        dtype=config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
         output_loading_info=True,
-        **extra,
     )
     missing = sorted(info["missing_keys"])
+    if adapter is not None:
+        model = _with_adapter(model, config.model_name_or_path)
+        missing = [name for name in missing if name.partition(".")[0] not in (adapter["modules_to_save"] or ())]
     if trained and missing:
         raise ValueError(
             f"{config.model_name_or_path!r} has no weights for {', '.join(missing[:4])}: its question answering head was "
@@ -134,8 +142,35 @@ def load_model(
         )
     architectures.freeze_what_is_never_used(model)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if not model.supports_gradient_checkpointing:
+            raise ValueError(
+                f"--gradient_checkpointing: transformers has none for {model_config.model_type}; leave it out"
+            )
+        # the former name in older versions of transformers; newer ones warn of it
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
     return model
+
+
+def adapter_config(folder: str) -> dict[str, Any] | None:
+    """What peft keeps beside an adapter; None where the folder holds none. Raises ValueError where its base is not there."""
+    path = Path(folder, "adapter_config.json")
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    base = found.get("base_model_name_or_path") or ""
+    if os.path.isabs(base) and not Path(base).is_dir():
+        raise ValueError(f"{path}: the adapter's base_model_name_or_path, {base}, is gone; mend the path in this file")
+    return found
+
+
+def _with_adapter(model: PreTrainedModel, folder: str) -> Any:
+    """The model as it was before training, with an adapter's product added to its weights and the adapter's head."""
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ValueError(f"{folder} holds an adapter, which needs peft: pip install 'qa-accel[lora]'") from error
+    return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
 def takes(model: PreTrainedModel, name: str) -> bool:

@@ -12,6 +12,8 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+from qa_accel import architectures
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -25,6 +27,8 @@ class OptimConfig:
     """AdamW's decay rate of the second moment."""
     adam_epsilon: float = 1e-8
     """AdamW's epsilon."""
+    layerwise_lr_decay: float = 1.0
+    """Learning rate of a layer over that of the layer above it, the head having the full one; 1: all the same."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this L2 norm; 0 turns clipping off."""
     lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
@@ -39,14 +43,19 @@ class OptimConfig:
             raise ValueError(f"--learning_rate must be positive, got {self.learning_rate}")
         if not 0 <= self.warmup_ratio <= 1:
             raise ValueError(f"--warmup_ratio is a share of the run, in [0, 1], got {self.warmup_ratio}")
+        if not 0 < self.layerwise_lr_decay <= 1:
+            raise ValueError(f"--layerwise_lr_decay must be in (0, 1], got {self.layerwise_lr_decay}")
         for name in ("weight_decay", "num_warmup_steps", "max_grad_norm"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"--{name} must not be negative, got {value}")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups, with and without decay. By name, not by shape: shapes are empty under ZeRO-3."""
+def parameter_groups(model: nn.Module, weight_decay: float, layerwise_lr_decay: float = 1.0) -> list[dict[str, Any]]:
+    """Two groups, with and without decay; with layer-wise rates two for each depth, the head's first.
+
+    By name, not by shape: shapes are empty under ZeRO-3.
+    """
     plain = {
         f"{module_name}.{name}" if module_name else name
         for module_name, module in model.named_modules()
@@ -54,16 +63,23 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
         if name == "bias" or name.endswith("_bias") or "norm" in type(module).__name__.lower()
     }
     trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for name, parameter in trained if name not in plain], "weight_decay": weight_decay},
-        {"params": [parameter for name, parameter in trained if name in plain], "weight_decay": 0.0},
-    ]
+    # d layers below the head the rate is multiplied by decay^d (ULMFiT, arXiv:1801.06146, section 3.2)
+    depth = architectures.depths(model) if layerwise_lr_decay < 1 else dict.fromkeys(dict(trained), 0)  # type: ignore[arg-type]
+    top = max(depth.values())
+    groups = []
+    for level in sorted(set(depth.values()), reverse=True):
+        here = [(name, parameter) for name, parameter in trained if depth[name] == level]
+        rate = {"lr_factor": layerwise_lr_decay ** (top - level)}
+        with_decay = [parameter for name, parameter in here if name not in plain]
+        without = [parameter for name, parameter in here if name in plain]
+        groups += [{"params": with_decay, "weight_decay": weight_decay, **rate}]
+        groups += [{"params": without, "weight_decay": 0.0, **rate}]
     return [group for group in groups if group["params"]]
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
+        parameter_groups(model, config.weight_decay, config.layerwise_lr_decay),
         lr=config.learning_rate,
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_epsilon,
@@ -87,9 +103,8 @@ def make_schedule(optimizer: Any, config: OptimConfig, total_steps: int, done: i
     while hasattr(optimizer, "optimizer"):
         optimizer = optimizer.optimizer
     for group in optimizer.param_groups:
-        group["initial_lr"] = (
-            config.learning_rate
-        )  # the schedule multiplies this; a restored optimizer may hold another
+        # the schedule multiplies this; a restored optimizer may hold another
+        group["initial_lr"] = config.learning_rate * group.get("lr_factor", 1.0)
     warmup, last_epoch = warmup_steps(config, total_steps), done - 1
     if config.lr_scheduler_type == "constant":
         return get_constant_schedule_with_warmup(optimizer, warmup, last_epoch=last_epoch)

@@ -31,6 +31,7 @@ from qa_accel import (
     report,
     spans,
     strategy,
+    tuning,
 )
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ class Outcome:
             threshold = None
             if answers is not None and scores is not None:
                 threshold = evaluation.tuned_threshold(answers, scores)
-            save_model(self.accelerator, self.model, self.tokenizer, partial, threshold)
+            merge = self.settings.tuning.merge_lora
+            save_model(self.accelerator, self.model, self.tokenizer, partial, threshold, merge_lora=merge)
             if answers is not None:
                 spans.write_answers(answers, partial)
                 files.write_json(partial / "scores.json", {"scores": scores, "step": self.progress.step})
@@ -184,20 +186,27 @@ def save_model(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     threshold: float | None,
+    *,
+    merge_lora: bool = False,
 ) -> None:
     """Plain safetensors that AutoModelForQuestionAnswering loads anywhere, with tokenizer and no-answer threshold.
+
+    Of a model with an adapter, the adapter alone unless it is to be merged.
 
     All ranks must call: gathering the weights is a collective where they are sharded.
     """
     weights = strategy.full_weights(accelerator, prepared_model)
     plain: Any = accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
     setattr(plain.config, model.THRESHOLD_KEY, threshold)
-    plain.save_pretrained(
-        folder,
-        is_main_process=accelerator.is_main_process,
-        state_dict=weights,
-        save_original_format=False,  # else old checkpoints' LayerNorm.gamma comes back, which other tools do not load
-    )
+    if not tuning.has_adapter(plain):
+        plain.save_pretrained(
+            folder,
+            is_main_process=accelerator.is_main_process,
+            state_dict=weights,
+            save_original_format=False,  # else old checkpoints' LayerNorm.gamma comes back, which other tools do not load
+        )
+    elif accelerator.is_main_process:
+        tuning.save(plain, weights, folder, merge=merge_lora)
     if accelerator.is_main_process:
         tokenizer.save_pretrained(folder)
 

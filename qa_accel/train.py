@@ -30,6 +30,7 @@ from qa_accel import (
     report,
     runtime,
     strategy,
+    tuning,
 )
 from qa_accel.batching import BatchingConfig
 from qa_accel.checkpoint import CheckpointConfig
@@ -46,6 +47,7 @@ from qa_accel.runtime import RuntimeConfig
 from qa_accel.spans import SpanConfig
 from qa_accel.step import optimizer_step
 from qa_accel.stop import SAVE, STOP, Stop, StopConfig, StopRequested, exit_code
+from qa_accel.tuning import TuningConfig
 from qa_accel.windows import WindowConfig, check_tokenizer
 
 
@@ -57,6 +59,7 @@ class TrainConfig:
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile: CompileConfig = field(default_factory=CompileConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     predict: EvalConfig = field(default_factory=EvalConfig)
@@ -114,6 +117,7 @@ class Run:
         tokenizer = model.load_tokenizer(settings.model)
         model_config = model.load_model_config(settings.model, settings.windows.max_seq_length, tokenizer)
         check_tokenizer(tokenizer, settings.windows)
+        manner = batching.choose(settings.batching, accelerator, model_config, training=True)
         self.folder = checkpoint.open_run(settings.checkpoint, accelerator)
         self.console = runtime.console(accelerator)
         report.announce(
@@ -128,7 +132,6 @@ class Run:
         self.console.print(prepare.report_table(self.splits))
         train_windows = self.splits["train"].windows
 
-        manner = batching.choose(settings.batching, accelerator, model_config)
         self.order = Order(
             settings.loop,
             train_windows.lengths_W,
@@ -138,11 +141,13 @@ class Run:
         )
 
         runtime.seed_everything(settings.runtime.seed)  # the head's first weights: alike on all ranks
-        qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer), training=True)
+        qa_model = manner.set_up(model.load_model(settings.model, model_config, tokenizer))
+        trained = tuning.apply(qa_model, settings.tuning)
         self.loss = LossFunction(settings.compile, accelerator, qa_model, packed=manner.packed)
         report.announce(
             self.console,
             batches=f"{'packed' if manner.packed else 'padded'}: {manner.reason}",
+            trained=trained,
             compile=self.loss.reason,
         )
         optimizer = optim.make_optimizer(qa_model, settings.optim)

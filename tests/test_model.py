@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import toy_tokenizers
+import zoo
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -149,10 +150,40 @@ def test_a_batch_is_filled_with_the_pad_token_else_the_end_of_text_else_zero():
     assert model.padding_id(gpt2) == 0
 
 
-def test_gradient_checkpointing_is_switched_on_where_asked_for(toy):
-    settings = ModelConfig(str(toy.model), gradient_checkpointing=True)
+def test_gradient_checkpointing_recomputes_the_layers_and_changes_no_gradient(toy, recwarn):
+    """Breaks if the switch does not reach the layers (each then runs once only), or by the name that warns."""
+    runs, gradients = [], []
+    for switch in (False, True):
+        settings = ModelConfig(str(toy.without_dropout), gradient_checkpointing=switch)
+        loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+        count = [0]
+        loaded.train().bert.encoder.layer[0].output.dense.register_forward_hook(
+            lambda *_, count=count: count.__setitem__(0, count[0] + 1)
+        )
+        loaded(input_ids=torch.arange(5, 25)[None]).start_logits.square().sum().backward()
+        runs.append(count[0])
+        gradients.append(loaded.bert.embeddings.word_embeddings.weight.grad)
+    assert runs == [1, 2]
+    torch.testing.assert_close(*gradients)
+    assert not [w for w in recwarn if "deprecated" in str(w.message)]
+
+
+def test_gradient_checkpointing_is_refused_where_a_model_has_none(tmp_path):
+    settings = ModelConfig(str(zoo.make("mpnet", tmp_path)), gradient_checkpointing=True)
+    with pytest.raises(ValueError, match="--gradient_checkpointing: transformers has none for mpnet"):
+        model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+
+
+@pytest.mark.parametrize(("dtype", "loaded_as"), [("bfloat16", torch.bfloat16), ("auto", torch.float16)])
+def test_another_type_of_weights_is_taken_where_asked_for(toy, tmp_path, dtype, loaded_as):
+    folder = copied(toy.model, tmp_path / "half")
+    halves = {name: weight.half() for name, weight in load_file(folder / "model.safetensors").items()}
+    save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text()) | {"dtype": "float16"}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings = ModelConfig(str(folder), dtype=dtype)
     loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
-    assert loaded.is_gradient_checkpointing
+    assert {parameter.dtype for parameter in loaded.parameters()} == {loaded_as}
 
 
 def test_the_threshold_that_training_stored_is_found_and_must_be_a_number(toy):
@@ -163,3 +194,13 @@ def test_the_threshold_that_training_stored_is_found_and_must_be_a_number(toy):
     setattr(config, model.THRESHOLD_KEY, "high")
     with pytest.raises(ValueError, match=r"config.json has null_score_diff_threshold 'high'; expected a number"):
         model.stored_threshold(toy.model, config)
+
+
+def test_a_checkpoint_that_asks_for_tuples_still_names_its_logits(toy, tmp_path):
+    """Breaks if `return_dict: false` in config.json is believed: training would end at its first batch."""
+    folder = copied(toy.model, tmp_path / "tuples")
+    config = json.loads((folder / "config.json").read_text()) | {"return_dict": False}
+    (folder / "config.json").write_text(json.dumps(config))
+    settings = ModelConfig(str(folder))
+    loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+    assert loaded(input_ids=torch.tensor([[2, 7, 3]])).start_logits.shape == (1, 3)

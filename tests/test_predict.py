@@ -31,18 +31,20 @@ class Case(NamedTuple):
     questions: int | None = None
     by_token: bool = False
     """Logits that depend on nothing but the token: the same to the bit in any batch."""
+    dtype: torch.dtype = torch.float32
+    """What those logits come in."""
     config: SpanConfig = SpanConfig(n_best_size=5, max_answer_length=4)
 
 
 class LogitsByToken(nn.Module):
     """A few half-integer values, so that many scores are equal."""
 
-    def __init__(self, config: PretrainedConfig):
+    def __init__(self, config: PretrainedConfig, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.config = config
+        self.config, self.dtype = config, dtype
 
     def forward(self, input_ids: torch.Tensor, **_: Any) -> QuestionAnsweringModelOutput:
-        table = torch.tensor(logits_by_token(), device=input_ids.device)
+        table = torch.tensor(logits_by_token(), device=input_ids.device, dtype=self.dtype)
         start, end = table[:, input_ids]
         return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
 
@@ -64,7 +66,7 @@ def predicted(case: Case) -> tuple[Candidates | None, list[int], bool]:
         windows = windows_of(case)
     model = AutoModelForQuestionAnswering.from_pretrained(case.model)
     if case.by_token:
-        model = LogitsByToken(model.config)
+        model = LogitsByToken(model.config, case.dtype)
     model = accelerator.prepare_model(model, evaluation_mode=True).train()
     tokenizer = AutoTokenizer.from_pretrained(case.model, padding_side=case.padding_side)
     manner = batching.Batching(False, "a test's")
@@ -148,6 +150,25 @@ def test_fewer_batches_than_ranks_are_no_difficulty(case, questions):
     assert_equal(found[0][0], expected)
     assert found[0][1] == [questions]
     assert [other for other, _, _ in found[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_are_widened_before_they_are_added_or_compared(case, dtype, processes):
+    """Values of half steps are exact in all three types, and so must be their sums' order. Breaks if scores are added or
+    padding is masked in half precision (float16 has no number as low as float32's lowest)."""
+    case = case._replace(by_token=True, dtype=dtype, batch_size=7)
+    found = call(predicted, case, processes=processes)
+    assert_equal(found[0][0], one_by_one(case))
+
+
+def test_ranks_whose_batches_have_other_widths_gather_the_same_rows(case):
+    """One window in each batch: the two ranks' rows are 16 to 64 tokens wide in the same round. Breaks if anything as wide
+    as a row crosses the ranks."""
+    case = case._replace(by_token=True, batch_size=1)
+    widths = -(-windows_of(case).lengths_W // 8)
+    assert len(np.unique(widths)) > 2
+    assert_equal(call(predicted, case, processes=2)[0][0], one_by_one(case))
 
 
 def test_progress_is_reported_in_batches_of_all_ranks_and_the_model_trains_on(case):

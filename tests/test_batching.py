@@ -1,0 +1,89 @@
+"""Which attention a run gets, and that all that run here compute the same."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+import zoo
+from transformers import AutoConfig, AutoModelForQuestionAnswering
+
+from qa_accel import batching
+from qa_accel.batching import BatchingConfig, choose_attention
+
+CPU: Any = dict(device="cpu", precision="no", training=False)
+GPU: Any = dict(device="cuda", precision="bf16", training=True)
+
+
+@dataclass
+class Device:
+    type: str
+
+
+class Accelerated:
+    """What `choose` asks an accelerator for."""
+
+    def __init__(self, device: str, precision: str):
+        self.device, self.mixed_precision, self.distributed_type = Device(device), precision, None
+
+
+def attention_of(wish: str, kind: str, **run: Any) -> str | None:
+    return choose_attention(wish, AutoConfig.for_model(kind), **run)[0]
+
+
+def test_auto_takes_the_best_that_is_there(monkeypatch):
+    """The package flash_attn is not installed here: its presence is a switch of the test. Breaks if auto takes what the
+    model does not offer, or flash attention in fp32."""
+    assert attention_of("auto", "bert", **GPU) == "sdpa"
+    assert attention_of("auto", "bert", **CPU) == "sdpa"
+    assert attention_of("auto", "bert", **CPU | dict(training=True)) == "eager"
+    assert attention_of("auto", "deberta-v2", **GPU) is None
+    monkeypatch.setattr(batching, "is_flash_attn_2_available", lambda: True)
+    assert attention_of("auto", "bert", **GPU) == "flash_attention_2"
+    assert attention_of("auto", "t5", **GPU) == "sdpa", "T5 has no flash attention"
+    assert attention_of("auto", "bert", **GPU | dict(precision="no")) == "sdpa"
+    assert attention_of("auto", "bert", **CPU) == "sdpa"
+
+
+@pytest.mark.parametrize(
+    ("wish", "kind", "run", "said"),
+    [
+        ("sdpa", "deberta-v2", CPU, "deberta-v2 does not offer it in transformers; it has eager"),
+        ("flash_attention_2", "t5", GPU, "t5 does not offer it in transformers; it has eager, sdpa, flex_attention"),
+        ("flash_attention_2", "bert", CPU, "needs a CUDA device and bf16 or fp16; this run is fp32 on cpu"),
+        ("flash_attention_2", "bert", GPU, "package flash_attn is not installed"),
+        ("flex_attention", "bert", CPU, "kernels are made for CUDA, this run is on cpu"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused_with_the_reason(wish, kind, run, said):
+    with pytest.raises(ValueError, match=f"--attn_implementation {wish}: .*{said}"):
+        attention_of(wish, kind, **run)
+
+
+def test_packed_batches_keep_their_own_attention_and_a_wish_makes_them_padded():
+    bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
+    assert batching.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
+    asked = batching.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
+    assert not asked.packed and asked.attention == "sdpa" and "--attn_implementation sdpa was asked for" in asked.reason
+    with pytest.raises(ValueError, match="packed ones have their own attention"):
+        batching.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert", "qwen3", "t5"])
+def test_attentions_that_run_on_a_cpu_give_the_same_logits(kind, tmp_path):
+    """Through `set_up`, on a padded batch. Breaks if the choice does not reach the model, or if one of them sees padding.
+    Flash and flex attention need a GPU and are not run here."""
+    folder = zoo.make(kind, tmp_path)
+    tokens = torch.arange(24).repeat(2, 1) + 5
+    mask = torch.ones_like(tokens)
+    mask[1, 15:] = 0
+    logits = {}
+    for name in ("eager", "sdpa"):
+        model = batching.Batching(False, "a test's", name).set_up(
+            AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+        )
+        assert model.config._attn_implementation == name
+        with torch.no_grad():
+            logits[name] = model(input_ids=tokens, attention_mask=mask).start_logits[mask.bool()]
+    assert logits["eager"].std() > 0.1
+    torch.testing.assert_close(logits["eager"], logits["sdpa"], atol=2e-5, rtol=1e-4)
