@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 from rich.console import Console
 from rich.table import Table
+
+from qa_accel import checkpoint
+from qa_accel.log import NonFiniteLoss
+from qa_accel.prepare import Split
 
 SCORES = {
     "exact": "exact match",
@@ -117,6 +122,19 @@ def model_card(
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def bad_step(error: NonFiniteLoss, train: Split, folder: Path) -> str:
+    """The step that went wrong, its questions, and what is left of the run in `folder`."""
+    rows = np.unique(train.windows.question_W[error.windows])
+    ids = ", ".join(train.questions[int(row)]["id"] for row in rows[:20])
+    more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+    there = checkpoint.checkpoints(folder)
+    safe = f"{there[-1]} is the last good state" if there else "nothing was saved before it"
+    return (
+        f"training stopped at {error}; {safe}. Its batch held the questions {ids}{more}. "
+        "Try a lower --learning_rate, more warm-up, or fp32 (accelerate launch --mixed_precision no)"
+    )
 
 
 def announce(console: Console, **facts: str) -> None:

@@ -93,7 +93,7 @@ def run(settings: TrainConfig) -> int:
             training.outcome.publish(training.console, where, time.perf_counter() - started)
     except log.NonFiniteLoss as error:
         training.last_signs.failed(error)
-        raise ValueError(training.explanation(error)) from error
+        raise ValueError(report.bad_step(error, training.splits["train"], training.folder)) from error
     except BaseException as error:
         training.last_signs.failed(error)
         raise
@@ -270,19 +270,6 @@ class Run:
                 "The same command goes on from there",
                 highlight=False,
             )
-
-    def explanation(self, error: log.NonFiniteLoss) -> str:
-        """The step that went wrong, its questions, and what is left of the run."""
-        train = self.splits["train"]
-        rows = np.unique(train.windows.question_W[error.windows])
-        ids = ", ".join(train.questions[int(row)]["id"] for row in rows[:20])
-        more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
-        whole = checkpoint.checkpoints(self.folder)
-        safe = f"{whole[-1]} is the last good state" if whole else "nothing was saved before it"
-        return (
-            f"training stopped at {error}; {safe}. Its batch held the questions {ids}{more}. "
-            "Try a lower --learning_rate, more warm-up, or fp32 (accelerate launch --mixed_precision no)"
-        )
 
     def steps(self, epoch_plan: np.ndarray) -> Iterator[tuple[np.ndarray, list[batches.Batch]]]:
         """Each optimizer step's plan and this rank's batches for it.
