@@ -192,10 +192,21 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: d
             (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     if accelerator.is_main_process:
         found = checkpoints(folder)
-        behind = found.index(final) + 1
-        for old in found[: max(0, behind - keep)] + found[behind:]:
-            shutil.rmtree(old)
+        for later in found[found.index(final) + 1 :]:
+            shutil.rmtree(later)
+        rotate(folder, final, keep)
     return final
+
+
+def rotate(folder: Path, latest: Path, keep: int) -> None:
+    """Delete all but the last `keep` of the folder's checkpoints up to `latest`; rank 0 only.
+
+    After a resume too: a run that was killed between a save and this has one too many.
+    """
+    found = checkpoints(folder)
+    if latest in found:
+        for old in found[: max(0, found.index(latest) + 1 - keep)]:
+            shutil.rmtree(old)
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -168,6 +168,8 @@ class Run:
             allow_changes = settings.checkpoint.resume_with_changed_settings
             checkpoint.load(found, accelerator, self.progress, self.identity, allow_changes=allow_changes)
             self.console.print(f"resumed from {found} (epoch {self.progress.epoch}, step {self.progress.step})")
+            if accelerator.is_main_process:
+                checkpoint.rotate(self.folder, found, settings.checkpoint.save_total_limit)
         if accelerator.is_main_process:  # not before: a resume that is refused leaves the folder as it is
             files.write_text(self.folder / "config.yaml", config.dump(settings))
             files.write_json(self.folder / "data_report.json", prepare.report_of(self.splits))

@@ -90,8 +90,8 @@ def differences(folder: Path, whole: Path) -> list[str]:
     found += [name for name, weight in expected.items() if not weight.equal(weights[name])]
     found += ["metrics.jsonl"] if lines_of(folder) != lines_of(whole) else []
     found += ["all_results.json"] if results_of(folder) != results_of(whole) else []
-    names = [sorted(path.name for path in one.iterdir()) for one in (folder, whole)]
-    return found + (["names of files"] if names[0] != names[1] else [])
+    names = [{path.name for path in one.iterdir()} for one in (folder, whole)]
+    return found + [f"the file {name}" for name in sorted(names[0] ^ names[1])]
 
 
 def chaos(kills: int, seed: int, place: Path, say=print) -> Summary:

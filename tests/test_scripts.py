@@ -18,7 +18,7 @@ from processes import Left, run, script
 from toy import WINDOWS, flags
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from qa_accel import checkpoint
+from qa_accel import checkpoint, lock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = REPOSITORY / "scripts"
@@ -97,7 +97,7 @@ def test_a_launched_run_leaves_exactly_these_files(trained):
     """66 windows in steps of 2 processes x 4 windows x 2 batches: 5 steps an epoch. Breaks if something half written or of
     no use stays, or a name that users rely on changes."""
     names = {path.name for path in trained.iterdir()}
-    assert names == OF_A_MODEL | OF_PREDICTION | OF_A_RUN | {"checkpoint-5", "checkpoint-10"}
+    assert names == OF_A_MODEL | OF_PREDICTION | OF_A_RUN | {"checkpoint-5", "checkpoint-10", lock.LOCK}
     of_ranks = {"random_states_0.pkl", "random_states_1.pkl"}
     for step in (5, 10):
         names = {path.name for path in (trained / f"checkpoint-{step}").iterdir()}
@@ -251,7 +251,7 @@ def test_data_without_ids_is_refused_with_file_row_and_remedy(training, tmp_path
     main = refused("train.py", *words, processes=processes)[0]
     message = only_message(main)
     assert str(file) in message and "row 1" in message and "'id'" in message and "--id_column" in message
-    assert not list((tmp_path / "run").iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [lock.LOCK]
 
 
 @pytest.mark.parametrize(

@@ -94,13 +94,12 @@ KINDS = {
     "bert": Kind("bert", types=True),
     "big_bird": Kind("bigbird", dict(block_size=4, num_random_blocks=1)),
     "camembert": Kind("xlm-roberta"),
-    "deberta-v2": Kind("albert", dict(type_vocab_size=0), types=True),
+    "deberta-v2": Kind("albert", dict(type_vocab_size=0)),
     "deberta-v3": Kind(
         "albert",
         dict(relative_attention=True, position_buckets=16, pos_att_type=["p2c", "c2p"], norm_rel_ebd="layer_norm")
         | dict(share_att_key=True, position_biased_input=False, type_vocab_size=0, max_relative_positions=-1),
         model_type="deberta-v2",
-        types=True,
     ),
     "distilbert": Kind("bert", dict(dim=32, n_layers=2, n_heads=2, hidden_dim=64)),
     "electra": Kind("bert", dict(embedding_size=16), types=True),
