@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: install quickstart test test-all chaos check format clean
+.PHONY: install quickstart test test-slurm test-all chaos check format clean
 
 install: $(STAMPS)/install
 
@@ -23,7 +23,11 @@ quickstart: install
 	$(BIN)/python scripts/train.py --config scripts/recipes/quickstart.yaml --overwrite_output_dir
 
 test: $(STAMPS)/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/slurm
+
+# a real Slurm of two nodes on this machine: mostly waiting, some 8 minutes
+test-slurm: $(STAMPS)/dev
+	$(BIN)/python -m pytest tests/slurm
 
 test-all: $(STAMPS)/dev
 	$(BIN)/python -m pytest -m "slow or not slow"
