@@ -52,7 +52,8 @@ class LastSigns:
         self.path.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.folder.rmdir()
+            with contextlib.suppress(OSError):  # some file systems keep a deleted file's place for a while
+                self.folder.rmdir()
 
     def _write(self, state: str) -> None:
         self._written = time.monotonic()

@@ -145,7 +145,8 @@ class Stop:
 
 def exit_code() -> int:
     """With what a process leaves whose run was stopped."""
-    launched = "LOCAL_RANK" in os.environ or "ACCELERATE_MIXED_PRECISION" in os.environ
+    # the launcher of one process sets no rank; the precision is also set by hand
+    launched = "LOCAL_RANK" in os.environ or "ACCELERATE_DYNAMO_BACKEND" in os.environ
     return 0 if launched else EXIT_CODE
 
 

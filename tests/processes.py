@@ -96,6 +96,7 @@ def run(
     Raises TimeoutError with what they wrote if they take more than `limit` seconds.
     """
     common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "CUDA_VISIBLE_DEVICES": ""}
+    common["ACCELERATE_DYNAMO_BACKEND"] = "NO"  # every launch sets it
     if processes > 1:  # a single process gets none of these, as accelerate launches it
         common |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
