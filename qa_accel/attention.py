@@ -28,6 +28,8 @@ class PackedInputs:
     """Whether there are token_type_ids."""
     positions_after_padding: bool = False
     """RoBERTa's numbering: a window's first position is pad_token_id + 1, not 0."""
+    post_norm: bool = True
+    """Whether every residual sum goes through a layer norm at once, as in BERT; then it bears rounding to half precision."""
 
     def position_offset(self, model_config: PretrainedConfig) -> int:
         return model_config.pad_token_id + 1 if self.positions_after_padding else 0
@@ -43,13 +45,13 @@ PROVEN = {
     "ernie": PackedInputs(),
     "jina_embeddings_v3": PackedInputs(token_types=False),
     "mobilebert": PackedInputs(),
-    "modernbert": PackedInputs(token_types=False),
+    "modernbert": PackedInputs(token_types=False, post_norm=False),
     "roberta": PackedInputs(positions_after_padding=True),
-    "roberta-prelayernorm": PackedInputs(positions_after_padding=True),
-    "ultrabert": PackedInputs(token_types=False),
+    "roberta-prelayernorm": PackedInputs(positions_after_padding=True, post_norm=False),
+    "ultrabert": PackedInputs(token_types=False, post_norm=False),
     "xlm-roberta": PackedInputs(positions_after_padding=True),
-    "xlm-roberta-xl": PackedInputs(positions_after_padding=True),
-    "xmod": PackedInputs(positions_after_padding=True),
+    "xlm-roberta-xl": PackedInputs(positions_after_padding=True, post_norm=False),
+    "xmod": PackedInputs(positions_after_padding=True, post_norm=False),
 }
 
 _RELATIVE = "its attention adds a bias for the distance of two tokens along the row, across windows too"
@@ -107,7 +109,7 @@ def packed_attention(
     radius = None if sliding_window is None else sliding_window - 1
     if key.shape[1] < query.shape[1]:  # grouped queries: heads share a key and a value
         key, value = (x.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for x in (key, value))
-    q_Thd, k_Thd, v_Thd = (x[0].transpose(0, 1) for x in (query, key, value))
+    q_Thd, k_Thd, v_Thd = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
     kind = query.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
     if kernel_takes(q_Thd, dtype):

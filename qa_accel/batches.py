@@ -51,6 +51,15 @@ class Batch:
         """Torch's DataLoader calls this where it is asked to pin."""
         return self._each(lambda tensor: tensor.pin_memory())
 
+    def take(self, other: "Batch") -> None:
+        """Copy the tensors of another batch of the same shapes into these, as soon as the device comes to it."""
+        for name, tensor in self.inputs.items():
+            if isinstance(tensor, torch.Tensor):
+                tensor.copy_(other.inputs[name], non_blocking=True)  # type: ignore[arg-type]
+        for field in fields(self):
+            if field.name != "inputs":
+                getattr(self, field.name).copy_(getattr(other, field.name), non_blocking=True)
+
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         inputs = {name: change(x) if isinstance(x, torch.Tensor) else x for name, x in self.inputs.items()}
         beside = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "inputs"}

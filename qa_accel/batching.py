@@ -14,7 +14,7 @@ from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, PretrainedConfig,
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import is_flash_attn_2_available
 
-from qa_accel import architectures, model, plan, strategy
+from qa_accel import architectures, cpu_attention, model, plan, strategy
 from qa_accel.attention import PROVEN, packed_support, use_packed_attention
 from qa_accel.batches import PackedCollator, PaddedCollator
 from qa_accel.windows import Windows
@@ -167,8 +167,7 @@ def choose_attention(
         if not offers["sdpa"]:
             return None, f"{kind} offers no other"
         if device == "cpu" and training:
-            # torch's fused kernel for the CPU has no dropout; what it falls back to is a seventh slower than plain products
-            return "eager", "training on a CPU"
+            return cpu_attention.NAME, "training on a CPU"
         return "sdpa", "torch's own"
     obstacle = None
     if wish != "eager" and not offers[wish]:

@@ -28,6 +28,7 @@ from qa_accel.compiled import CompileConfig
 from qa_accel.order import LoopConfig, Order
 from qa_accel.pairs import PairTokenizer, one_thread
 from qa_accel.prepare import Split
+from qa_accel.step import Step
 from qa_accel.synthetic import (
     ModelName,
     made_up_answers,
@@ -36,7 +37,6 @@ from qa_accel.synthetic import (
     squad_like_windows,
     training_flops,
 )
-from qa_accel.train import optimizer_step
 from qa_accel.windows import WindowConfig, prepare_windows
 
 TOKENIZER: Any = SimpleNamespace(
@@ -84,7 +84,7 @@ class Bench:
         self.on_cuda = accelerator.device.type == "cuda"
         self.model_config = model_config(config.model)
         self.windows = squad_like_windows(config.windows, self.model_config.vocab_size)
-        self.manner = batching.choose(config.batching, accelerator, self.model_config)
+        self.manner = batching.choose(config.batching, accelerator, self.model_config, training=True)
         self.matmul_rate = 0.0
 
     def run(self) -> None:
@@ -168,11 +168,13 @@ class Bench:
         schedule = optim.make_schedule(optimizer, settings, 10**6)
         prepared.train()
 
+        whole = Step(
+            accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0, capture=loss_function.whole_step
+        )
+
         def step(entry: np.ndarray, batch: batches.Batch) -> None:
-            real = int((entry != plan.NOTHING).sum())
-            optimizer_step(
-                accelerator, prepared, loss_function, optimizer, schedule, [batch], windows=real, max_grad_norm=1.0
-            )
+            whole([batch], windows=int((entry != plan.NOTHING).sum()))
+            schedule.step()
 
         figures = self.measured_steps(entries, collate, step)
         after_warmup = figures.pop("graphs_after_warmup")
@@ -211,11 +213,13 @@ class Bench:
         """Warm up, then time `repeats` runs of `steps` steps over windows that each run takes from where the last one ended."""
         full = entries[(entries != plan.NOTHING).all(axis=1)]
         stream = endless(full, collate, pin_memory=self.on_cuda)
+        if (
+            self.on_cuda
+        ):  # before the warm-up: what a captured step reuses from replay to replay does not count as allocated
+            torch.cuda.reset_peak_memory_stats()
         for _ in range(self.config.warmup_steps):
             step(*next(stream))
         graphs = compiled.graphs_compiled()
-        if self.on_cuda:
-            torch.cuda.reset_peak_memory_stats()
         lengths_W = self.windows.lengths_W
         seconds, speeds, tokens_per_second, flops, fills = [], [], [], [], []
         for _ in range(self.config.repeats):

@@ -1,7 +1,7 @@
 """Forward and loss of one batch, compiled as one graph where that pays.
 
-Packed batches have one shape for the whole run, so the graph is compiled once and, on one CUDA process, replayed as a CUDA
-graph: at the sizes of usual encoders the host, not the device, is what a step waits for otherwise.
+Packed batches have one shape for the whole run, so the graph is compiled once, and on one CUDA process the whole step around
+it can be replayed as a CUDA graph (qa_accel/step.py).
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,10 @@ import torch
 from accelerate import Accelerator
 from transformers import PreTrainedModel
 
-from qa_accel import strategy
+from qa_accel import layers, strategy
+from qa_accel.attention import PROVEN
 from qa_accel.batches import Batch, span_loss
+from qa_accel.merge import compile_merged
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,12 @@ class LossFunction:
                 f"--compile on is not supported under {strategy.name(accelerator)}: leave it out, or train with DDP"
             )
         self.compiled = config.compile == "on" or (config.compile == "auto" and on_cuda and packed and not split)
-        self.cuda_graphs = False
+        self.whole_step = False
+        """Whether the whole step may be captured as a CUDA graph."""
         self._run = forward_and_loss
         self._graphs_before = graphs_compiled()
+        if self.compiled or not on_cuda:  # kernel by kernel on CUDA, torch's own is one and this would be five
+            layers.replace(qa_model, layers.FastDropout)
         if not self.compiled:
             off = (
                 "asked for"
@@ -47,21 +52,20 @@ class LossFunction:
             )
             self.reason = f"off: {off}"
             return
+        if on_cuda and packed and PROVEN[qa_model.config.model_type].post_norm:
+            layers.replace(qa_model, layers.HalfLayerNorm)
         dynamic = not packed
         if accelerator.num_processes == 1:
-            # with accumulation, the second batch's graph would overwrite the gradients that the first one's still owns
-            self.cuda_graphs = on_cuda and packed and accelerator.gradient_accumulation_steps == 1
-            mode = "reduce-overhead" if self.cuda_graphs else "default"
-            self._run = torch.compile(forward_and_loss, mode=mode, dynamic=dynamic)
-            self.reason = f"forward and loss as one graph{', as a CUDA graph' if self.cuda_graphs else ''}"
+            # a scaler (fp16) looks at the gradients on the host, to skip a step
+            self.whole_step = on_cuda and packed and accelerator.scaler is None
+            self._run = torch.compile(forward_and_loss, backend=compile_merged, dynamic=dynamic)
+            self.reason = "forward and loss as one graph" + (", the step as a CUDA graph" if self.whole_step else "")
         else:
             # DDP's own forward stays outside: its hooks are Python, and a captured graph would hold buffers that it moves
-            qa_model.compile(dynamic=dynamic)
-            self.reason = "the model's forward; no CUDA graphs with several processes"
+            qa_model.compile(backend=compile_merged, dynamic=dynamic)
+            self.reason = "the model's forward; no CUDA graph with several processes"
 
     def __call__(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        if self.cuda_graphs:
-            torch.compiler.cudagraph_mark_step_begin()
         return self._run(model, batch)
 
     @property

@@ -39,6 +39,13 @@ def cpu_has_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def bfloat16_is_fast() -> bool:
+    """Whether the device that this process gets, or the CPU, multiplies bfloat16 in hardware."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return not torch.accelerator.is_available() and cpu_has_bfloat16()
+
+
 def make_accelerator(
     config: RuntimeConfig,
     *,
@@ -51,7 +58,7 @@ def make_accelerator(
     """An Accelerator over every process that the launcher started. Raises ValueError where it would see fewer.
 
     accelerate takes strategy and precision from the launch. Started without a launcher there is one process; its
-    precision is fp32, or bf16 where `bfloat16_where_fast` and the CPU has it (ACCELERATE_MIXED_PRECISION=no forbids it).
+    precision is fp32, or bf16 where `bfloat16_where_fast` and the device has it (ACCELERATE_MIXED_PRECISION=no forbids it).
     `training`: FSDP or DeepSpeed, where the launch asks for it, splits the training state; else each process has all.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
@@ -69,8 +76,8 @@ def make_accelerator(
     if not has_device:
         for chosen, needed in zip((options, group), strategy.options_without_device()):
             chosen.update(needed)
-    if bfloat16_where_fast and not has_device and "ACCELERATE_MIXED_PRECISION" not in os.environ and cpu_has_bfloat16():
-        options["mixed_precision"] = "bf16"
+    if bfloat16_where_fast and "ACCELERATE_MIXED_PRECISION" not in os.environ and bfloat16_is_fast():
+        options = {"mixed_precision": "bf16"} | options
     handlers: list[Any] = [InitProcessGroupKwargs(**group)]
     handlers.append(
         DistributedDataParallelKwargs(

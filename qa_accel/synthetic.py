@@ -3,6 +3,7 @@
 Lengths are drawn like SQuAD's; tokens, answers and scores are random, since speed does not ask what they say.
 """
 
+import copy
 from typing import Any, Literal
 
 import datasets
@@ -42,7 +43,8 @@ def model_config(name: str) -> PretrainedConfig:
 def make_model(config: PretrainedConfig) -> PreTrainedModel:
     """Random weights, fp32, the same each time."""
     torch.manual_seed(0)
-    return AutoModelForQuestionAnswering.from_config(config, dtype=torch.float32)
+    # a copy: the attention that a model is given stands in its config, and is not for the next model
+    return AutoModelForQuestionAnswering.from_config(copy.deepcopy(config), dtype=torch.float32)
 
 
 def squad_like_windows(count: int, vocab_size: int, seed: int = 0) -> Windows:

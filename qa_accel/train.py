@@ -45,7 +45,7 @@ from qa_accel.outcome import Outcome, OutcomeConfig
 from qa_accel.predict import EvalConfig
 from qa_accel.runtime import RuntimeConfig
 from qa_accel.spans import SpanConfig
-from qa_accel.step import optimizer_step
+from qa_accel.step import Step
 from qa_accel.stop import SAVE, STOP, Stop, StopConfig, StopRequested, exit_code
 from qa_accel.tuning import TuningConfig
 from qa_accel.windows import WindowConfig, check_tokenizer
@@ -187,6 +187,14 @@ class Run:
             first_step=self.progress.step,
             epoch_windows=len(train_windows),
         )
+        self.step = Step(
+            accelerator,
+            self.model,
+            self.loss,
+            self.optimizer,
+            max_grad_norm=settings.optim.max_grad_norm,
+            capture=self.loss.whole_step,
+        )
         self.outcome = Outcome(
             settings, accelerator, self.folder, tokenizer, self.model, manner, self.splits, self.progress
         )
@@ -205,16 +213,8 @@ class Run:
             for number, (step_plan, step_batches) in enumerate(self.steps(epoch_plan), start=1):
                 learning_rate = float(self.schedule.get_last_lr()[0])
                 real = int((step_plan != plan.NOTHING).sum())
-                loss_sum, grad_norm = optimizer_step(
-                    self.accelerator,
-                    self.model,
-                    self.loss,
-                    self.optimizer,
-                    self.schedule,
-                    step_batches,
-                    windows=real,
-                    max_grad_norm=self.settings.optim.max_grad_norm,
-                )
+                loss_sum, grad_norm = self.step(step_batches, windows=real)
+                self.schedule.step()
                 progress.advance(self.accelerator.num_processes, real)
                 self.last_signs.at(progress.step)
                 self.log.step(

@@ -24,7 +24,7 @@ from toy import make_tokenizer
 
 from qa_accel import batches, batching, model, optim, runtime, strategy, synthetic
 from qa_accel.compiled import CompileConfig, LossFunction
-from qa_accel.step import optimizer_step
+from qa_accel.step import Step
 
 BATCH, TOKENS, STEPS = 4, 128, 2
 ENVIRONMENT = {
@@ -69,20 +69,22 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     baseline, peak = private_memory(), Peak()
     settings = model.ModelConfig(folder, gradient_checkpointing=gradient_checkpointing)
     model_config = model.load_model_config(settings, TOKENS)
-    manner = batching.choose(batching.BatchingConfig(), accelerator, model_config)
-    qa_model = manner.set_up(model.load_model(settings, model_config, make_tokenizer()), training=True)
+    manner = batching.choose(batching.BatchingConfig(), accelerator, model_config, training=True)
+    qa_model = manner.set_up(model.load_model(settings, model_config, make_tokenizer()))
     loss = LossFunction(CompileConfig(), accelerator, qa_model, packed=False)
     strategy.fit(accelerator, qa_model, batch_size=BATCH, max_grad_norm=1.0)
     optimizer_config = optim.OptimConfig()
     prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, optimizer_config))
     schedule = optim.make_schedule(optimizer, optimizer_config, 100)
+    step = Step(accelerator, prepared, loss, optimizer, max_grad_norm=1.0)
     prepared.train()
     loading = peak.since_last() - baseline
     windows = synthetic.squad_like_windows(2000, model_config.vocab_size)
     like_wanted = np.argsort(np.abs(windows.lengths_W - (TOKENS - 4)), kind="stable")
     batch = batches.PaddedCollator(windows, pad_token_id=0)(like_wanted[:BATCH])
     for _ in range(STEPS):  # AdamW's state is there from the second step on
-        optimizer_step(accelerator, prepared, loss, optimizer, schedule, [batch], windows=2 * BATCH, max_grad_norm=1.0)
+        step([batch], windows=2 * BATCH)
+        schedule.step()
     training = peak.since_last() - baseline
     between = private_memory() - baseline
     figures = {"loading": loading, "training": training, "between": between}
