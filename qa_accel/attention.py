@@ -30,6 +30,8 @@ class PackedInputs:
     """RoBERTa's numbering: a window's first position is pad_token_id + 1, not 0."""
     post_norm: bool = True
     """Whether every residual sum goes through a layer norm at once, as in BERT; then it bears rounding to half precision."""
+    captured: bool = True
+    """Whether a step may be a CUDA graph: no part of the model may ask the device for a number or a shape."""
 
     def position_offset(self, model_config: PretrainedConfig) -> int:
         return model_config.pad_token_id + 1 if self.positions_after_padding else 0
@@ -51,7 +53,7 @@ PROVEN = {
     "ultrabert": PackedInputs(token_types=False, post_norm=False),
     "xlm-roberta": PackedInputs(positions_after_padding=True),
     "xlm-roberta-xl": PackedInputs(positions_after_padding=True, post_norm=False),
-    "xmod": PackedInputs(positions_after_padding=True, post_norm=False),
+    "xmod": PackedInputs(positions_after_padding=True, post_norm=False, captured=False),
 }
 
 _RELATIVE = "its attention adds a bias for the distance of two tokens along the row, across windows too"

@@ -52,12 +52,13 @@ class LossFunction:
             )
             self.reason = f"off: {off}"
             return
-        if on_cuda and packed and PROVEN[qa_model.config.model_type].post_norm:
-            layers.replace(qa_model, layers.HalfLayerNorm)
         dynamic = not packed
+        kind = PROVEN[qa_model.config.model_type] if on_cuda and packed else None
+        if kind is not None and kind.post_norm:
+            layers.replace(qa_model, layers.HalfLayerNorm)
         if accelerator.num_processes == 1:
             # a scaler (fp16) looks at the gradients on the host, to skip a step
-            self.whole_step = on_cuda and packed and accelerator.scaler is None
+            self.whole_step = kind is not None and kind.captured and accelerator.scaler is None
             self._run = torch.compile(forward_and_loss, backend=compile_merged, dynamic=dynamic)
             self.reason = "forward and loss as one graph" + (", the step as a CUDA graph" if self.whole_step else "")
         else:

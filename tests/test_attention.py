@@ -334,7 +334,7 @@ def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
 
     Raises if a batch after the first compiles anything, or if the graph breaks.
     """
-    layers = 2 if kind == "modernbert" else 1  # one of each sort
+    layers = {"modernbert": 2, "ultrabert": 3}.get(kind, 1)  # one of each sort
     model_config = tiny_config(kind, **{"n_layers" if kind == "distilbert" else "num_hidden_layers": layers})
     model = tiny_model(model_config, "packed")
 
@@ -357,7 +357,7 @@ def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
     return pairs
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "mobilebert", "modernbert"])
+@pytest.mark.parametrize("kind", sorted(PROVEN))
 def test_packed_batches_compile_once(kind):
     # Dynamo alone decides about recompilation: nothing need be compiled to count it. Breaks if a shape or a Python
     # number follows the batch, or if the attention asks a tensor for its value (.item()).

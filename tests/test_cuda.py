@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
-from qa_accel import batches, batching, bench, compiled, optim, plan, runtime, step, synthetic
+from qa_accel import batches, batching, bench_steps, compiled, optim, plan, runtime, step, synthetic
 from qa_accel.batching import BatchingConfig
 from qa_accel.compiled import CompileConfig
 from qa_accel.order import LoopConfig, Order
@@ -47,7 +47,7 @@ def trained(
     loop = LoopConfig(per_device_train_batch_size=16 // accumulation, gradient_accumulation_steps=accumulation)
     order = Order(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
     epoch_plan = order.plan(0)
-    collate = how.collator(windows, bench.TOKENIZER, qa_model, [epoch_plan], 384)
+    collate = how.collator(windows, bench_steps.TOKENIZER, qa_model, [epoch_plan], 384)
     loss = compiled.LossFunction(CompileConfig(compile), accelerator, qa_model, packed=how.packed)  # type: ignore[arg-type]
     # such an epsilon makes AdamW's step follow the gradient's size, so that one clipped otherwise goes another way
     settings = optim.OptimConfig(learning_rate=0.1, adam_epsilon=1.0)
