@@ -8,8 +8,10 @@ by_slurm="Slurm ends this job: not requeued from here. After a preemption or a n
 # meant for the training processes; `scancel --full` and `--signal=B:...` send them here too, and they would end the script
 trap : USR1 USR2
 
+# without $(...): a signal whose trap runs while bash reads one ends the script with a syntax error (seen with bash 5.2, when
+# Slurm's TERM came right after `scontrol requeue`)
 say() {
-    echo "[job $SLURM_JOB_ID on $(hostname -s), $(date '+%F %T')] $*"
+    printf '[job %s on %s, %(%F %T)T] %s\n' "$SLURM_JOB_ID" "${SLURMD_NODENAME:-${HOSTNAME%%.*}}" -1 "$*"
 }
 
 # setting NAME FLAGS...: what scripts/train.py would take for this setting, from a flag or else from the recipe
