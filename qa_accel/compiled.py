@@ -20,7 +20,8 @@ from qa_accel.merge import compile_merged
 @dataclass(frozen=True)
 class CompileConfig:
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of forward and loss: `auto` on CUDA with packed batches, whose shapes never change; a minute once."""
+    """torch.compile of forward and loss: `auto` on CUDA with packed batches, whose shapes never change; a minute once. On
+    one process the whole step is then replayed as a CUDA graph, unless the run is in fp16."""
 
 
 class LossFunction:
