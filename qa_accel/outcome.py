@@ -33,6 +33,7 @@ from qa_accel import (
     strategy,
     tuning,
 )
+from qa_accel.clock import Clock
 
 if TYPE_CHECKING:
     from qa_accel.train import TrainConfig
@@ -124,7 +125,7 @@ class Outcome:
             self._keep(answers, scores)
         journal.restart_clock()
 
-    def publish(self, console: Console, where: str, seconds: float) -> None:
+    def publish(self, console: Console, where: str, clock: Clock) -> None:
         """Fill the run's folder: model, tokenizer, predictions, scores, card; `all_results.json` last, the sign of the end."""
         if self.dev is None:
             self._keep(None, None)
@@ -150,6 +151,7 @@ class Outcome:
         for path in sorted(kept.iterdir()):
             if path.name not in (manifest.MANIFEST, "scores.json"):
                 _link_or_copy(path, self.folder / path.name)
+        clock.ends("end")
         results = {
             **(scores or {}),
             "best_step": best_step,
@@ -157,7 +159,8 @@ class Outcome:
             "epochs": self.progress.epoch,
             "train_windows": self.progress.windows,
             "stopped_early": self.progress.stopped_early,
-            "seconds": round(seconds, 1),
+            "seconds": round(clock.total, 1),
+            "seconds_of": {stage: round(seconds, 1) for stage, seconds in clock.seconds.items()},
         }
         files.write_json(self.folder / checkpoint.FINISHED, results)
         shutil.rmtree(kept)
@@ -165,7 +168,7 @@ class Outcome:
             predictions = json.loads((self.folder / "predictions.json").read_text(encoding="utf-8"))
             console.print(report.samples_table(self.dev.questions, predictions))
             console.print(report.scores_table(scores))
-        console.print(f"[bold]finished[/] after {seconds:.0f} s: {self.folder}", highlight=False)
+        console.print(f"[bold]finished[/] after {clock.total:.0f} s ({clock}): {self.folder}", highlight=False)
         self.accelerator.wait_for_everyone()
 
     def _keep(self, answers: spans.Answers | None, scores: dict[str, Any] | None) -> None:

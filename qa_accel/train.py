@@ -34,6 +34,7 @@ from qa_accel import (
 )
 from qa_accel.batching import BatchingConfig
 from qa_accel.checkpoint import CheckpointConfig
+from qa_accel.clock import Clock
 from qa_accel.compiled import CompileConfig, LossFunction
 from qa_accel.data import DataConfig
 from qa_accel.last_signs import LastSigns
@@ -70,10 +71,13 @@ class TrainConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
-def run(settings: TrainConfig) -> int:
-    """Train, evaluate, write `output_dir`. All ranks run this; rank 0 writes. Returns the exit code."""
-    started = time.perf_counter()
-    training = Run(settings)
+def run(settings: TrainConfig, clock: Clock | None = None) -> int:
+    """Train, evaluate, write `output_dir`. All ranks run this; rank 0 writes. Returns the exit code.
+
+    `clock`: one that has run since the process began.
+    """
+    clock = clock or Clock()
+    training = Run(settings, clock)
     # what is there now stays: a full collection would stop the loop for a third of a second to find that out
     gc.collect()
     gc.freeze()
@@ -89,8 +93,7 @@ def run(settings: TrainConfig) -> int:
         if training.loss.compiled:
             training.console.print(f"compiled graphs: {training.loss.graphs}", highlight=False)
         if not stopped:
-            where = runtime.describe(training.accelerator)
-            training.outcome.publish(training.console, where, time.perf_counter() - started)
+            training.outcome.publish(training.console, runtime.describe(training.accelerator), clock)
     except log.NonFiniteLoss as error:
         training.last_signs.failed(error)
         raise ValueError(report.bad_step(error, training.splits["train"], training.folder)) from error
@@ -104,8 +107,8 @@ def run(settings: TrainConfig) -> int:
 class Run:
     """What is made once for a run, and the loop over it."""
 
-    def __init__(self, settings: TrainConfig):
-        self.settings = settings
+    def __init__(self, settings: TrainConfig, clock: Clock):
+        self.settings, self.clock = settings, clock
         self.accelerator = accelerator = runtime.make_accelerator(
             settings.runtime,
             gradient_accumulation_steps=settings.loop.gradient_accumulation_steps,
@@ -127,10 +130,12 @@ class Run:
             tokens=architectures.describe_tokens(tokenizer, model_config, model.padding_id(tokenizer)),
             output=str(self.folder),
         )
+        clock.ends("start")
         with runtime.first_on_each_cache(accelerator):
             self.splits = prepare.prepare_splits(settings.data, settings.windows, tokenizer)
         self.console.print(prepare.report_table(self.splits))
         train_windows = self.splits["train"].windows
+        clock.ends("data")
 
         self.order = Order(
             settings.loop,
@@ -151,12 +156,8 @@ class Run:
             compile=self.loss.reason,
         )
         optimizer = optim.make_optimizer(qa_model, settings.optim)
-        strategy.fit(
-            accelerator,
-            qa_model,
-            batch_size=settings.loop.per_device_train_batch_size,
-            max_grad_norm=settings.optim.max_grad_norm,
-        )
+        batch_size, max_grad_norm = settings.loop.per_device_train_batch_size, settings.optim.max_grad_norm
+        strategy.fit(accelerator, qa_model, batch_size=batch_size, max_grad_norm=max_grad_norm)
         self.model, self.optimizer = accelerator.prepare(qa_model, optimizer)
         runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 
@@ -187,13 +188,9 @@ class Run:
             first_step=self.progress.step,
             epoch_windows=len(train_windows),
         )
+        capture = self.loss.whole_step
         self.step = Step(
-            accelerator,
-            self.model,
-            self.loss,
-            self.optimizer,
-            max_grad_norm=settings.optim.max_grad_norm,
-            capture=self.loss.whole_step,
+            accelerator, self.model, self.loss, self.optimizer, max_grad_norm=max_grad_norm, capture=capture
         )
         self.outcome = Outcome(
             settings, accelerator, self.folder, tokenizer, self.model, manner, self.splits, self.progress
@@ -201,6 +198,7 @@ class Run:
         save_minutes, timeout = settings.checkpoint.save_minutes, settings.runtime.ddp_timeout
         self.stop = Stop(settings.stop, accelerator, self.folder, timeout, save_minutes)
         self.last_signs = LastSigns(self.folder, accelerator)
+        clock.ends("model")
 
     def train(self) -> None:
         """The loop: one optimizer step, then what is due. Raises StopRequested when all ranks have agreed to leave."""
@@ -214,6 +212,8 @@ class Run:
                 learning_rate = float(self.schedule.get_last_lr()[0])
                 real = int((step_plan != plan.NOTHING).sum())
                 loss_sum, grad_norm = self.step(step_batches, windows=real)
+                if self.step.steps == 1:
+                    self.clock.ends("first step")  # the compiler's time, mostly
                 self.schedule.step()
                 progress.advance(self.accelerator.num_processes, real)
                 self.last_signs.at(progress.step)
@@ -234,7 +234,7 @@ class Run:
                 if last or progress.stopped_early:
                     break
         if progress.best_step is None:  # resumed at its end, and the best model is in another folder
-            self.outcome.evaluate(self.log, self.stop.check)
+            self.evaluate()
 
     def between_steps(self, *, save: bool) -> None:
         """What is due: a stop, which saves what is left to do too; an evaluation; a checkpoint."""
@@ -242,20 +242,27 @@ class Run:
         if agreed == STOP:
             raise StopRequested
         if self.progress.evaluation_due:
-            self.log.flush()
-            self.outcome.evaluate(self.log, self.stop.check)
+            self.evaluate()
             self.progress.evaluation_due = False
         if save or agreed == SAVE or self.progress.stopped_early:
             self.save()
 
+    def evaluate(self) -> None:
+        self.log.flush()
+        self.clock.ends("steps")
+        self.outcome.evaluate(self.log, self.stop.check)
+        self.clock.ends("evaluation")
+
     def save(self) -> Path:
         """Write a checkpoint of this step. A loss that is not finite ends the run here, before it is saved."""
         self.log.flush()
+        self.clock.ends("steps")
         started = time.perf_counter()
         keep = self.settings.checkpoint.save_total_limit
         saved = checkpoint.save(self.folder, self.accelerator, self.progress, self.identity, keep)
         seconds = time.perf_counter() - started
         self.stop.saved(seconds)
+        self.clock.ends("saving")
         self.log.restart_clock()
         self.console.print(
             f"{saved.name} saved in {seconds:.2f} s ({manifest.megabytes(saved):.0f} MB)", highlight=False

@@ -114,6 +114,14 @@ def test_metrics_jsonl_has_a_line_for_each_step_and_evaluation(trained):
     assert all(line.keys() == step | {"windows_per_second", "tokens_per_second"} for line in lines if "loss" in line)
 
 
+def test_the_time_of_a_run_is_accounted_for(trained):
+    """Breaks if a stage is counted twice or not at all, or the clock starts behind the imports, which take seconds."""
+    results = json.loads((trained / "all_results.json").read_text())
+    stages = results["seconds_of"]
+    assert list(stages) == ["imports", "start", "data", "model", "first step", "steps", "evaluation", "saving", "end"]
+    assert sum(stages.values()) == pytest.approx(results["seconds"], abs=0.5) and stages["imports"] > 1
+
+
 def test_the_model_loads_anywhere_and_carries_its_threshold(trained):
     model, info = AutoModelForQuestionAnswering.from_pretrained(trained, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]

@@ -89,9 +89,9 @@ def evaluations_of(folder: Path) -> list[dict]:
 
 
 def results_of(folder: Path) -> dict:
-    return {
-        key: value for key, value in json.loads((folder / "all_results.json").read_text()).items() if key != "seconds"
-    }
+    """all_results.json without the times."""
+    results = json.loads((folder / "all_results.json").read_text())
+    return {key: value for key, value in results.items() if not key.startswith("seconds")}
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:

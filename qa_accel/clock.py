@@ -1,0 +1,26 @@
+"""Where a run's wall time goes. No torch here: importing it is the first thing that is timed."""
+
+import time
+
+
+class Clock:
+    """Seconds of each stage. A stage that comes again adds up; all stages together are the time since the clock was made."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def ends(self, stage: str) -> None:
+        """All that happened since the last call was `stage`."""
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
+
+    @property
+    def total(self) -> float:
+        return sum(self.seconds.values())
+
+    def __str__(self) -> str:
+        """Stages by their length, in seconds; those under a fiftieth of the whole are left out."""
+        longest_first = sorted(self.seconds.items(), key=lambda entry: -entry[1])
+        return ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in longest_first if seconds >= self.total / 50)
