@@ -11,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer import Trainer, assert_same_weights, evaluations_of, lines_of, results_of, steps_of
+from trainer import SPREAD, Trainer, assert_same_weights, evaluations_of, lines_of, results_of, steps_of
 
 from qa_accel import checkpoint, last_signs, lock, predict, stop
 
 SETTINGS: dict[str, Any] = dict(eval_steps=4, learning_rate=1e-2, logging_steps=1)
-SPREAD: dict[int, dict[str, Any]] = {
-    1: dict(per_device_train_batch_size=4, gradient_accumulation_steps=2),
-    2: dict(per_device_train_batch_size=2, gradient_accumulation_steps=2),
-}
-"""8 windows an optimizer step, 9 steps an epoch, 18 in all; evaluations at 4, 8, 9, 12, 16, 18."""
+"""Evaluations at 4, 8, 9, 12, 16, 18."""
 
 
 def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:

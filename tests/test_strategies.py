@@ -17,20 +17,14 @@ import yaml
 from equality import CONFIGS, STRATEGIES, TOLERANCE, arguments, difference, same_predictions
 from processes import call, run
 from test_stop import touch_at
-from test_training import score_in_turn
 from toy import WINDOWS, flags
-from trainer import Trainer, assert_same_weights, kill_after, results_of, steps_of, weights_of
+from trainer import assert_same_weights, kill_after, results_of, score_in_turn, steps_of, weights_of
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel import model, optim, runtime, strategy
 from qa_accel.runtime import RuntimeConfig
 
 LENGTH = dict(max_train_steps=12, eval_steps=6, save_steps=6)
-
-
-@pytest.fixture(scope="module")
-def trainer(toy, tmp_path_factory) -> Trainer:
-    return Trainer(toy, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -1,57 +1,20 @@
-"""prepare_windows: right windows, made once, kept in one file, read without a copy; labels on real SQuAD."""
+"""prepare_windows makes the right windows, in the order of the questions; what cannot be windowed is refused or said."""
 
 import copy
-import gzip
-import json
-import logging
 import os
-from pathlib import Path
 
 import datasets
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from toy_questions import TINY, assert_equal, questions_of, rows
 from toy_tokenizers import FAMILIES, not_composable
-from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerFast
+from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from qa_accel import windows as windows_module
 from qa_accel.assemble import Gold
 from qa_accel.pairs import PairTokenizer, one_thread
-from qa_accel.windows import CODE_VERSION, WindowConfig, Windows, prepare_windows, windows_file
-
-TINY = WindowConfig(max_seq_length=32, doc_stride=6, max_query_length=10)
-
-
-def rows(questions: int = 60, contexts: int = 12) -> dict[str, list]:
-    """Questions on a few contexts, every third without an answer; contexts of one to some ten windows."""
-    context = [" ".join(f"In {1800 + c} Ana Müller sold novel {n}." for n in range(1 + 3 * c)) for c in range(contexts)]
-    of = [q * contexts // questions for q in range(questions)]
-    gold = [f"novel {of[q]}" if q % 3 and f"novel {of[q]}" in context[of[q]] else None for q in range(questions)]
-    return {
-        "id": [f"id{q}" for q in range(questions)],
-        "question": [f"Who sold novel {q} in {1800 + of[q]}?" for q in range(questions)],
-        "context": [context[c] for c in of],
-        "answers": [
-            {"text": [text], "answer_start": [context[of[q]].index(text)]} if text else {"text": [], "answer_start": []}
-            for q, text in enumerate(gold)
-        ],
-    }
-
-
-def questions_of(columns: dict[str, list]) -> datasets.Dataset:
-    answers = {"text": datasets.List(datasets.Value("string")), "answer_start": datasets.List(datasets.Value("int32"))}
-    strings = {name: datasets.Value("string") for name in ("id", "question", "context")}
-    features = {name: kind for name, kind in {**strings, "answers": answers}.items() if name in columns}
-    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-
-
-def assert_equal(one: Windows, other: Windows):
-    for name, array in vars(one).items():
-        if array is None:
-            assert getattr(other, name) is None
-        else:
-            assert array.dtype == getattr(other, name).dtype, name
-            np.testing.assert_array_equal(array, getattr(other, name), err_msg=name)
+from qa_accel.windows import CODE_VERSION, WindowConfig, Windows, prepare_windows
 
 
 def row_by_row(questions: datasets.Dataset, tokenizer, config: WindowConfig) -> list[dict]:
@@ -173,56 +136,6 @@ def test_each_context_is_tokenized_once_even_when_the_data_is_shuffled(tmp_path,
     assert len(told) <= 12 + 60 // 10  # a batch may end amid a context's questions
 
 
-def test_a_second_prepare_tokenizes_nothing(tmp_path, monkeypatch, tokenizer, caplog):
-    questions = questions_of(rows())
-    first = prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path)
-    (file,) = tmp_path.iterdir()
-    written = file.stat().st_mtime_ns
-
-    def refuse(*_):
-        raise AssertionError("tokenizes")
-
-    monkeypatch.setattr(PairTokenizer, "__init__", refuse)
-    with caplog.at_level(logging.INFO, logger="qa_accel.windows"):
-        again = prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path, num_proc=2)
-    assert_equal(first, again)
-    assert "nothing to tokenize" in caplog.text
-    assert file.stat().st_mtime_ns == written
-    with pytest.raises(AssertionError, match="tokenizes"):  # else this test would pass whatever happened
-        prepare_windows(questions, tokenizer, WindowConfig(32, 5, 10), cache_dir=tmp_path)
-
-
-def test_the_cache_file_depends_on_questions_tokenizer_and_settings_and_on_nothing_else(tmp_path, tokenizer):
-    questions = questions_of(rows())
-
-    def name(questions=questions, tokenizer=tokenizer, config=TINY, cache_dir=tmp_path):
-        return windows_file(questions, tokenizer, config, cache_dir=cache_dir).name
-
-    tokenizer.save_pretrained(tmp_path / "elsewhere")
-    elsewhere = AutoTokenizer.from_pretrained(tmp_path / "elsewhere")
-    used_before = copy.deepcopy(tokenizer)  # trained anew it would differ: the trainer breaks ties by chance
-    used_before(["a"], ["b"], truncation="only_second", max_length=8, stride=1, padding="max_length")
-    left = copy.deepcopy(tokenizer)
-    left.padding_side = left.truncation_side = "left"
-    for same in (elsewhere, used_before, left):
-        assert name(tokenizer=same) == name()
-    assert name(cache_dir=tmp_path / "other") == name()
-    assert name(questions=questions_of(rows())) == name()  # the same content, built again
-
-    longer = copy.deepcopy(tokenizer)
-    longer.add_tokens(["Müller"])
-    other_names = [
-        name(questions=questions.select(range(10))),
-        name(questions=questions_of(rows() | {"question": ["?"] * 60})),
-        name(tokenizer=longer),
-        name(tokenizer=FAMILIES["roberta"]()),
-        name(config=WindowConfig(32, 5, 10)),
-        name(config=WindowConfig(31, 6, 10)),
-        name(config=WindowConfig(32, 6, 9)),
-    ]
-    assert len({name(), *other_names}) == 1 + len(other_names)
-
-
 def test_the_side_that_is_cut_or_padded_does_not_change_windows(tmp_path, tokenizer):
     # transformers would cut windows from the right end; the collator alone looks at sides, and the cache's name has none.
     questions, left = questions_of(rows()), copy.deepcopy(tokenizer)
@@ -230,48 +143,6 @@ def test_the_side_that_is_cut_or_padded_does_not_change_windows(tmp_path, tokeni
     one = prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "one")
     assert_equal(one, prepare_windows(questions, left, TINY, cache_dir=tmp_path / "two"))
     assert left.padding_side == left.truncation_side == "left"
-
-
-def test_arrays_are_the_mapped_file_itself(tmp_path, tokenizer):
-    # Broken by a column of another type or a chunk more: to_numpy would copy, and each process would hold all windows.
-    windows = prepare_windows(questions_of(rows()), tokenizer, TINY, cache_dir=tmp_path)
-    (file,) = tmp_path.iterdir()
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
-        pytest.skip("what is mapped where is read from /proc")
-    lines = [line.split() for line in maps.read_text().splitlines() if line.endswith(str(file))]
-    ranges = [[int(end, 16) for end in line[0].split("-")] for line in lines]
-    for name, array in vars(windows).items():
-        if name != "question_cut_Q":
-            assert not array.flags.owndata and not array.flags.writeable, name
-            assert any(begin <= array.ctypes.data < end for begin, end in ranges), name
-
-
-def test_nothing_half_written_stays_behind(tmp_path, monkeypatch, tokenizer):
-    questions = questions_of(rows())
-    write = windows_module.write_in_question_order
-
-    def full(made, row_of_place, path):
-        write(made, row_of_place, path)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(windows_module, "write_in_question_order", full)
-    with pytest.raises(OSError, match=r"(?s)could not be kept in .*No space left on device.*cache_dir"):
-        prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
-
-    monkeypatch.undo()
-    prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "cache")
-    assert [file.suffix for file in (tmp_path / "cache").iterdir()] == [".arrow"]
-
-
-def test_a_damaged_cache_file_is_named(tmp_path, tokenizer):
-    questions = questions_of(rows())
-    prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path)
-    (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=rf"{file.name} is damaged.*delete it"):
-        prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path)
 
 
 def test_a_tokenizer_that_cannot_be_composed_is_said_and_done_the_plain_way(tmp_path, caplog):
@@ -368,87 +239,3 @@ def test_without_answers_every_label_is_null(tmp_path, tokenizer):
 def test_no_questions_make_no_windows(tmp_path, tokenizer):
     windows = prepare_windows(questions_of(rows()).select([]), tokenizer, TINY, cache_dir=tmp_path)
     assert len(windows) == 0 and windows.begin_W.tolist() == [0] and windows.lengths_W.tolist() == []
-
-
-# From here on: real questions and a real tokenizer.
-
-
-def squad(path: Path) -> datasets.Dataset:
-    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-        articles = json.load(file)["data"]
-    asked = [(p["context"], qa) for article in articles for p in article["paragraphs"] for qa in p["qas"]]
-    return questions_of(
-        {
-            "id": [qa["id"] for _, qa in asked],
-            "question": [qa["question"] for _, qa in asked],
-            "context": [context for context, _ in asked],
-            "answers": [
-                {key: [answer[key] for answer in qa["answers"]] for key in ("text", "answer_start")} for _, qa in asked
-            ],
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def minilm(shared):
-    return AutoTokenizer.from_pretrained(shared / "models" / "minilm")
-
-
-@pytest.fixture(scope="module", params=["train-5k.json", "dev.json"])
-def real(request, shared, minilm, tmp_path_factory) -> tuple[datasets.Dataset, Windows]:
-    questions = squad(shared / "data" / "squad_v2" / request.param)
-    return questions, prepare_windows(questions, minilm, WindowConfig(), cache_dir=tmp_path_factory.mktemp("cache"))
-
-
-def test_real_windows_are_those_of_the_plain_way(real, minilm):
-    # All 5,000 and 6,078 questions, whatever they hold of scripts, blanks and signs.
-    questions, windows = real
-    pairs = PairTokenizer(minilm, WindowConfig())
-    begin, checked = 0, 0
-    with one_thread():
-        for table in questions.with_format("arrow").iter(batch_size=1000):
-            gold = windows_module.gold_answers(table)
-            plain = pairs.plain(table["question"].to_pylist(), table["context"].to_pylist(), gold, WindowConfig())
-            part = slice(checked, checked + len(plain))
-            tokens = slice(windows.begin_W[part.start], windows.begin_W[part.stop])
-            for name, array in vars(plain).items():
-                ours = getattr(windows, name)
-                if name == "question_W":
-                    array = array + begin
-                elif name == "begin_W":
-                    array, ours = np.diff(array), np.diff(ours)
-                elif name == "question_cut_Q":
-                    ours = ours[begin : begin + table.num_rows]
-                if name != "question_cut_Q":
-                    ours = ours[tokens if name.endswith("_N") else part]
-                np.testing.assert_array_equal(ours, array, err_msg=name)
-            begin, checked = begin + table.num_rows, checked + len(plain)
-    assert checked == len(windows) and begin == len(questions)
-
-
-def test_real_labels_cover_the_gold_answer_in_every_window_that_holds_it(real):
-    # An answer may begin or end within a token ("1990s" is one token, "1990" the answer): covered, but not exact.
-    questions, windows = real
-    contexts, answers = questions["context"][:], questions["answers"][:]
-    start_N, end_N = windows.offset_start_N, windows.offset_end_N
-    holding, exact = 0, 0
-    for w in range(len(windows)):
-        question, first = windows.question_W[w], windows.begin_W[w]
-        context, gold = contexts[question], answers[question]
-        labelled = windows.start_W[w] != windows.null_W[w]
-        holds = False
-        if gold["text"] and windows.context_begin_W[w] < windows.context_end_W[w]:
-            text, begin = gold["text"][0], gold["answer_start"][0]
-            told_from = start_N[first + windows.context_begin_W[w]]
-            told_to = end_N[first + windows.context_end_W[w] - 1]
-            holds = told_from <= begin and begin + len(text) <= told_to
-        assert labelled == holds
-        if holds:
-            said = slice(start_N[first + windows.start_W[w]], end_N[first + windows.end_W[w]])
-            assert said.start <= begin and begin + len(text) <= said.stop
-            assert windows.context_begin_W[w] <= windows.start_W[w] <= windows.end_W[w] < windows.context_end_W[w]
-            holding += 1
-            exact += context[said] == text
-    print(f"{len(questions)} questions, {len(windows)} windows, {holding} with an answer, exact {exact / holding:.2%}")
-    assert holding > 2000
-    assert exact / holding > 0.98

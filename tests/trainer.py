@@ -13,9 +13,14 @@ from processes import Left, run
 from safetensors.torch import load_file
 from toy import WINDOWS, Toy, flags
 
-from qa_accel import config, runtime, train
+from qa_accel import config, evaluation, log, runtime, train
 
 SPEEDS = ("windows_per_second", "tokens_per_second")
+SPREAD: dict[int, dict[str, Any]] = {
+    1: dict(per_device_train_batch_size=4, gradient_accumulation_steps=2),
+    2: dict(per_device_train_batch_size=2, gradient_accumulation_steps=2),
+}
+"""For one process and for two: 8 windows an optimizer step, 9 steps an epoch, 18 in all."""
 
 
 def train_script(argv: list[str], arrangements: list[tuple]) -> None:
@@ -43,6 +48,29 @@ def kill_after(place: str, calls: int) -> None:
         return result
 
     setattr(owner, name, counted)
+
+
+def note_windows(path: Path) -> None:
+    """Append the windows of each optimizer step to a file of lines, once for all ranks."""
+    original = log.Log.step
+
+    def noted(self, progress, step_plan, **numbers):
+        if self.accelerator.is_main_process:
+            with path.open("a") as file:
+                file.write(json.dumps({"step": progress.step, "plan": step_plan.tolist()}) + "\n")
+        return original(self, progress, step_plan, **numbers)
+
+    log.Log.step = noted  # type: ignore
+
+
+def score_in_turn(*f1: float) -> None:
+    """Let the evaluations find these scores, one after the other."""
+    to_come, original = iter(f1), evaluation.scores_of
+
+    def scripted(*arguments, **options):
+        return original(*arguments, **options) | {"f1": next(to_come)}
+
+    evaluation.scores_of = scripted  # type: ignore
 
 
 @dataclass
