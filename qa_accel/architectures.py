@@ -27,6 +27,9 @@ FIXED_WIDTH = {
 """Their logits depend on how far a row is padded. Every row is padded to max_seq_length, so that they do not depend on
 the other windows of a batch."""
 
+ONLY_IN_FP32 = {"xmod": "it writes what its adapters compute in half precision into a tensor of full precision"}
+"""Model types that transformers cannot run under autocast."""
+
 _NEVER_USED = (".pooler.", ".mask_emb")
 """Parts of names of parameters that no question answering head reads: the pooled CLS, XLNet's masked token."""
 

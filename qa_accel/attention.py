@@ -133,6 +133,14 @@ def packed_attention(
     return out_Thd[None], None  # type: ignore[index]
 
 
+NO_KERNEL = "packed attention in half precision needs a GPU from Ampere on, and a torch that was built with its kernel"
+
+
+def kernel_is_here() -> bool:
+    """Whether varlen_attn runs on this process's GPU."""
+    return torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability() >= (8, 0)
+
+
 def kernel_takes(q_Thd: torch.Tensor, dtype: torch.dtype) -> bool:
     head_dim = q_Thd.shape[-1]
     return q_Thd.is_cuda and dtype in (torch.bfloat16, torch.float16) and head_dim % 8 == 0 and head_dim <= 256

@@ -15,7 +15,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import is_flash_attn_2_available
 
 from qa_accel import architectures, cpu_attention, model, plan, strategy
-from qa_accel.attention import PROVEN, packed_support, use_packed_attention
+from qa_accel.attention import NO_KERNEL, PROVEN, kernel_is_here, packed_support, use_packed_attention
 from qa_accel.batches import PackedCollator, PaddedCollator
 from qa_accel.windows import Windows
 
@@ -111,6 +111,12 @@ def choose(
     config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig, *, training: bool = False
 ) -> Batching:
     """Raises ValueError where packed batches, or an attention, are asked for that cannot work here."""
+    kind, precision = model_config.model_type, strategy.precision(accelerator)
+    if kind in architectures.ONLY_IN_FP32 and precision != "no":
+        raise ValueError(
+            f"{kind} cannot run in {precision}: {architectures.ONLY_IN_FP32[kind]}. Launch with --mixed_precision no; "
+            "without a launcher, set ACCELERATE_MIXED_PRECISION=no"
+        )
     packed, reason = _packed(config, accelerator, model_config)
     if packed:
         return Batching(True, reason)
@@ -118,12 +124,12 @@ def choose(
         config.attn_implementation,
         model_config,
         device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        precision=precision,
         training=training,
     )
-    width = architectures.FIXED_WIDTH.get(model_config.model_type)
+    width = architectures.FIXED_WIDTH.get(kind)
     if width is not None:
-        reason += f"; rows of max_seq_length, as {model_config.model_type} needs: {width}"
+        reason += f"; rows of max_seq_length, as {kind} needs: {width}"
     return Batching(False, f"{reason}; attention: {attention or 'its own'} ({why})", attention)
 
 
@@ -131,6 +137,8 @@ def _packed(config: BatchingConfig, accelerator: Accelerator, model_config: Pret
     """Whether batches are packed, and why (not)."""
     supported, reason = packed_support(model_config)
     wish = config.attn_implementation
+    half = strategy.precision(accelerator) in ("bf16", "fp16")
+    no_kernel = accelerator.device.type == "cuda" and half and not kernel_is_here()
     if config.batching == "padded":
         return False, "asked for"
     if config.batching == "packed":
@@ -141,13 +149,17 @@ def _packed(config: BatchingConfig, accelerator: Accelerator, model_config: Pret
                 f"--attn_implementation {wish} is for padded batches, packed ones have their own attention: leave it out, "
                 "or take --batching padded"
             )
+        if no_kernel:
+            raise ValueError(f"--batching packed: {NO_KERNEL}; take --batching padded")
         return True, f"asked for; {reason}; attention dropout is off"
     if wish != "auto":
         return False, f"--attn_implementation {wish} was asked for"
     if accelerator.device.type != "cuda":
         return False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well"
-    if strategy.precision(accelerator) not in ("bf16", "fp16"):
+    if not half:
         return False, "packed attention needs bf16 or fp16, this run is fp32"
+    if no_kernel:
+        return False, NO_KERNEL
     return supported, f"{reason}; attention dropout is off" if supported else reason
 
 

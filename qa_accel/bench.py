@@ -146,6 +146,7 @@ class Bench:
         self.say("train", manner="ours", **ours)
         if not self.config.compare:
             return
+        self.accelerator.free_memory()  # it still holds our model and its training state
         for plain_precision in dict.fromkeys(("no", precision)):
             runtime.forget_accelerator()
             accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=plain_precision)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from transformers import PreTrainedModel
 
 from qa_accel import layers, strategy
@@ -57,7 +58,7 @@ class LossFunction:
         kind = PROVEN[qa_model.config.model_type] if on_cuda and packed else None
         if kind is not None and kind.post_norm:
             layers.replace(qa_model, layers.HalfLayerNorm)
-        if accelerator.num_processes == 1:
+        if accelerator.distributed_type == DistributedType.NO:  # a process alone may be wrapped in DDP all the same
             # a scaler (fp16) looks at the gradients on the host, to skip a step
             self.whole_step = kind is not None and kind.captured and accelerator.scaler is None
             self._run = torch.compile(forward_and_loss, backend=compile_merged, dynamic=dynamic)

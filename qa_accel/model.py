@@ -149,6 +149,9 @@ def load_model(
         # the former name in older versions of transformers; newer ones warn of it
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
+        if getattr(model.config, "use_cache", False):
+            # else transformers warns, at the first step, that it goes without the cache; a warning cannot be compiled
+            model.config.use_cache = False
     return model
 
 

@@ -8,6 +8,7 @@ ranks forget it at once.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,13 +51,16 @@ def window_candidates(
     was_training = model.training
     model.eval()
     loader = batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda")
-    for number, batch in enumerate(loader, start=1):
-        batch = batch.to(accelerator.device, non_blocking=True)
-        output = model(**batch.inputs)
-        rows_BC = accelerator.gather(_rows(output.start_logits, output.end_logits, batch, config))
-        if found is not None:
-            found.put(rows_BC)  # type: ignore[arg-type]
-        done(min(number * world, len(plan)))
+    # eager, though the model may be compiled for training: what a compiler puts together rounds differently
+    plain: Any = accelerator.unwrap_model(model)
+    with torch.compiler.set_stance("default" if plain._compiled_call_impl is None else "force_eager"):
+        for number, batch in enumerate(loader, start=1):
+            batch = batch.to(accelerator.device, non_blocking=True)
+            output = model(**batch.inputs)
+            rows_BC = accelerator.gather(_rows(output.start_logits, output.end_logits, batch, config))
+            if found is not None:
+                found.put(rows_BC)  # type: ignore[arg-type]
+            done(min(number * world, len(plan)))
     model.train(was_training)
     return found.candidates() if found is not None else None
 

@@ -85,12 +85,13 @@ def make_accelerator(
             gradient_as_bucket_view=True,  # else DDP keeps a second copy of all gradients
         )
     )
-    accelerator = Accelerator(
-        gradient_accumulation_steps=gradient_accumulation_steps,
-        step_scheduler_with_optimizer=False,
-        kwargs_handlers=handlers,
-        **options,
-    )
+    with _alone(launched):
+        accelerator = Accelerator(
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            step_scheduler_with_optimizer=False,
+            kwargs_handlers=handlers,
+            **options,
+        )
     if launched != accelerator.num_processes:
         raise ValueError(
             f"the launcher started {launched} processes (WORLD_SIZE), but accelerate sees {accelerator.num_processes} "
@@ -101,6 +102,22 @@ def make_accelerator(
     if strategy.precision(accelerator) == "bf16" and not has_device and not cpu_has_bfloat16():
         logger.warning("bf16 on a CPU without AVX512-BF16 or AMX is slower than fp32: launch with --mixed_precision no")
     return accelerator
+
+
+@contextmanager
+def _alone(launched: int):
+    """Let accelerate see a single process as one, though a launcher for many (torchrun, several nodes) started it.
+
+    It would wrap the model in DDP, which copies gradients for nobody and rules out CUDA graphs.
+    """
+    hidden = None
+    if launched == 1 and not any(map(strategy.launched, strategy.LAUNCHED)):
+        hidden = os.environ.pop("LOCAL_RANK", None)
+    try:
+        yield
+    finally:
+        if hidden is not None:
+            os.environ["LOCAL_RANK"] = hidden
 
 
 def forget_accelerator() -> None:

@@ -37,6 +37,8 @@ class Step:
         self.accelerator, self.model, self.loss_function, self.optimizer = accelerator, model, loss_function, optimizer
         self.max_grad_norm = max_grad_norm or math.inf
         self.capture, self.steps, self.graph, self.recording = capture, 0, None, False
+        if capture:
+            self.stream = torch.cuda.Stream()
         self.adamw = getattr(optimizer, "optimizer", optimizer)  # without accelerate's wrapper
 
     def __call__(self, step_batches: list[Batch], *, windows: int) -> Result:
@@ -75,17 +77,17 @@ class Step:
             return strategy.whole_norm(norm)  # type: ignore[return-value]
         # torch's fused AdamW divides by a number on its way, meant for a gradient scaler: no pass over the gradients for it
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
-        self.adamw.grad_scale = (norm / self.max_grad_norm).clamp(min=1)  # type: ignore[assignment]
+        # it reads a float32, whatever the gradients are
+        self.adamw.grad_scale = (norm.float() / self.max_grad_norm).clamp(min=1)  # type: ignore[assignment]
         self.adamw.found_inf = torch.zeros((), device=norm.device)  # type: ignore[assignment]
         return norm
 
     def _warm_up(self, step_batches: list[Batch], scale: float) -> Result:
-        """Beside the default stream, as a capture needs it."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        """Beside the default stream, as a capture needs it; always on the same one, since each keeps memory of its own."""
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             result = self._run(step_batches, scale)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
         return result
 
     def _capture(self, static: list[Batch]) -> None:

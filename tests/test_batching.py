@@ -60,13 +60,42 @@ def test_a_wish_that_cannot_be_met_is_refused_with_the_reason(wish, kind, run, s
         attention_of(wish, kind, **run)
 
 
-def test_packed_batches_keep_their_own_attention_and_a_wish_makes_them_padded():
+def on_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
+    """As torch would speak of one that is not there."""
+    monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+
+
+def test_packed_batches_keep_their_own_attention_and_a_wish_makes_them_padded(monkeypatch):
+    on_a_gpu(monkeypatch, (8, 0))
     bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
     assert batching.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
     asked = batching.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
     assert not asked.packed and asked.attention == "sdpa" and "--attn_implementation sdpa was asked for" in asked.reason
     with pytest.raises(ValueError, match="packed ones have their own attention"):
         batching.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
+
+
+def test_a_gpu_that_cannot_run_the_packed_kernel_gets_padded_batches(monkeypatch):
+    """Breaks if a run on a V100 or T4 ends in the kernel's own error, once all data is prepared."""
+    on_a_gpu(monkeypatch, (7, 5))
+    bert: Any = AutoConfig.for_model("bert")
+    for precision in ("fp16", "bf16"):
+        gpu: Any = Accelerated("cuda", precision)
+        chosen = batching.choose(BatchingConfig(), gpu, bert)
+        assert not chosen.packed and "needs a GPU from Ampere on" in chosen.reason
+        with pytest.raises(ValueError, match=r"--batching packed: .* Ampere .*; take --batching padded"):
+            batching.choose(BatchingConfig("packed"), gpu, bert)
+    fp32: Any = Accelerated("cuda", "no")
+    assert batching.choose(BatchingConfig("packed"), fp32, bert).packed, "the reference attention runs anywhere"
+
+
+def test_a_model_that_autocast_breaks_is_refused_in_half_precision_by_name():
+    """Breaks if xmod ends at its first step with an error about dtypes."""
+    xmod, config = AutoConfig.for_model("xmod"), BatchingConfig()
+    with pytest.raises(ValueError, match=r"xmod cannot run in bf16: .*--mixed_precision no"):
+        batching.choose(config, Accelerated("cpu", "bf16"), xmod)  # type: ignore[arg-type]
+    assert not batching.choose(config, Accelerated("cpu", "no"), xmod).packed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert", "qwen3", "t5"])

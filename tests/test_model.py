@@ -168,6 +168,15 @@ def test_gradient_checkpointing_recomputes_the_layers_and_changes_no_gradient(to
     assert not [w for w in recwarn if "deprecated" in str(w.message)]
 
 
+def test_gradient_checkpointing_does_not_break_a_compiled_graph(toy):
+    """Breaks if transformers finds something to warn of on the way: what is compiled then falls to pieces."""
+    settings = ModelConfig(str(toy.model), gradient_checkpointing=True)
+    loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings)).train()
+    torch._dynamo.reset()
+    whole = torch.compile(loaded, backend="eager", fullgraph=True)
+    whole(input_ids=torch.arange(5, 25)[None]).start_logits.sum().backward()
+
+
 def test_gradient_checkpointing_is_refused_where_a_model_has_none(tmp_path):
     settings = ModelConfig(str(zoo.make("mpnet", tmp_path)), gradient_checkpointing=True)
     with pytest.raises(ValueError, match="--gradient_checkpointing: transformers has none for mpnet"):

@@ -125,6 +125,20 @@ def test_batches_find_what_a_plain_loop_over_single_windows_finds(case, padding_
         assert other is None, "the other ranks keep nothing"
 
 
+def test_a_model_that_is_compiled_for_training_predicts_as_it_is(case):
+    """Breaks if evaluation in training, on several GPUs, gives other last bits than prediction with the model it leaves."""
+    accelerator = Accelerator(cpu=True)
+    windows = windows_of(case)
+    tokenizer, found = AutoTokenizer.from_pretrained(case.model), []
+    for compiled in (False, True):
+        model = AutoModelForQuestionAnswering.from_pretrained(case.model)
+        if compiled:
+            model.compile(backend=lambda *_: pytest.fail("evaluation was compiled"))
+        batches, collate = batching.Batching(False, "a test's").evaluation(windows, tokenizer, model, 8, 64)
+        found.append(predict.window_candidates(accelerator, model, collate, batches, case.config))
+    assert_equal(*found)
+
+
 def test_one_two_and_three_processes_give_the_same_bits(case):
     """Breaks if batches depend on the number of ranks: other neighbours, other padding, other last bits of a logit."""
     alone = call(predicted, case)[0][0]

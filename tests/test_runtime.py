@@ -1,5 +1,6 @@
 """One Accelerator over all that was launched, the same first weights everywhere, and how a script begins and ends."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,18 @@ def test_all_processes_that_were_launched_are_one_group(processes):
     found = call(group, processes=processes)
     assert [(rank, world) for rank, world, _, _ in found] == [(rank, processes) for rank in range(processes)]
     assert found[0][3].startswith("1 process on CPU" if processes == 1 else "3 processes on CPU")
+
+
+def alone() -> tuple[str, str | None]:
+    accelerator = runtime.make_accelerator(RuntimeConfig())
+    return accelerator.distributed_type.value, os.environ.get("LOCAL_RANK")
+
+
+def test_a_single_process_of_a_launcher_for_many_is_no_group_of_one():
+    """As torchrun and a job on one node start it. Breaks if its model is wrapped in DDP, which rules out CUDA graphs, or if
+    it forgets that it was launched, on which its exit code depends."""
+    launcher = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
+    assert call(alone, environment=launcher) == [("NO", "0")]
 
 
 def group_where_accelerate_sees_a_device() -> None:
