@@ -10,11 +10,12 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
-    def ends(self, stage: str) -> None:
-        """All that happened since the last call was `stage`."""
+    def ends(self, stage: str) -> float:
+        """All that happened since the last call was `stage`; returns how many seconds that were."""
         now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
-        self._since = now
+        passed, self._since = now - self._since, now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + passed
+        return passed
 
     @property
     def total(self) -> float:

@@ -5,7 +5,6 @@ in `outcome`, what ends it before its time in `stop`.
 """
 
 import gc
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -188,9 +187,13 @@ class Run:
             first_step=self.progress.step,
             epoch_windows=len(train_windows),
         )
-        capture = self.loss.whole_step
         self.step = Step(
-            accelerator, self.model, self.loss, self.optimizer, max_grad_norm=max_grad_norm, capture=capture
+            accelerator,
+            self.model,
+            self.loss,
+            self.optimizer,
+            max_grad_norm=max_grad_norm,
+            capture=self.loss.whole_step,
         )
         self.outcome = Outcome(
             settings, accelerator, self.folder, tokenizer, self.model, manner, self.splits, self.progress
@@ -248,6 +251,7 @@ class Run:
             self.save()
 
     def evaluate(self) -> None:
+        """Score the model as it is, and keep it if it is the best so far. All ranks must call."""
         self.log.flush()
         self.clock.ends("steps")
         self.outcome.evaluate(self.log, self.stop.check)
@@ -257,12 +261,10 @@ class Run:
         """Write a checkpoint of this step. A loss that is not finite ends the run here, before it is saved."""
         self.log.flush()
         self.clock.ends("steps")
-        started = time.perf_counter()
         keep = self.settings.checkpoint.save_total_limit
         saved = checkpoint.save(self.folder, self.accelerator, self.progress, self.identity, keep)
-        seconds = time.perf_counter() - started
+        seconds = self.clock.ends("saving")
         self.stop.saved(seconds)
-        self.clock.ends("saving")
         self.log.restart_clock()
         self.console.print(
             f"{saved.name} saved in {seconds:.2f} s ({manifest.megabytes(saved):.0f} MB)", highlight=False
