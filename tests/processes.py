@@ -167,8 +167,10 @@ def _child(function: Callable[..., Any], arguments: tuple, environment: dict[str
         value = function(*arguments)
         Path(f"{place}.pickle").write_bytes(pickle.dumps(value))
         if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # rank 0 holds the group's store; another one may just be joining
-            time.sleep(0.1)  # closing at once was seen to cost a slower rank the last words of its barrier
+            # rank 0 holds the group's store; another one may just be joining. A rank that ends behind the barrier can cut off a
+            # slower one's last words of it: that one has waited long enough, and its value is written
+            with contextlib.suppress(RuntimeError):
+                torch.distributed.barrier()
     except BaseException as error:
         code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
         if not isinstance(error, SystemExit):
