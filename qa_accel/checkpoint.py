@@ -164,9 +164,11 @@ def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
             accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
             if accelerator.is_main_process:
                 write_manifest(partial)
-    except BaseException:
+    except BaseException as error:
         if accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)  # a full disk is a likely reason: others need the room
+        elif isinstance(error, (OSError, RuntimeError)) and not partial.exists():
+            raise OSError(f"{final} was given up by rank 0, whose error says why") from error
         raise
     if accelerator.is_main_process:
         replaced = final.with_name(REPLACED + final.name)

@@ -1,8 +1,10 @@
 """Checkpoints are whole or not there; a resumed run is the same run, or is refused."""
 
 import dataclasses
+import errno
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -102,26 +104,51 @@ def small_training() -> tuple[Accelerator, nn.Module, torch.optim.Optimizer]:
     return accelerator, model, optimizer
 
 
-def fail_in_the_middle(folder: Path) -> str:
-    """Write a checkpoint, then fail while a later one is being written; returns what happened."""
+def fail_in_the_middle(folder: Path, first: int | None = None) -> str:
+    """Write a checkpoint, then fail while a later one is being written; returns what happened.
+
+    Every rank has written its half when they fail, or, with `first`, that rank fails before the others have begun.
+    """
     accelerator, _, _ = small_training()
     progress = Progress(step=1)
     checkpoint.save(folder, accelerator, progress, {}, keep=2)
-    accelerator.save_state = lambda target: Path(target, "half.bin").write_bytes(b"x") and 1 / 0  # type: ignore
+
+    def save_half(target: str) -> None:
+        if first not in (None, accelerator.process_index):
+            while Path(target).exists():
+                time.sleep(0.01)
+        Path(target, f"half-{accelerator.process_index}.bin").write_bytes(b"x")
+        if first is None:
+            accelerator.wait_for_everyone()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    accelerator.save_state = save_half  # type: ignore
     progress.step = 2
     try:
         checkpoint.save(folder, accelerator, progress, {}, keep=2)
-    except ZeroDivisionError:
-        return "failed as planned"
+    except OSError as error:
+        return str(error)
     return "did not fail"
+
+
+FULL = "{} cannot be written: No space left on device. Make room or mend it, then start the same command again"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_write_that_fails_leaves_nothing_under_the_final_name(processes, tmp_path):
     """Breaks if a checkpoint is written in place: a disk that fills up would leave half of one as the latest."""
-    assert call(fail_in_the_middle, tmp_path, processes=processes) == ["failed as planned"] * processes
+    said = call(fail_in_the_middle, tmp_path, processes=processes)
+    assert said == [FULL.format(tmp_path / "checkpoint-2")] * processes
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
     assert checkpoint.find(CheckpointConfig(str(tmp_path)), tmp_path, print) == tmp_path / "checkpoint-1"
+
+
+def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
+    """Breaks if it says "No such file or directory": nothing is missing on that rank, the disk was full on rank 0."""
+    final = tmp_path / "checkpoint-2"
+    given_up = f"{final} was given up by rank 0, whose error says why"
+    assert call(fail_in_the_middle, tmp_path, 0, processes=2) == [FULL.format(final), given_up]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
 def die(folder: Path, moment: str) -> None:
