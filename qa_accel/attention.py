@@ -30,8 +30,6 @@ class PackedInputs:
     """RoBERTa's numbering: a window's first position is pad_token_id + 1, not 0."""
     post_norm: bool = True
     """Whether every residual sum goes through a layer norm at once, as in BERT; then it bears rounding to half precision."""
-    captured: bool = True
-    """Whether a step may be a CUDA graph: no part of the model may ask the device for a number or a shape."""
 
     def position_offset(self, model_config: PretrainedConfig) -> int:
         return model_config.pad_token_id + 1 if self.positions_after_padding else 0
@@ -53,7 +51,6 @@ PROVEN = {
     "ultrabert": PackedInputs(token_types=False, post_norm=False),
     "xlm-roberta": PackedInputs(positions_after_padding=True),
     "xlm-roberta-xl": PackedInputs(positions_after_padding=True, post_norm=False),
-    "xmod": PackedInputs(positions_after_padding=True, post_norm=False, captured=False),
 }
 
 _RELATIVE = "its attention adds a bias for the distance of two tokens along the row, across windows too"
@@ -67,6 +64,7 @@ REFUSED = {
     **dict.fromkeys(("layoutlmv2", "layoutlmv3", "megatron-bert", "mra", "nystromformer", "reformer"), _OWN),
     **dict.fromkeys(("rembert", "roformer", "squeezebert", "xlm", "yoso"), _OWN),
     **dict.fromkeys(("canine", "convbert", "fnet"), _MIXED),
+    "xmod": "it runs in fp32 only, for which packed attention has no kernel",
     "splinter": "its head looks for question tokens in each row, and takes the row for one window",
 }
 

@@ -60,7 +60,7 @@ class LossFunction:
             layers.replace(qa_model, layers.HalfLayerNorm)
         if accelerator.distributed_type == DistributedType.NO:  # a process alone may be wrapped in DDP all the same
             # a scaler (fp16) looks at the gradients on the host, to skip a step
-            self.whole_step = kind is not None and kind.captured and accelerator.scaler is None
+            self.whole_step = kind is not None and accelerator.scaler is None
             self._run = torch.compile(forward_and_loss, backend=compile_merged, dynamic=dynamic)
             self.reason = "forward and loss as one graph" + (", the step as a CUDA graph" if self.whole_step else "")
         else:

@@ -1,6 +1,5 @@
-"""Packed rows give the logits and gradients of padded ones; what cannot is refused by name."""
+"""Packed rows give the logits and gradients of padded ones."""
 
-import copy
 import inspect
 from itertools import pairwise
 from unittest.mock import create_autospec
@@ -8,120 +7,23 @@ from unittest.mock import create_autospec
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
+from tiny_packed import (
+    LENGTHS,
+    MAX_LENGTH,
+    VOCABULARY,
+    packed_batch,
+    padded_batch,
+    tiny_config,
+    tiny_model,
+    windows_of,
+)
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import CONFIG_MAPPING, AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
+from transformers import AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
 
 from qa_accel import attention
-from qa_accel.attention import PROVEN, REFUSED, packed_support, reference_attention, use_packed_attention
-from qa_accel.batches import Batch, PackedCollator, PaddedCollator, span_loss, window_logits
+from qa_accel.attention import PROVEN, reference_attention
+from qa_accel.batches import Batch, span_loss, window_logits
 from qa_accel.windows import Windows
-
-PAD = 1
-VOCABULARY = 90
-# Ragged, from hardly a window to more than the local attention of the models below reaches (8 tokens to either side).
-LENGTHS = [5, 60, 33, 4, 47, 24]
-INDEX = np.array([4, 0, 1, -1, 3, 2, 5])  # one entry holds nothing
-ROW_TOKENS, MAX_LENGTH = 256, 64  # the tail of 83 tokens needs two fillers
-
-TINY = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": MAX_LENGTH + PAD + 1,
-    "pad_token_id": PAD,
-    "bos_token_id": 0,
-    "eos_token_id": 2,
-    "cls_token_id": 0,
-    "sep_token_id": 2,
-    "initializer_range": 0.2,  # ten times the usual one: logits that differ enough for a leak to show
-}
-OF_THEIR_OWN = {
-    "albert": {"embedding_size": 16},
-    "distilbert": {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48},
-    "electra": {"embedding_size": 16},
-    "mobilebert": {
-        "embedding_size": 16,
-        "intra_bottleneck_size": 32,
-        "true_hidden_size": 32,
-        "initializer_range": 0.1,  # nothing is normalized in it: wider weights grow from layer to layer
-    },
-    "modernbert": {"local_attention": 16, "global_attn_every_n_layers": 2},
-    "ultrabert": {
-        "sliding_window": 8,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-    },
-    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
-}
-
-
-def tiny_config(kind: str, **changed) -> PretrainedConfig:
-    if kind not in CONFIG_MAPPING:
-        pytest.skip(f"this transformers has no {kind}")
-    return CONFIG_MAPPING[kind](**{**TINY, **OF_THEIR_OWN.get(kind, {}), **changed})
-
-
-def tiny_model(model_config: PretrainedConfig, attention: str, seed: int = 0) -> PreTrainedModel:
-    """Random weights from the seed, no dropout. The padding's embedding is no zero: published models have none there."""
-    torch.manual_seed(seed)
-    model = AutoModelForQuestionAnswering.from_config(copy.deepcopy(model_config), attn_implementation="eager").eval()
-    with torch.no_grad():
-        model.get_input_embeddings().weight[PAD].normal_()
-    if attention == "packed":
-        use_packed_attention(model)
-    else:
-        model.set_attn_implementation(attention)
-    return model
-
-
-def windows_of(lengths: list[int], seed: int = 0) -> Windows:
-    """Random tokens; the second half of each window has type 1 and holds the answer."""
-    rng = np.random.default_rng(seed)
-    begin_W = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    length_W = np.array(lengths, np.int32)
-    return Windows(
-        input_ids_N=rng.integers(3, VOCABULARY, begin_W[-1]).astype(np.int32),
-        token_type_ids_N=np.concatenate([np.arange(n) >= n // 2 for n in lengths]).astype(np.uint8),
-        offset_start_N=np.zeros(begin_W[-1], np.int32),
-        offset_end_N=np.zeros(begin_W[-1], np.int32),
-        begin_W=begin_W,
-        question_W=np.arange(len(lengths), dtype=np.int32),
-        context_begin_W=length_W // 2,
-        context_end_W=length_W,
-        null_W=np.zeros_like(length_W),
-        start_W=length_W // 2,
-        end_W=length_W - 1,
-    )
-
-
-def packed_batch(model_config: PretrainedConfig, windows: Windows, index_B: np.ndarray = INDEX) -> Batch:
-    needs = PROVEN[model_config.model_type]
-    collate = PackedCollator(
-        windows,
-        row_tokens=ROW_TOKENS,
-        max_length=MAX_LENGTH,
-        pad_token_id=PAD,
-        position_offset=needs.position_offset(model_config),
-        token_type_ids=takes_token_types(model_config),
-    )
-    return collate(index_B)
-
-
-def padded_batch(model_config: PretrainedConfig, windows: Windows) -> Batch:
-    # Rows of MAX_LENGTH: each window has padding behind it.
-    collate = PaddedCollator(
-        windows, pad_token_id=PAD, token_type_ids=takes_token_types(model_config), pad_to_multiple_of=MAX_LENGTH
-    )
-    return collate(INDEX)
-
-
-def takes_token_types(model_config: PretrainedConfig) -> bool:
-    return PROVEN[model_config.model_type].token_types and model_config.type_vocab_size > 1
 
 
 def run(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
@@ -293,81 +195,3 @@ def test_a_padded_batch_is_no_food_for_a_packed_model():
     model_config = tiny_config("bert")
     with pytest.raises(AssertionError, match="PackedCollator"):
         tiny_model(model_config, "packed")(**padded_batch(model_config, windows_of(LENGTHS)).inputs)
-
-
-@pytest.mark.parametrize("kind", ["deberta", "deberta-v2", "mpnet", "xlnet", "convbert", "splinter", "megatron-bert"])
-def test_models_that_cannot_are_refused_by_name_and_with_the_reason(kind):
-    model_config = CONFIG_MAPPING[kind]()
-    supported, reason = packed_support(model_config)
-    assert not supported
-    assert reason == f"{kind} cannot: {REFUSED[kind]}"
-
-
-def test_models_that_nobody_tried_and_decoders_are_refused():
-    assert packed_support(CONFIG_MAPPING["llama"]()) == (
-        False,
-        "llama is not among the architectures whose packed logits were shown to equal the padded ones",
-    )
-    supported, reason = packed_support(CONFIG_MAPPING["bert"](is_decoder=True))
-    assert not supported and "is_decoder" in reason
-    assert packed_support(CONFIG_MAPPING["bert"]()) == (True, "bert gives the same logits packed and padded")
-
-
-def test_use_of_packed_attention_is_refused_before_anything_is_changed():
-    model = AutoModelForQuestionAnswering.from_config(tiny_config("mpnet"))
-    before = model.config._attn_implementation
-    with pytest.raises(ValueError, match=r"mpnet cannot: .* use padded batches"):
-        use_packed_attention(model)
-    assert model.config._attn_implementation == before
-
-
-def test_the_tables_name_architectures_that_exist_and_none_twice():
-    # A misspelt kind would be refused, or let through, for ever unseen.
-    assert not PROVEN.keys() & REFUSED.keys()
-    known = set(MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES)
-    missing = (PROVEN.keys() | REFUSED.keys()) - known
-    assert missing <= {"ultrabert", "jina_embeddings_v3"}, "newer than some versions of transformers that we allow"
-
-
-def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
-    """(compiled, eager) loss of four packed batches of other lengths, one of them half empty, one all fill.
-
-    Raises if a batch after the first compiles anything, or if the graph breaks.
-    """
-    layers = {"modernbert": 2, "ultrabert": 3}.get(kind, 1)  # one of each sort
-    model_config = tiny_config(kind, **{"n_layers" if kind == "distilbert" else "num_hidden_layers": layers})
-    model = tiny_model(model_config, "packed")
-
-    def loss_of(batch: Batch) -> torch.Tensor:
-        output = model(**batch.inputs)
-        return span_loss(output.start_logits, output.end_logits, batch)
-
-    torch._dynamo.reset()
-    counters.clear()
-    compiled = torch.compile(loss_of, dynamic=False, fullgraph=True, backend=backend)
-    windows = windows_of(LENGTHS)
-    pairs = []
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        for index in ([0, 1, 2, 3], [5, 4, 2, 0], [1, 3, -1, -1], [-1, -1, -1, -1]):
-            batch = packed_batch(model_config, windows, np.array(index))
-            loss = compiled(batch)
-            loss.backward()
-            pairs.append((loss.item(), loss_of(batch).item()))
-    assert counters["stats"]["unique_graphs"] == 1
-    return pairs
-
-
-@pytest.mark.parametrize("kind", sorted(PROVEN))
-def test_packed_batches_compile_once(kind):
-    # Dynamo alone decides about recompilation: nothing need be compiled to count it. Breaks if a shape or a Python
-    # number follows the batch, or if the attention asks a tensor for its value (.item()).
-    for compiled, eager in compiled_loss(kind, "eager"):
-        assert compiled == pytest.approx(eager, abs=1e-4)
-
-
-def test_packed_batches_compile_to_machine_code_that_agrees():
-    # The slow one (some 20 s, and a C++ compiler): what runs is inductor's code.
-    losses = compiled_loss("distilbert", "inductor")
-    assert losses[-1] == (0.0, 0.0)
-    for compiled, eager in losses:
-        assert compiled == pytest.approx(eager, abs=1e-4)

@@ -1,83 +1,24 @@
-"""The scripts as users start them: by `accelerate launch` in processes of their own, or, where a start is to be refused,
-their files run in a forked process."""
+"""The scripts as users start them, and what they leave behind."""
 
-import contextlib
-import ctypes
 import json
 import os
-import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
-from processes import Left, run, script
+from launches import SCRIPTS, SECONDS, TWO_ON_ONE_CPU, finish, launched, only_message, refused, start, training_flags
 from toy import WINDOWS, flags
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from qa_accel import checkpoint, lock
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SCRIPTS = REPOSITORY / "scripts"
-TWO_ON_ONE_CPU = ["--config_file", "accelerate_configs/cpu_ddp.yaml", "--mixed_precision", "no"]
-SECONDS = 240
-"""Within which a launch must be over on any machine."""
-
-
-def start(words: list, **options) -> subprocess.Popen:
-    """In a process group of its own, so that all of it can be ended."""
-    return subprocess.Popen(
-        list(map(str, words)),
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What it wrote. Whatever is left of its group after that is killed."""
-    try:
-        return process.communicate(timeout=SECONDS)[0]
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def launched(name: str, *words, processes: int = 2) -> str:
-    """`accelerate launch` of a script that must end well: what it wrote."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *TWO_ON_ONE_CPU, "--num_processes", processes]
-    process = start([*launch, f"scripts/{name}", *words])
-    output = finish(process)
-    assert process.returncode == 0, output
-    return output
-
-
-def refused(name: str, *words, processes: int = 1, **environment: str) -> list[Left]:
-    """A script's file in forked processes, where it is to end with a message."""
-    return run(script, SCRIPTS / name, list(map(str, words)), processes=processes, environment=environment)
-
-
-def only_message(left: Left) -> str:
-    """The one message of a run that a user can mend: exit code 2, no traceback."""
-    assert left.code == 2, left.output
-    assert "Traceback" not in left.output
-    [message] = re.findall(r"^error: .*", left.output, re.MULTILINE | re.DOTALL)
-    return message
-
 
 @pytest.fixture(scope="module")
 def training(toy, tmp_path_factory) -> list[str]:
-    """Flags of a training run on the toy, all but --output_dir."""
-    settings = dict(model_name_or_path=toy.model, train_file=toy.train, validation_file=toy.dev)
-    settings |= dict(per_device_train_batch_size=4, gradient_accumulation_steps=2, learning_rate=1e-2, eval_steps=3)
-    return flags(**settings, cache_dir=tmp_path_factory.mktemp("cache"), **WINDOWS)
+    return training_flags(toy, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
@@ -217,137 +158,3 @@ def test_a_rank_that_dies_ends_the_job(training, tmp_path):
 
 def children_of(process: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-
-
-def test_a_world_size_that_nobody_launched_is_refused(training, tmp_path):
-    """Breaks if a single process waits for another one that does not exist, or trains alone where two were meant."""
-    words = [*training, "--output_dir", tmp_path / "run"]
-    left_over = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "RANK": "0"}
-    for environment in ({"WORLD_SIZE": "2"}, left_over):
-        message = only_message(refused("train.py", *words, **environment)[0])
-        assert "WORLD_SIZE=2" in message and "accelerate launch" in message
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("name", ["train.py", "predict.py", "prepare.py"])
-def test_an_unknown_flag_ends_with_2_and_help_with_0(name):
-    [left] = refused(name, "--model_name_or_path", "m", "--output_dir", "o", "--max_seq_lenght", "64")
-    assert left.code == 2
-    assert "--max_seq_lenght" in left.output and "--max_seq_length" in left.output
-    assert "Traceback" not in left.output
-    [left] = refused(name, "--help")
-    assert left.code == 0 and "--max_seq_length" in left.output and "Traceback" not in left.output
-
-
-@pytest.mark.parametrize("name", ["train.py", "predict.py"])
-def test_an_output_folder_that_cannot_be_written_is_found_out_before_any_work(name, toy, training, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    words = training if name == "train.py" else flags(model_name_or_path=toy.model, test_file=toy.dev, **WINDOWS)
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        [left] = refused(name, *words, "--output_dir", folder)
-        assert f"--output_dir {folder} cannot be written" in only_message(left)
-        assert "Tokenizing" not in left.output and "windows" not in left.output
-    assert (tmp_path / "file").read_text() == "in the way"
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_data_without_ids_is_refused_with_file_row_and_remedy(training, tmp_path, processes):
-    file = tmp_path / "questions.json"
-    row = {"question": "Who?", "context": "Ana.", "answers": {"text": ["Ana"], "answer_start": [0]}}
-    file.write_text(json.dumps([row]))
-    words = [*training, "--train_file", file, "--output_dir", tmp_path / "run"]
-    main = refused("train.py", *words, processes=processes)[0]
-    message = only_message(main)
-    assert str(file) in message and "row 1" in message and "'id'" in message and "--id_column" in message
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [lock.LOCK]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--doc_stride", "60"], "doc_stride=60 must be less than the context's room"),
-        (["--max_seq_length", "200"], "--max_seq_length 200 is more than the 128 positions"),
-        (["--train_file", "nowhere.json"], "nowhere.json"),
-        (["--model_name_or_path", "nowhere/at_all"], "'nowhere/at_all' cannot be loaded"),
-        (["--per_device_train_batch_size", "0"], "--per_device_train_batch_size must be at least 1, got 0"),
-    ],
-)
-def test_settings_that_cannot_work_end_in_one_message(training, tmp_path, words, said):
-    left = refused("train.py", *training, "--output_dir", tmp_path / "run", *words)[0]
-    assert left.code == 2 and said in left.output and "Traceback" not in left.output
-
-
-def test_a_head_that_was_never_trained_does_not_predict(toy, tmp_path):
-    words = flags(model_name_or_path=toy.untrained, test_file=toy.dev, output_dir=tmp_path / "answers", **WINDOWS)
-    message = only_message(refused("predict.py", *words, "--cache_dir", tmp_path / "cache")[0])
-    assert "never trained" in message and "scripts/train.py" in message
-    assert not list((tmp_path / "answers").iterdir())
-
-
-# ---------------------------------------------------------------------------------------------------- a disk that fills
-
-
-def on_a_small_disk(
-    folder: Path, kilobytes: int, path: Path, words: list[str]
-) -> tuple[int, str, dict[str, bytes]] | str:
-    """A script whose output folder has so much room: its exit code, what it wrote, and the folder's files afterwards.
-
-    Only this process and its children see the small disk, and it is gone with them. A string: why there can be none.
-    """
-    new_mount_namespace = 0x00020000
-    if ctypes.CDLL(None).unshare(new_mount_namespace):
-        return "this user may not mount a small file system"
-    folder.mkdir()
-    for command in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]):
-        done = subprocess.run(["mount", *command], capture_output=True, text=True)
-        if done.returncode:
-            return f"no small file system could be mounted: {done.stderr.strip()}"
-    log = folder.with_suffix(".log")
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
-        os.dup2(1, 2)
-        script(path, words)
-        os._exit(99)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    left = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    return code, log.read_text(), left
-
-
-def small_disk(folder: Path, kilobytes: int, name: str, words: list[str]) -> tuple[int, str, dict[str, bytes]]:
-    result = run(on_a_small_disk, folder, kilobytes, SCRIPTS / name, words)[0].value
-    if isinstance(result, str):
-        pytest.skip(result)
-    return result
-
-
-@pytest.mark.parametrize("kilobytes", [100, 150, 300, 500, 900])
-def test_a_disk_that_fills_up_in_training_ends_in_one_message_and_nothing_half_written(training, tmp_path, kilobytes):
-    """A model is 115 kB, a checkpoint 380 kB: the disk fills up in the weights, the predictions, the optimizer's state, a
-    second checkpoint. Breaks if anything under a final name is not whole, or leftovers fill the disk for good."""
-    folder = tmp_path / "disk"
-    words = [*training, *flags(output_dir=folder / "run", save_steps=4)]
-    code, output, left = small_disk(folder, kilobytes, "train.py", words)
-    message = only_message(Left(code, output, None))
-    assert str(folder / "run") in message and "cannot be written" in message
-    assert "full" in message or "No space" in message
-    assert "run/all_results.json" not in left and not [name for name in left if "partial" in name]
-    copy = tmp_path / "copy"
-    for name, content in left.items():
-        (copy / name).parent.mkdir(parents=True, exist_ok=True)
-        (copy / name).write_bytes(content)
-        if name.endswith(".json"):
-            json.loads(content)
-    for made in {path.parent for path in copy.rglob("manifest.json")} | set(checkpoint.checkpoints(copy / "run")):
-        assert checkpoint.damage_of(made) is None
-
-
-@pytest.mark.parametrize("kilobytes", [4, 40])
-def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training, tmp_path, kilobytes):
-    cache = training[training.index("--cache_dir") + 1]
-    words = flags(model_name_or_path=toy.model, test_file=toy.dev, cache_dir=cache, **WINDOWS)
-    words += ["--output_dir", str(tmp_path / "disk")]
-    code, output, left = small_disk(tmp_path / "disk", kilobytes, "predict.py", words)
-    message = only_message(Left(code, output, None))
-    assert str(tmp_path / "disk") in message and "No space left" in message
-    assert left == {}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainer import SPREAD, Trainer, assert_same_weights, evaluations_of, lines_of, results_of, steps_of
+from trainer import SPREAD, Trainer, assert_same_weights, evaluations_of, lines_of, results_of, steps_of, touch_at
 
 from qa_accel import checkpoint, last_signs, lock, predict, stop
 
@@ -72,18 +72,6 @@ def pass_hours(step: int) -> None:
             passed.append(1)
 
     stop.time = Clock  # type: ignore
-    checkpoint.Progress.advance = advanced  # type: ignore
-
-
-def touch_at(path: Path, step: int) -> None:
-    original = checkpoint.Progress.advance
-
-    def advanced(self, *arguments):
-        original(self, *arguments)
-        if self.step == step:
-            path.touch()
-            time.sleep(1.1)  # it is looked for once a second
-
     checkpoint.Progress.advance = advanced  # type: ignore
 
 

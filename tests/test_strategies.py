@@ -16,9 +16,8 @@ import torch
 import yaml
 from equality import CONFIGS, STRATEGIES, TOLERANCE, arguments, difference, same_predictions
 from processes import call, run
-from test_stop import touch_at
 from toy import WINDOWS, flags
-from trainer import assert_same_weights, kill_after, results_of, score_in_turn, steps_of, weights_of
+from trainer import assert_same_weights, kill_after, results_of, score_in_turn, steps_of, touch_at, weights_of
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel import model, optim, runtime, strategy

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from processes import Left, run
 from safetensors.torch import load_file
 from toy import WINDOWS, Toy, flags
 
-from qa_accel import config, evaluation, log, runtime, train
+from qa_accel import checkpoint, config, evaluation, log, runtime, train
 
 SPEEDS = ("windows_per_second", "tokens_per_second")
 SPREAD: dict[int, dict[str, Any]] = {
@@ -71,6 +72,19 @@ def score_in_turn(*f1: float) -> None:
         return original(*arguments, **options) | {"f1": next(to_come)}
 
     evaluation.scores_of = scripted  # type: ignore
+
+
+def touch_at(path: Path, step: int) -> None:
+    """Make this file when the run has done so many steps; each rank waits until it looks for it again."""
+    original = checkpoint.Progress.advance
+
+    def advanced(self, *arguments):
+        original(self, *arguments)
+        if self.step == step:
+            path.touch()
+            time.sleep(1.1)  # it is looked for once a second
+
+    checkpoint.Progress.advance = advanced  # type: ignore
 
 
 @dataclass
