@@ -167,7 +167,8 @@ def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
     except BaseException as error:
         if accelerator.is_main_process:
             shutil.rmtree(partial, ignore_errors=True)  # a full disk is a likely reason: others need the room
-        elif isinstance(error, (OSError, RuntimeError)) and not partial.exists():
+        elif not partial.exists() and isinstance(error.__cause__ or error, (FileNotFoundError, RuntimeError)):
+            # the folder is gone, or a barrier has found rank 0 gone
             raise OSError(f"{final} was given up by rank 0, whose error says why") from error
         raise
     if accelerator.is_main_process:
