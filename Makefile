@@ -33,7 +33,7 @@ test-all: $(STAMPS)/dev
 	$(BIN)/python -m pytest -m "slow or not slow"
 
 chaos: $(STAMPS)/dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/chaos.py --kills 200
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/studies/chaos.py --kills 200
 
 check: $(STAMPS)/dev
 	$(BIN)/ruff format --check .

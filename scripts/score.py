@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qa_accel.scorer import squad_scores
+from qa_accel.evaluation.squad_scores import squad_scores
 
 
 def read_arguments() -> argparse.Namespace:
@@ -68,7 +68,8 @@ def scores(arguments: argparse.Namespace) -> dict[str, float | int]:
 
 def read_references(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """Gold texts by id, read as the data module reads them, but without its cache: scoring leaves nothing behind."""
-    from qa_accel import canonical, sources  # these take a second, which --help and a mistyped path need not wait for
+    from qa_accel.data import sources
+    from qa_accel.data import squad_format as canonical
 
     columns = canonical.Columns(*(getattr(arguments, f"{name}_column") for name in canonical.Columns._fields))
     source = sources.file_source(arguments.validation_file, "validation_file")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qa_accel import files, spread
+from qa_accel import files
+from qa_accel.commands import summary as spread
 
 
 def read_arguments() -> argparse.Namespace:

@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from toy import Toy
-    from trainer import Trainer
+    from training_runs import Trainer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -43,6 +43,6 @@ def toy(tmp_path_factory) -> "Toy":
 @pytest.fixture(scope="module")
 def trainer(toy, tmp_path_factory) -> "Trainer":
     """Starts runs on the toy, with one cache."""
-    from trainer import Trainer
+    from training_runs import Trainer
 
     return Trainer(toy, tmp_path_factory.mktemp("cache"))

@@ -5,15 +5,15 @@ import inspect
 import re
 from pathlib import Path
 
-import commands
+import documented_commands as commands
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qa_accel import config
-from qa_accel.answer import PredictConfig
-from qa_accel.train import TrainConfig
+from qa_accel.inference.reader import PredictConfig
+from qa_accel.training.trainer import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RECIPES = sorted((REPOSITORY / "scripts" / "recipes").glob("*.yaml"))

@@ -1,11 +1,10 @@
 """What the README and the docs say exists does exist: commands, flags, files, modules and their order."""
 
-import ast
 import re
 from pathlib import Path
 
 import pytest
-from commands import check, of_markdown
+from documented_commands import check, of_markdown
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 README = REPOSITORY / "README.md"
@@ -53,42 +52,6 @@ def test_a_command_that_cannot_be_typed_is_found_out(wrong):
         check(wrong)
 
 
-def tree() -> list[str]:
-    """The modules in the README's tree, in its order."""
-    [block] = re.findall(r"^```\n(qa_accel/.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
-    return re.findall(r"^  (\w+)\.py", block, re.MULTILINE)
-
-
-def test_the_tree_in_the_readme_lists_every_module_once():
-    assert sorted(tree()) == sorted(path.stem for path in MODULES.glob("*.py") if path.stem != "__init__")
-
-
-def imports_of(module: str) -> set[str]:
-    """Modules of the package that are imported at run time, at the top or within functions."""
-    found = set()
-    parsed = ast.parse((MODULES / f"{module}.py").read_text())
-    for_types = {
-        id(inner)
-        for node in ast.walk(parsed)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(parsed):
-        if isinstance(node, ast.ImportFrom) and id(node) not in for_types and node.module:
-            if node.module == "qa_accel":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("qa_accel."):
-                found.add(node.module.partition(".")[2])
-    return found
-
-
-@pytest.mark.parametrize("module", tree() if README.is_file() else [])
-def test_a_module_imports_only_from_those_above_it(module):
-    """Breaks if the order in the README is no longer the order of the imports: a reader could not read from the top."""
-    above = tree()[: tree().index(module)]
-    assert imports_of(module) <= set(above)
-
-
 def test_paths_and_names_that_the_readme_mentions_exist():
     """In the table of what to change where, and anywhere else in backticks."""
     text = README.read_text()
@@ -96,7 +59,9 @@ def test_paths_and_names_that_the_readme_mentions_exist():
     assert len(paths) > 5
     missing = {path for path in paths if not (REPOSITORY / path).exists()}
     assert not missing
-    for name, path in re.findall(r"`([\w.]+)` in `(qa_accel/\w+\.py)`", text):
+    named = re.findall(r"`([\w.]+)` in `(qa_accel/[\w/]+\.py)`", text)
+    assert named, "the table names a function and its module"
+    for name, path in named:
         source = (REPOSITORY / path).read_text()
         for part in name.split("."):
             assert re.search(rf"^\s*(def |class )?{part}\b", source, re.MULTILINE), f"{name} is not in {path}"
@@ -113,7 +78,7 @@ def test_no_document_or_source_holds_a_path_of_somebodys_machine():
     """Breaks if a command was copied with the folders of whoever ran it."""
     private = re.compile(r"/(?:home|Users|root|work|tmp/w)/")
     checked = [*DOCUMENTS, *REPOSITORY.glob("*.toml"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/**/*.yaml")]
-    checked += [*MODULES.glob("*.py"), *REPOSITORY.glob("scripts/*.py"), *REPOSITORY.glob("accelerate_configs/*")]
+    checked += [*MODULES.rglob("*.py"), *REPOSITORY.glob("scripts/*.py"), *REPOSITORY.glob("accelerate_configs/*")]
     checked += [*REPOSITORY.glob("slurm/*")]
     for path in checked:
         if path.is_file():

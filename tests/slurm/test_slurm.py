@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from lab import Site, environment
 from toy import WINDOWS, flags
-from trainer import assert_same_weights, lines_of
+from training_runs import assert_same_weights, lines_of
 
 ANSWERS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 LONG = {"num_train_epochs": 40, "save_steps": 5, "per_device_train_batch_size": 4}
@@ -175,7 +175,7 @@ def test_an_array_over_seeds_is_summed_up_and_a_requeue_is_one_tasks_own(site):
 def test_pre_flight_finds_the_node_with_another_code_that_does_not_see_the_output(site):
     """Breaks if hosts are not compared: ranks with other code wait for each other in vain. Breaks if only rank 0 looks for the
     folder: the run would train for hours and fail in its first save."""
-    module, folder = site.project / "qa_accel" / "spans.py", site.folder("refused")
+    module, folder = site.project / "qa_accel" / "inference" / "postprocess.py", site.folder("refused")
     other = site.cluster.folder / "other.py"
     other.write_text(module.read_text() + "# an old checkout\n")
     folder.mkdir(parents=True)

@@ -1,0 +1,274 @@
+"""Windows and a row of a plan -> one batch of tensors, padded or packed, and the loss over its windows.
+
+Padded: a row per window, filled up to the longest of the batch. Packed: all windows end to end in one row of T tokens,
+T the same for the whole run, so that nothing is wasted and no shape ever changes; the row's tail is cut into filler
+windows, since every token has to belong to some window that attention and positions can bear.
+
+Either way a Batch keeps what the model takes (inputs) apart from what only we need, and window_logits() brings the
+model's answer back to a row per window: from there on nobody need know how the batch was made.
+
+W windows, N tokens of all of them, B windows of the batch, L tokens of a window's row, T tokens of the packed row.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, Dataset
+
+from qa_accel.batching.plan import NOTHING
+from qa_accel.data.window_cache import Windows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Positions (start_B, end_B, null_B, context_BL) count columns of the rows that window_logits() gives."""
+
+    inputs: dict[str, torch.Tensor | int]
+    """What the model takes: model(**batch.inputs)."""
+    index_B: torch.Tensor
+    """int64: each window's place among all windows, -1 for fill."""
+    weight_B: torch.Tensor
+    """float32: 1, or 0 for fill."""
+    start_B: torch.Tensor
+    """int64: first token of the answer, or the null position."""
+    end_B: torch.Tensor
+    """int64: last token of the answer, or the null position."""
+    null_B: torch.Tensor
+    """int64: the token that stands for "no answer"."""
+    context_BL: torch.Tensor
+    """bool: the context's tokens, where an answer may lie."""
+    shift_B: torch.Tensor
+    """int64: columns before a window's first token (left padding); column - shift is the place in the window."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """Torch's DataLoader calls this where it is asked to pin."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def take(self, other: "Batch") -> None:
+        """Copy the tensors of another batch of the same shapes into these, as soon as the device comes to it."""
+        for name, tensor in self.inputs.items():
+            if isinstance(tensor, torch.Tensor):
+                tensor.copy_(other.inputs[name], non_blocking=True)  # type: ignore[arg-type]
+        for field in fields(self):
+            if field.name != "inputs":
+                getattr(self, field.name).copy_(getattr(other, field.name), non_blocking=True)
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        inputs = {name: change(x) if isinstance(x, torch.Tensor) else x for name, x in self.inputs.items()}
+        beside = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "inputs"}
+        return Batch(inputs=inputs, **beside)
+
+
+class PaddedCollator:
+    """Row of a plan -> Batch with a row per window. Where the plan holds nothing, the shortest window is run for nothing."""
+
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        pad_token_id: int,
+        padding_side: Literal["left", "right"] = "right",
+        token_type_ids: bool = False,
+        pad_to_multiple_of: int = 8,
+        max_length: int | None = None,
+        position_offset: int | None = None,
+    ):
+        """token_type_ids: whether the model takes them. max_length: rows are never rounded up beyond it.
+
+        position_offset: position of a window's first token, for models that take position_ids and would else count
+        left padding as positions, so that a window's logits depended on its neighbours. None: the model counts.
+        """
+        self.position_offset = position_offset
+        self.windows, self.pad_token_id, self.padding_side = windows, pad_token_id, padding_side
+        self.token_types_N = windows.token_type_ids_N if token_type_ids else None
+        self.pad_to_multiple_of = pad_to_multiple_of
+        longest = int(windows.lengths_W.max())
+        if max_length is not None and longest > max_length:
+            raise ValueError(f"the longest window has {longest} tokens, rows may have {max_length} (max_length)")
+        self.max_length = max_length
+        self.shortest = int(windows.lengths_W.argmin())
+
+    def __call__(self, index_B: np.ndarray) -> Batch:
+        windows = self.windows
+        window_B = np.where(index_B == NOTHING, self.shortest, index_B)
+        begin_B = windows.begin_W[window_B]
+        length_B = windows.begin_W[window_B + 1] - begin_B
+        longest = int(length_B.max())
+        width = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
+        if self.max_length is not None:
+            width = min(width, self.max_length)
+        shift_B = width - length_B if self.padding_side == "left" else np.zeros_like(length_B)
+        place_BL = np.arange(width) - shift_B[:, None]
+        token_BL = (place_BL >= 0) & (place_BL < length_B[:, None])
+        source_BL = np.where(token_BL, begin_B[:, None] + place_BL, 0)
+        inputs: dict[str, torch.Tensor | int] = {
+            "input_ids": _int64(np.where(token_BL, windows.input_ids_N[source_BL], self.pad_token_id)),
+            "attention_mask": _int64(token_BL),
+        }
+        if self.token_types_N is not None:
+            inputs["token_type_ids"] = _int64(np.where(token_BL, self.token_types_N[source_BL], 0))
+        if self.position_offset is not None:
+            inputs["position_ids"] = _int64(np.maximum(place_BL, 0) + self.position_offset)
+        return _batch(windows, index_B, window_B, inputs, place_BL, shift_B)
+
+
+class PackedCollator:
+    """Row of a plan -> Batch of one row of T tokens. Where the plan holds nothing stands a window of no tokens.
+
+    Attention finds the windows by cu_seq_lens: window b is cu_seq_lens[b] to cu_seq_lens[b + 1]; behind the batch's
+    windows come the fillers, as many as T could need, most of them without tokens, so that the shape is always the same.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        *,
+        row_tokens: int,
+        max_length: int,
+        pad_token_id: int,
+        position_offset: int = 0,
+        token_type_ids: bool = False,
+    ):
+        """row_tokens: T, from plan.row_tokens. max_length: no window is longer (max_seq_length).
+
+        position_offset: position of a window's first token. token_type_ids: whether the model takes them.
+        """
+        longest = int(windows.lengths_W.max())
+        if longest > max_length:
+            raise ValueError(f"the longest window has {longest} tokens, max_length is {max_length}")
+        self.windows, self.row_tokens, self.max_length = windows, row_tokens, max_length
+        self.pad_token_id, self.position_offset, self.token_type_ids = pad_token_id, position_offset, token_type_ids
+        self.fillers = -(-row_tokens // max_length)
+
+    def __call__(self, index_B: np.ndarray) -> Batch:
+        windows, T = self.windows, self.row_tokens
+        nothing_B = index_B == NOTHING
+        window_B = np.where(nothing_B, 0, index_B)
+        begin_B = windows.begin_W[window_B]
+        length_B = np.where(nothing_B, 0, windows.begin_W[window_B + 1] - begin_B)
+        end_B = np.cumsum(length_B)
+        used = int(end_B[-1])
+        if used > T:
+            raise ValueError(f"a batch of {used} tokens for rows of {T}: row_tokens must come from this very plan")
+        filler_ends = np.minimum(used + self.max_length * np.arange(1, self.fillers + 1), T)
+        boundaries = np.concatenate([[0], end_B, filler_ends])
+        length_S = np.diff(boundaries)  # S: windows and fillers
+        input_ids_T = np.full(T, self.pad_token_id)
+        source = np.arange(used) + np.repeat(begin_B - boundaries[: len(begin_B)], length_B)
+        input_ids_T[:used] = windows.input_ids_N[source]
+        position_T = np.arange(self.position_offset, T + self.position_offset) - np.repeat(boundaries[:-1], length_S)
+        cu_seq_lens = torch.from_numpy(boundaries.astype(np.int32))
+        inputs: dict[str, torch.Tensor | int] = {
+            "input_ids": _int64(input_ids_T[None]),
+            "position_ids": _int64(position_T[None]),
+            "cu_seq_lens_q": cu_seq_lens,
+            "cu_seq_lens_k": cu_seq_lens,
+            "max_length_q": self.max_length,
+            "max_length_k": self.max_length,
+        }
+        if self.token_type_ids:
+            token_types_T = np.zeros(T, np.int64)
+            if windows.token_type_ids_N is not None:
+                token_types_T[:used] = windows.token_type_ids_N[source]
+            inputs["token_type_ids"] = _int64(token_types_T[None])
+        place_BL = np.broadcast_to(np.arange(self.max_length), (len(index_B), self.max_length))
+        return _batch(windows, index_B, window_B, inputs, place_BL, np.zeros_like(begin_B))
+
+
+def _batch(
+    windows: Windows,
+    index_B: np.ndarray,
+    window_B: np.ndarray,
+    inputs: dict[str, torch.Tensor | int],
+    place_BL: np.ndarray,
+    shift_B: np.ndarray,
+) -> Batch:
+    """What stands beside the model's inputs; place_BL says which token of its window stands in a column."""
+    real_B = index_B != NOTHING
+    context_begin_B = windows.context_begin_W[window_B]
+    context_end_B = np.where(real_B, windows.context_end_W[window_B], 0)  # no answer lies in fill
+    return Batch(
+        inputs=inputs,
+        index_B=_int64(index_B),
+        weight_B=torch.from_numpy(real_B.astype(np.float32)),
+        start_B=_int64(windows.start_W[window_B] + shift_B),
+        end_B=_int64(windows.end_W[window_B] + shift_B),
+        null_B=_int64(windows.null_W[window_B] + shift_B),
+        context_BL=torch.from_numpy((place_BL >= context_begin_B[:, None]) & (place_BL < context_end_B[:, None])),
+        shift_B=_int64(shift_B),
+    )
+
+
+def _int64(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.int64))  # a copy: the tensor must not look into a memory-mapped file
+
+
+def window_logits(
+    start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The model's logits, (B, L) or (1, T) -> start_BL, end_BL in float32, token_BL: a row per window, and its tokens.
+
+    Where a row has no token, the logits are the lowest finite number: a softmax gives it nothing, and a window that has
+    no tokens at all (fill) still has a finite loss, which weight 0 then takes away.
+    """
+    if "cu_seq_lens_q" in batch.inputs:
+        column_L = torch.arange(batch.context_BL.shape[1], device=start_logits.device)
+        boundaries = batch.inputs["cu_seq_lens_q"][: len(batch.index_B) + 1].long()  # type: ignore[index]
+        first_B = boundaries[:-1]
+        token_BL = column_L < (boundaries[1:] - first_B)[:, None]
+        source_BL = (first_B[:, None] + column_L).clamp(max=start_logits.shape[1] - 1)
+        start_BL, end_BL = start_logits[0][source_BL], end_logits[0][source_BL]
+    else:
+        token_BL = batch.inputs["attention_mask"].bool()  # type: ignore[union-attr]
+        start_BL, end_BL = start_logits, end_logits
+    lowest = torch.finfo(torch.float32).min
+    return start_BL.float().masked_fill(~token_BL, lowest), end_BL.float().masked_fill(~token_BL, lowest), token_BL
+
+
+def span_loss(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Sum over the windows of weight * (cross-entropy of the start + of the end) / 2, each over its own window's tokens.
+
+    A sum, so that whoever calls divides by the windows of the whole step, over all ranks and micro-batches.
+    """
+    start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
+    start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
+    end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
+    return (batch.weight_B * (start_loss_B + end_loss_B) / 2).sum()
+
+
+class PlannedBatches(Dataset):
+    """Entry n is the n-th batch of a rank's part of a plan: plan.rank_batches(...), or every world_size-th in prediction."""
+
+    def __init__(self, collate: Callable[[np.ndarray], Batch], plan: np.ndarray):
+        self.collate, self.plan = collate, plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, n: int) -> Batch:
+        return self.collate(self.plan[n])
+
+
+def batch_loader(
+    collate: Callable[[np.ndarray], Batch],
+    plan: np.ndarray,
+    *,
+    first: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """Batches of a (batches, batch_size) plan in its order, from entry `first` on (where a run resumes)."""
+    return DataLoader(
+        PlannedBatches(collate, plan),
+        batch_size=None,
+        sampler=range(first, len(plan)),
+        pin_memory=pin_memory,
+        # its own: iter(DataLoader) draws a number, which would take dropout's random state off its course at a resume
+        generator=torch.Generator(),
+    )

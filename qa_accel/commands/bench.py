@@ -1,0 +1,212 @@
+"""A model's shape and windows -> how fast each part runs on this machine, one JSON line per measurement.
+
+Each figure is the median over repeats after a warm-up. With `compare` the plain manner (random order, padding to each
+batch's longest window, eager, torch's default AdamW) runs in the same process, so that a ratio does not depend on the
+machine. Models are made from a config with random weights: nothing is downloaded, and speed does not ask what is learned.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from qa_accel.batching import collate as batches
+from qa_accel.batching import mode as batching
+from qa_accel.batching import plan
+from qa_accel.batching.mode import BatchingConfig
+from qa_accel.bench.steps import TOKENIZER, StepBench, planned, precision_name, wait
+from qa_accel.bench.synthetic import ModelName, made_up_answers, make_model, model_config, squad_like_windows
+from qa_accel.data import questions as data
+from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.splits import Split
+from qa_accel.data.window_assembly import Gold
+from qa_accel.data.window_cache import WindowConfig, prepare_windows
+from qa_accel.distributed import accelerator as runtime
+from qa_accel.evaluation import scoring as evaluation
+from qa_accel.inference import postprocess as spans
+from qa_accel.inference import predictor as predict
+from qa_accel.models import loading as model
+from qa_accel.training.compile import CompileConfig
+
+Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess"]
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    model: ModelName = "bert-base"
+    """Which shape, with random weights."""
+    train_file: tuple[str, ...] = ("quickstart/train.json.gz",)
+    """Questions for the part `prepare`."""
+    tokenizer_name: str = "quickstart/encoder"
+    """Tokenizer for the part `prepare`."""
+    windows: int = 4096
+    """Windows with lengths drawn like SQuAD's, and random tokens."""
+    per_device_train_batch_size: int = 32
+    """Windows per step in training and per forward pass in prediction."""
+    steps: int = 20
+    """Steps of one repeat."""
+    repeats: int = 3
+    """Repeats after the warm-up; the median is printed."""
+    warmup_steps: int = 5
+    """Steps that are not counted: compilation, first allocations."""
+    compare: bool = False
+    """Run the plain manner too, in fp32 and in this run's precision, and print the ratios."""
+    parts: tuple[Part, ...] = ("matmul", "prepare", "input", "train", "predict", "postprocess")
+    """What to measure."""
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    compile: CompileConfig = field(default_factory=CompileConfig)
+
+
+def run(config: BenchConfig) -> None:
+    """Measure, print one JSON line each. One process."""
+    accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), bfloat16_where_fast=True)
+    Bench(config, accelerator).run()
+
+
+class Bench:
+    def __init__(self, config: BenchConfig, accelerator: Accelerator):
+        self.config, self.accelerator = config, accelerator
+        self.on_cuda = accelerator.device.type == "cuda"
+        self.model_config = model_config(config.model)
+        self.windows = squad_like_windows(config.windows, self.model_config.vocab_size)
+        self.manner = batching.choose(config.batching, accelerator, self.model_config, training=True)
+        self.matmul_rate = 0.0
+
+    def run(self) -> None:
+        for part in self.config.parts:
+            getattr(self, part)()
+
+    def say(self, part: str, **figures: Any) -> None:
+        where = torch.cuda.get_device_name() if self.on_cuda else f"CPU, {torch.get_num_threads()} threads"
+        line = {"part": part, "model": self.config.model, "device": where, "torch": torch.__version__, **figures}
+        print(json.dumps(line), flush=True)
+
+    def matmul(self) -> None:
+        """The device's own rate of bf16 matrix products, as the measure of what a step reaches."""
+        size = 8192 if self.on_cuda else 2048
+        left, right = (torch.randn(size, size, device=self.accelerator.device, dtype=torch.bfloat16) for _ in range(2))
+        seconds = self.median_seconds(lambda: [left @ right for _ in range(5)]) / 5
+        self.matmul_rate = 2 * size**3 / seconds
+        self.say("matmul", dtype="bf16", size=size, tflops=round(self.matmul_rate / 1e12, 3))
+
+    def prepare(self) -> None:
+        """Questions per CPU second into windows: each text tokenized once, against the tokenizer's pair encoding."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = data.DataConfig(train_file=self.config.train_file, cache_dir=folder)
+            questions = data.load_questions(source, "train")
+            tokenizer = model.load_tokenizer(model.ModelConfig(self.config.tokenizer_name))
+            began, began_cpu = time.perf_counter(), cpu_seconds()
+            windows = prepare_windows(questions, tokenizer, WindowConfig(), cache_dir=folder)
+            seconds, ours_cpu = time.perf_counter() - began, cpu_seconds() - began_cpu
+        some = questions.select(range(min(len(questions), 4000)))
+        pairs = PairTokenizer(tokenizer, WindowConfig())
+        none = Gold(*np.zeros((2, len(some)), np.int64))
+        began_cpu = cpu_seconds()
+        with one_thread():
+            pairs.plain(some["question"][:], some["context"][:], none)
+        ours, plain = len(questions) / ours_cpu, len(some) / (cpu_seconds() - began_cpu)
+        self.say(
+            "prepare",
+            questions=len(questions),
+            windows=len(windows),
+            seconds=round(seconds, 2),
+            questions_per_cpu_second=round(ours),
+            plain_questions_per_cpu_second=round(plain),
+            ratio=round(ours / plain, 2),
+        )
+
+    def input(self) -> None:
+        """Batches put together on one core, with no model to wait for."""
+        size = self.config.per_device_train_batch_size
+        entries, collate = planned(self.windows, self.manner, make_model(self.model_config), size)
+        loader = batches.batch_loader(collate, entries)
+        seconds = self.median_seconds(lambda: [None for _ in loader])
+        windows = int((entries != plan.NOTHING).sum())
+        self.say(
+            "input",
+            batches="packed" if self.manner.packed else "padded",
+            windows_per_second=round(windows / seconds),
+            host_ms_per_batch=round(1000 * seconds / len(entries), 3),
+        )
+
+    def train(self) -> None:
+        precision = self.accelerator.mixed_precision
+        config = self.config
+        bench = StepBench(
+            self.model_config,
+            self.windows,
+            batch_size=config.per_device_train_batch_size,
+            steps=config.steps,
+            repeats=config.repeats,
+            warmup_steps=config.warmup_steps,
+            compile=config.compile,
+            matmul_rate=self.matmul_rate,
+        )
+        ours = bench.ours(self.accelerator, self.manner)
+        self.say("train", manner="ours", **ours)
+        if not self.config.compare:
+            return
+        self.accelerator.free_memory()  # it still holds our model and its training state
+        for plain_precision in dict.fromkeys(("no", precision)):
+            runtime.forget_accelerator()
+            accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=plain_precision)
+            plain = bench.plain(accelerator)
+            self.say("train", manner="plain", **plain)
+            ratio = round(ours["windows_per_second"] / plain["windows_per_second"], 2)
+            self.say("ratio", ours=ours["precision"], plain=plain["precision"], windows_per_second=ratio)
+        runtime.forget_accelerator()
+        self.accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=precision)
+
+    def predict(self) -> None:
+        """Forward passes and the search for the best spans."""
+        qa_model = self.manner.set_up(make_model(self.model_config))
+        size = self.config.per_device_train_batch_size
+        windows = squad_like_windows(size * self.config.steps, self.model_config.vocab_size, seed=1)
+        longest = int(windows.lengths_W.max())
+        batch_plan, collate = self.manner.evaluation(windows, TOKENIZER, qa_model, size, longest)
+        prepared = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
+
+        def go() -> None:
+            predict.window_candidates(self.accelerator, prepared, collate, batch_plan, spans.SpanConfig())
+
+        seconds = self.median_seconds(go)
+        precision = precision_name(self.accelerator)
+        self.say("predict", precision=precision, windows_per_second=round(len(windows) / seconds, 2))
+
+    def postprocess(self) -> None:
+        """Spans, n-best lists and the metric of as many questions as windows, from random candidates, on one core."""
+        questions, candidates = made_up_answers(self.windows)
+        config = spans.SpanConfig(null_score_diff_threshold=0.0)
+
+        def go() -> None:
+            answers = spans.best_answers(questions, self.windows, candidates, config, version_2_with_negative=True)
+            split = Split(questions, self.windows)
+            evaluation.scores_of(answers, split, 0.0, version_2_with_negative=True)
+
+        seconds = self.median_seconds(go)
+        self.say("postprocess", questions=len(questions), seconds=round(seconds, 3))
+
+    def median_seconds(self, go: Callable[[], Any]) -> float:
+        go()
+        seconds = []
+        for _ in range(self.config.repeats):
+            wait()
+            began = time.perf_counter()
+            go()
+            wait()
+            seconds.append(time.perf_counter() - began)
+        return statistics.median(seconds)
+
+
+def cpu_seconds() -> float:
+    """Of this process, its threads and its children that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

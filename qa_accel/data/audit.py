@@ -1,0 +1,266 @@
+"""Questions and their windows -> counts, and the rows that something is wrong with.
+
+A training row whose answer does not stand at its offset would teach a wrong span: it is dropped and listed. A row for
+evaluation stays whatever it holds, since a score counts every question.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+from rich.text import Text
+
+from qa_accel.data.questions import answer_counts, take
+
+if TYPE_CHECKING:
+    from qa_accel.data.window_cache import Windows
+
+ROWS = 2000  # questions that are held at once
+LISTED = 3  # rows of a kind on the console; data_report.json has them all
+
+
+@dataclass(frozen=True)
+class MisplacedAnswer:
+    id: str
+    answer_start: int
+    answer: str
+    context_reads: str
+    """What stands at the offset, as long as the answer; empty where the offset is outside of the context."""
+
+
+@dataclass(frozen=True)
+class QuestionReport:
+    questions: int
+    """Before any is dropped."""
+    contexts: int
+    """Different ones."""
+    without_answer: int | None
+    """Questions; None where the data come without answers, as all that rests on answers is then."""
+    share_without_answer: float | None
+    misplaced_answers: tuple[MisplacedAnswer, ...]
+    """Answers that are not what their context reads at their offset, and blank ones."""
+    dropped_ids: tuple[str, ...]
+    """Training questions with a misplaced answer."""
+    repeated_ids: tuple[str, ...]
+    empty_question_ids: tuple[str, ...]
+    """Questions of blanks only, or of nothing."""
+    empty_context_ids: tuple[str, ...]
+    """Questions whose context is of blanks only, or of nothing."""
+
+
+@dataclass(frozen=True)
+class WindowReport:
+    windows: int
+    tokens: int
+    """In all windows together, question and special tokens included, padding not."""
+    longest_window: int
+    """In tokens."""
+    windows_per_question_mean: float
+    windows_per_question_max: int
+    windows_with_answer: int | None
+    share_with_answer: float | None
+    """Of the windows."""
+    lost_answer_ids: tuple[str, ...] | None
+    """Answerable questions that no window holds the whole (first) answer of."""
+    cut_question_ids: tuple[str, ...] | None
+    """Questions longer than max_query_length; None where the windows do not tell."""
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    questions: QuestionReport
+    windows: WindowReport | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[datasets.Dataset, QuestionReport]:
+    """The questions that stay (the same object where all do) and what was found."""
+    has_answers = "answers" in questions.column_names
+    ids: list[str] = []
+    contexts: set[int] = set()
+    empty_questions, empty_contexts = [], []
+    misplaced: dict[int, list[MisplacedAnswer]] = {}
+    without_answer = 0
+    for table in _pieces(questions, "id", "question", "context", *(["answers"] if has_answers else [])):
+        first, piece_ids = len(ids), table["id"].to_pylist()
+        ids += piece_ids
+        empty_questions += [i for i, text in zip(piece_ids, table["question"].to_pylist()) if _is_blank(text)]
+        # Five to seven questions share a context: as Python text each is made once.
+        codes, texts = _distinct(table["context"])
+        contexts.update(map(hash, texts))  # 64 bits each, where the texts themselves may not fit in memory
+        blank = np.array([_is_blank(text) for text in texts])[codes]
+        empty_contexts += [piece_ids[row] for row in np.flatnonzero(blank)]
+        if not has_answers:
+            continue
+        answers = table["answers"].combine_chunks()
+        counts = answers.field("text").value_lengths().to_numpy()
+        without_answer += int(np.count_nonzero(counts == 0))
+        rows = np.repeat(np.arange(len(counts)), counts).tolist()
+        starts = answers.field("answer_start").flatten().to_pylist()
+        for row, start, answer in zip(rows, starts, answers.field("text").flatten().to_pylist()):
+            context = texts[codes[row]]
+            # A negative start would count from the context's end.
+            if start < 0 or not context.startswith(answer, start) or _is_blank(answer):
+                reads = context[start : start + len(answer)] if start >= 0 else ""
+                found = MisplacedAnswer(piece_ids[row], start, answer, reads)
+                misplaced.setdefault(first + row, []).append(found)
+    report = QuestionReport(
+        questions=len(ids),
+        contexts=len(contexts),
+        without_answer=without_answer if has_answers else None,
+        share_without_answer=without_answer / len(ids) if has_answers else None,
+        misplaced_answers=tuple(answer for answers in misplaced.values() for answer in answers),
+        dropped_ids=tuple(ids[row] for row in misplaced) if training else (),
+        repeated_ids=tuple(i for i, count in Counter(ids).items() if count > 1),
+        empty_question_ids=tuple(empty_questions),
+        empty_context_ids=tuple(empty_contexts),
+    )
+    if training and len(misplaced) == len(ids):
+        raise ValueError(
+            f"none of {len(ids)} training questions is left, since no answer stands at its offset (first: "
+            f"{_described(report.misplaced_answers[0])}); offsets count characters of the context"
+        )
+    kept_Q = np.delete(np.arange(len(ids)), list(misplaced)) if training else np.arange(len(ids))
+    return take(questions, kept_Q), report
+
+
+def audit_windows(windows: "Windows", questions: datasets.Dataset) -> WindowReport:
+    """What windowing made of the questions that were kept."""
+    ids = np.array(questions["id"][:], dtype=object)
+    per_question_Q = np.bincount(windows.question_W, minlength=len(ids))
+    lengths_W = np.diff(windows.begin_W)
+    with_answer = share = lost = cut = None
+    if "answers" in questions.column_names:
+        holds_W = windows.start_W != windows.null_W
+        held_Q = np.zeros(len(ids), dtype=bool)
+        held_Q[windows.question_W[holds_W]] = True
+        with_answer, share = int(holds_W.sum()), float(holds_W.mean())
+        lost = tuple(ids[(answer_counts(questions) > 0) & ~held_Q])
+    if getattr(windows, "question_cut_Q", None) is not None:
+        cut = tuple(ids[np.asarray(windows.question_cut_Q, dtype=bool)])
+    return WindowReport(
+        windows=len(lengths_W),
+        tokens=int(lengths_W.sum()),
+        longest_window=int(lengths_W.max(initial=0)),
+        windows_per_question_mean=float(per_question_Q.mean()),
+        windows_per_question_max=int(per_question_Q.max(initial=0)),
+        windows_with_answer=with_answer,
+        share_with_answer=share,
+        lost_answer_ids=lost,
+        cut_question_ids=cut,
+    )
+
+
+def report_as_dict(reports: Mapping[str, SplitReport]) -> dict[str, Any]:
+    """What data_report.json holds: every count and every listed row of each split."""
+    return {split: report.as_dict() for split, report in reports.items()}
+
+
+def report_table(reports: Mapping[str, SplitReport]) -> Table:
+    """Counts, a column for each split; below them the first rows that something is wrong with."""
+    counts = Table("", title="Data", title_justify="left")
+    for split in reports:
+        counts.add_column(split, justify="right")
+    columns = [_column(report) for report in reports.values()]
+    for name in columns[0] if columns else ():
+        counts.add_row(name, *(column[name] for column in columns))
+    lines = [f"{split}: {line}" for split, report in reports.items() for line in _remarks(report)]
+    whole = Table.grid()
+    whole.add_row(counts)
+    # Text, since a context's "[b]" must not be read as a style; a row of its own, since a caption is as narrow as its table.
+    whole.add_row(Text("\n".join(lines)))
+    return whole
+
+
+def _column(report: SplitReport) -> dict[str, str]:
+    questions, windows = report.questions, report.windows
+    column = {
+        "questions": _count(questions.questions),
+        "contexts": _count(questions.contexts),
+        "without answer": _count(questions.without_answer, questions.share_without_answer),
+        "answers not at their offset": _count(
+            len(questions.misplaced_answers) if questions.without_answer is not None else None
+        ),
+        "questions dropped for it": _count(len(questions.dropped_ids)),
+        "repeated ids": _count(len(questions.repeated_ids)),
+        "empty questions": _count(len(questions.empty_question_ids)),
+        "empty contexts": _count(len(questions.empty_context_ids)),
+    }
+    names = (
+        "windows",
+        "tokens",
+        "windows per question",
+        "windows with answer",
+        "answers lost to windowing",
+        "questions cut",
+    )
+    if windows is None:
+        return column | dict.fromkeys(names, "-")
+    cells = (
+        _count(windows.windows),
+        f"{_count(windows.tokens)} (longest {windows.longest_window})",
+        f"{windows.windows_per_question_mean:.2f} (most {windows.windows_per_question_max})",
+        _count(windows.windows_with_answer, windows.share_with_answer),
+        _count(None if windows.lost_answer_ids is None else len(windows.lost_answer_ids)),
+        _count(None if windows.cut_question_ids is None else len(windows.cut_question_ids)),
+    )
+    return column | dict(zip(names, cells))
+
+
+def _count(count: int | None, share: float | None = None) -> str:
+    if count is None:
+        return "-"
+    return f"{count:,}" + (f" ({share:.1%})" if share is not None else "")
+
+
+def _remarks(report: SplitReport) -> Iterator[str]:
+    questions, windows = report.questions, report.windows
+    fate = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
+    yield from _some([f"{_described(answer)}; {fate}" for answer in questions.misplaced_answers])
+    yield from _some([f"id {i!r} stands there more than once" for i in questions.repeated_ids])
+    yield from _some([f"id {i!r} has an empty question" for i in questions.empty_question_ids])
+    yield from _some([f"id {i!r} has an empty context" for i in questions.empty_context_ids])
+    if windows is not None:
+        yield from _some([f"no window holds the answer of id {i!r} whole" for i in windows.lost_answer_ids or ()])
+        yield from _some(
+            [f"id {i!r} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
+        )
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = len(lines) - LISTED
+    return lines[:LISTED] + ([f"... and {more:,} more of this kind, all in data_report.json"] if more > 0 else [])
+
+
+def _described(found: MisplacedAnswer) -> str:
+    if _is_blank(found.answer):
+        return f"id {found.id!r}: the answer is blank; a question without answer has an empty list"
+    reads, answer = _shortened(found.context_reads), _shortened(found.answer)
+    return f"id {found.id!r}: context reads {reads!r} at {found.answer_start}, answer is {answer!r}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:39] + "…"
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _pieces(questions: datasets.Dataset, *columns: str) -> Iterator[pa.Table]:
+    for table in questions.select_columns(list(columns)).with_format("arrow").iter(ROWS):
+        yield table.combine_chunks()  # type: ignore[union-attr]
+
+
+def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """Which text each row has, and the texts."""
+    encoded = column.combine_chunks().dictionary_encode()
+    return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

@@ -1,0 +1,245 @@
+"""Settings -> the questions of a split: a memory-mapped `datasets.Dataset` in SQuAD form, checked, selected, fingerprinted.
+
+A source is read once: its canonical questions are stored as Arrow under a name that is a hash of the source's bytes, the
+column mapping and the reader's version, and every later start maps that file. The same hash is the questions'
+`_fingerprint`, so whatever is computed from them (windows) is found again wherever the files lie.
+"""
+
+import hashlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import datasets.config
+import numpy as np
+import pyarrow as pa
+
+from qa_accel import files
+from qa_accel.data import sources
+from qa_accel.data import squad_format as canonical
+
+logger = logging.getLogger(__name__)
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    dataset_name: str | None = None
+    """A data set of the hub, or a folder that `save_to_disk` wrote. Its splits are train, validation and test. Files win:
+    where any *_file is given, a recipe's dataset_name is left aside."""
+    dataset_config_name: str | None = None
+    """Which configuration of the hub's data set."""
+    train_file: tuple[str, ...] | None = None
+    """Training questions: paths or globs of JSON (nested SQuAD or rows), JSONL, CSV or Parquet, .gz allowed."""
+    validation_file: tuple[str, ...] | None = None
+    """Questions with answers for evaluation: paths or globs, as for train_file."""
+    test_file: tuple[str, ...] | None = None
+    """Questions to be answered, with gold answers or without: paths or globs, as for train_file."""
+    id_column: str = "id"
+    """Column of the question's id; numbers are taken as text."""
+    question_column: str = "question"
+    """Column of the question's text."""
+    context_column: str = "context"
+    """Column of the text that holds the answer."""
+    answers_column: str = "answers"
+    """Column of {"text": [...], "answer_start": [...]} or a list of such pairs, or either as JSON text. A file without it
+    may have the columns answer_text and answer_start instead, both empty where there is no answer."""
+    version_2_with_negative: bool | None = None
+    """Whether questions may have no answer; None finds out from the data. False with such questions is an error."""
+    max_train_samples: int | None = None
+    """Training questions (not windows) at most; None takes all."""
+    max_eval_samples: int | None = None
+    """Validation questions (not windows) at most; None takes all."""
+    max_predict_samples: int | None = None
+    """Test questions (not windows) at most; None takes all."""
+    train_shuffle_seed: int | None = None
+    """Shuffles the training questions before the shard and the limit; None keeps the file's order."""
+    train_num_shards: int = 1
+    """Equal parts that the (shuffled) training questions are cut into, one of which is used."""
+    train_shard: int = 0
+    """Which part is used for training, counted from 0."""
+    validation_shuffle_seed: int | None = None
+    """Shuffles the validation questions before the shard and the limit; None keeps the file's order."""
+    validation_num_shards: int = 1
+    """Equal parts that the (shuffled) validation questions are cut into, one of which is used."""
+    validation_shard: int = 0
+    """Which part is used for validation, counted from 0."""
+    preprocessing_num_workers: int | None = None
+    """Processes that tokenize; None does it in this one."""
+    cache_dir: str | None = None
+    """Folder for what is prepared once: questions and windows. None takes the folder qa_accel in `datasets`' own cache."""
+
+    def __post_init__(self):
+        for name in ("train_file", "validation_file", "test_file"):
+            files = getattr(self, name)
+            if isinstance(files, str) or files == ():
+                raise ValueError(f"{name} must be a tuple of paths or None, got {files!r}")
+        if self.dataset_config_name is not None and self.dataset_name is None:
+            raise ValueError(f"dataset_config_name {self.dataset_config_name!r} needs a dataset_name")
+        columns = self.columns
+        if "" in columns or len(set(columns)) < len(columns):
+            raise ValueError(f"id, question, context and answers need four different column names, got {list(columns)}")
+        for name in ("max_train_samples", "max_eval_samples", "max_predict_samples", "preprocessing_num_workers"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ValueError(f"{name} must be at least 1, or None, got {count}")
+        for split in ("train", "validation"):
+            seed, parts, part = (getattr(self, f"{split}_{what}") for what in ("shuffle_seed", "num_shards", "shard"))
+            if seed is not None and seed < 0:
+                raise ValueError(f"{split}_shuffle_seed must be 0 or more, or None, got {seed}")
+            if not 0 <= part < parts:
+                raise ValueError(f"{split}_shard must be in [0, {split}_num_shards), got {part} of {parts}")
+
+    @property
+    def columns(self) -> canonical.Columns:
+        return canonical.Columns(self.id_column, self.question_column, self.context_column, self.answers_column)
+
+
+def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
+    """The questions of a split: read or taken from the cache, then shuffled, sharded and cut to the limit, in this order.
+
+    Columns: id, title (where the source has it), question, context, and answers (where the source has them; train and
+    validation must). ValueError names what is wrong with the source.
+    """
+    started = time.monotonic()
+    source = _source(config, split)
+    questions = _cached(source, config.columns, cache_folder(config))
+    if split != "test" and "answers" not in questions.column_names:
+        found = next(source.rows()).values
+        error = canonical.missing_column(found, config.answers_column, "answers_column")
+        raise ValueError(f"{source.name}: {error} ({split} needs answers; questions without them go to test_file)")
+    # Asked of the whole source, else a limit would hide it until the long run.
+    if config.version_2_with_negative is False and has_unanswerable(questions):
+        first = int(np.argmin(answer_counts(questions)))
+        raise ValueError(
+            f"{source.name}: id {questions[first]['id']!r} has no answer, but version_2_with_negative is false, which says "
+            "that every question has one; leave the setting out (it follows from the data) or take such questions out"
+        )
+    everything = len(questions)
+    questions = take(questions, _selection(config, split, everything, source.name))
+    seconds = time.monotonic() - started
+    logger.info("%s: %d of %d questions of %s, %.2f s", split, len(questions), everything, source.name, seconds)
+    return questions
+
+
+def has_split(config: DataConfig, split: SplitName) -> bool:
+    """Whether the settings name questions for a split: its file, or a data set that has it."""
+    if config.dataset_name is None or _has_files(config):
+        return getattr(config, f"{split}_file") is not None
+    return split in sources.dataset_splits(config.dataset_name, config.dataset_config_name, config.cache_dir)
+
+
+def has_unanswerable(questions: datasets.Dataset) -> bool:
+    """Whether some question has no answer; False where the questions come without answers at all."""
+    return "answers" in questions.column_names and bool((answer_counts(questions) == 0).any())
+
+
+def answer_counts(questions: datasets.Dataset) -> np.ndarray:
+    """Gold answers per question, of questions that come with answers; 0 where the context holds none."""
+    pieces = questions.select_columns(["answers"]).with_format("arrow").iter(10_000)
+    texts = (table["answers"].combine_chunks().field("text") for table in pieces)  # type: ignore[union-attr]
+    return np.concatenate([text.value_lengths().to_numpy() for text in texts])
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """Where what is prepared once is kept."""
+    if config.cache_dir is not None:
+        return Path(config.cache_dir).expanduser()
+    return Path(datasets.config.HF_DATASETS_CACHE) / "qa_accel"
+
+
+def take(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dataset:
+    """These rows, in this order, with a fingerprint that follows from the questions' own and from the rows."""
+    if np.array_equal(rows_Q, np.arange(len(questions))):
+        return questions
+    digest = hashlib.blake2b(questions._fingerprint.encode(), digest_size=16)
+    digest.update(rows_Q.astype("<i8").tobytes())
+    # In memory, since the indices of a cached dataset would become a file beside it, one for each selection.
+    return questions.select(rows_Q, keep_in_memory=True, new_fingerprint=digest.hexdigest())
+
+
+def _selection(config: DataConfig, split: SplitName, count: int, source: str) -> np.ndarray:
+    """Rows of a source of `count` questions. What is selected is row numbers, so that one fingerprint covers all steps."""
+    rows = datasets.Dataset.from_dict({"row": np.arange(count)})
+    limit = config.max_predict_samples
+    if split != "test":
+        limit = config.max_train_samples if split == "train" else config.max_eval_samples
+        seed, parts, part = (getattr(config, f"{split}_{what}") for what in ("shuffle_seed", "num_shards", "shard"))
+        if seed is not None:
+            rows = rows.shuffle(seed=seed)
+        if parts > count:
+            raise ValueError(
+                f"{source}: {split}_num_shards is {parts}, but there are only {count} questions; use fewer shards"
+            )
+        if parts > 1:
+            rows = rows.shard(num_shards=parts, index=part)
+    return np.asarray(rows.with_format("numpy")[:limit]["row"], dtype=np.int64)
+
+
+def _source(config: DataConfig, split: SplitName) -> sources.Source:
+    patterns = getattr(config, f"{split}_file")
+    if patterns is not None:
+        if config.dataset_name is not None:
+            logger.warning("dataset_name %s is left aside, since %s_file is given", config.dataset_name, split)
+        return sources.file_source(patterns, f"{split}_file")
+    if config.dataset_name is not None and not _has_files(config):
+        return sources.dataset_source(config.dataset_name, config.dataset_config_name, split, config.cache_dir)
+    raise ValueError(
+        f"no {split} questions: give --{split}_file (paths or globs) or --dataset_name (a hub name or a saved folder; "
+        "it is read only where no file is given)"
+    )
+
+
+def _has_files(config: DataConfig) -> bool:
+    # One data set's training questions beside another's validation file would be a mix-up more often than a wish.
+    return any(files is not None for files in (config.train_file, config.validation_file, config.test_file))
+
+
+def _cached(source: sources.Source, columns: canonical.Columns, folder: Path) -> datasets.Dataset:
+    """All of a source's questions, mapped from the cache, which is filled first where it lacks them."""
+    fingerprint = hashlib.blake2b(
+        repr((canonical.VERSION, *columns, *source.hashes)).encode(), digest_size=16
+    ).hexdigest()
+    path = folder / f"questions-{fingerprint}.arrow"
+    if not path.exists():
+        _fill(path, canonical.question_batches(source.rows(), columns), source.name)
+    try:
+        questions = datasets.Dataset.from_file(str(path))
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it is made anew") from error
+    # Which of these a source has is known only when it is read to its end, so the file has both.
+    unused = [name for name in ("title", "answers") if questions.data.column(name).null_count == len(questions)]
+    questions = questions.remove_columns(unused)
+    questions._fingerprint = fingerprint
+    return questions
+
+
+def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
+    """Writes the file aside and renames it: whoever finds the name finds all of it, also if another fills it now."""
+    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial")  # a name that no other process takes
+    count = 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_abandoned(path.parent, ".questions-*.partial")
+        with partial.open("xb") as file:
+            with pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
+                for batch in batches:
+                    writer.write_batch(batch)
+                    count += len(batch)
+            if not count:
+                raise ValueError(f"{source}: holds no question; at least one is expected")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, or name another folder with --cache_dir"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)

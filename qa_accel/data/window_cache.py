@@ -1,0 +1,209 @@
+"""Questions + a fast tokenizer -> windows, computed once, kept in one Arrow file and read from there without a copy.
+
+The file's name is a fingerprint of what windows depend on: the questions, the tokenizer, the window settings, this code.
+Whoever asks again with the same ones (another learning rate, a resumed run, another process of this node) tokenizes
+nothing. The file appears under its name only when it is whole.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from qa_accel import files
+from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.window_assembly import Gold, WindowConfig, Windows
+from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
+
+__all__ = ["WindowConfig", "Windows", "check_tokenizer", "prepare_windows", "windows_file"]
+
+logger = logging.getLogger(__name__)
+
+# Part of every cache file's name. Raise it whenever the same input gives other windows than before.
+CODE_VERSION = 1
+
+BATCH_ROWS = 1000
+BATCH_CHARACTERS = 2_000_000  # of contexts; bounds the memory of one batch where contexts are long
+
+
+def prepare_windows(
+    questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike, num_proc: int | None = None
+) -> Windows:
+    """Windows of all questions, in their order: read from cache_dir if they are there, else put there first.
+
+    num_proc processes tokenize (None: this one). Several processes may call this at once, each with its own result of
+    the same content; to tokenize once only, let one go first.
+    """
+    check_tokenizer(tokenizer, config)
+    path = windows_file(questions, tokenizer, config, cache_dir=cache_dir)
+    if path.exists():
+        logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
+        return read(path)
+    began = time.perf_counter()
+    folder = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.remove_abandoned(path.parent, "windows-*.partial-*")
+        # Beside its final place, as a rename is all or nothing within one file system only.
+        folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}.partial-", dir=path.parent))
+        with one_thread():
+            made, row_of_place = _tokenized(questions, tokenizer, config, folder, num_proc)
+        write_in_question_order(made, row_of_place, folder / path.name)
+        (folder / path.name).rename(path)
+    except OSError as error:
+        raise OSError(
+            f"windows could not be kept in {path.parent}: {error}; make room there, or set another cache_dir"
+        ) from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+    windows, seconds = read(path), time.perf_counter() - began
+    logger.info("windows of %d questions: %d made in %.1f s, %s", len(questions), len(windows), seconds, path)
+    return windows
+
+
+def check_tokenizer(tokenizer, config: WindowConfig) -> None:
+    """Raises ValueError where windows cannot be made, before any text is looked at."""
+    name = type(tokenizer).__name__
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(
+            f"{name} is a slow tokenizer: it does not say which characters its tokens stand for, and answers are "
+            "characters. Load the fast one (AutoTokenizer.from_pretrained(..., use_fast=True), or a checkpoint with "
+            "a tokenizer.json)"
+        )
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    room = config.max_seq_length - config.max_query_length - special
+    # Short questions leave more room, but whether a run starts must not hang on the longest question in its data.
+    if config.doc_stride >= room:
+        raise ValueError(
+            f"doc_stride={config.doc_stride} must be less than the context's room in a window with the longest "
+            f"question: max_seq_length {config.max_seq_length} - max_query_length {config.max_query_length} - "
+            f"{special} special tokens of {name} = {room}. Lower doc_stride or max_query_length, or raise max_seq_length"
+        )
+    if config.max_seq_length > tokenizer.model_max_length:
+        logger.warning(
+            "max_seq_length=%d, but the tokenizer's model takes %d tokens by its own account (model_max_length)",
+            config.max_seq_length,
+            tokenizer.model_max_length,
+        )
+
+
+def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike) -> Path:
+    """Where the windows of these questions are, or will be."""
+    core = json.loads(tokenizer.backend_tokenizer.to_str())
+    # What the last call left behind, or the collator wants: windows set their own.
+    core["truncation"] = core["padding"] = None
+    content = {
+        "code": CODE_VERSION,
+        "questions": questions._fingerprint,
+        "tokenizer": core,
+        "class": type(tokenizer).__name__,
+        "token types": "token_type_ids" in tokenizer.model_input_names,
+        "special tokens as text": bool(getattr(tokenizer, "split_special_tokens", False)),
+        "null tokens": [tokenizer.cls_token_id, tokenizer.bos_token_id],
+        "max_seq_length": config.max_seq_length,
+        "doc_stride": config.doc_stride,
+        "max_query_length": config.max_query_length,
+    }
+    fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
+    return Path(cache_dir) / f"windows-{fingerprint}.arrow"
+
+
+class _TokenizeBatch:
+    """What datasets.map calls: a table of questions -> a table of their windows. Travels to the worker processes."""
+
+    def __init__(self, pairs: PairTokenizer):
+        self.pairs = pairs
+
+    def __call__(self, table: pa.Table, places: list[int]) -> pa.Table:
+        table = table.combine_chunks()  # rows that were picked one by one come as one chunk each, which is slow to read
+        windows = self.pairs.windows(table["question"].to_pylist(), table["context"].to_pylist(), gold_answers(table))
+        return table_of(windows, places[0])
+
+
+def gold_answers(table: pa.Table) -> Gold:
+    """Characters of the first gold answer of each row; none where there is no answer, or no column of answers."""
+    begin_Q, end_Q = np.zeros((2, table.num_rows), np.int64)
+    if "answers" in table.column_names and table.num_rows:
+        answers = table["answers"].combine_chunks()
+        starts, texts = answers.field("answer_start"), answers.field("text")
+        counts_2Q = [lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for lists in (starts, texts)]
+        has_Q = np.minimum(*counts_2Q) > 0
+        begin_Q[has_Q] = starts.values.to_numpy(zero_copy_only=False)[starts.offsets.to_numpy()[:-1][has_Q]]
+        first_texts = texts.values.take(pa.array(texts.offsets.to_numpy()[:-1][has_Q]))
+        end_Q[has_Q] = begin_Q[has_Q] + np.fromiter(map(len, first_texts.to_pylist()), np.int64)
+    return Gold(begin_Q, end_Q)
+
+
+def _tokenized(
+    questions: Dataset, tokenizer, config: WindowConfig, folder: Path, num_proc: int | None
+) -> tuple[Dataset, np.ndarray]:
+    """Windows as datasets.map leaves them, "question" being a place in the order they were made in; row of each place."""
+    questions = questions.with_format(None)
+    row_of_place, characters = _rows_by_context(questions)
+    pairs = PairTokenizer(tokenizer, config)
+    rows = np.unique(np.linspace(0, len(questions) - 1, 24).astype(int)) if len(questions) else []
+    sample = questions.select(rows)
+    # Beginnings are enough to see how the tokenizer treats them, however long the texts are.
+    reason = pairs.compose_if_equal([q[:500] for q in sample["question"]], [c[:3000] for c in sample["context"]])
+    if reason is not None:
+        name = type(tokenizer).__name__
+        logger.warning("%s: every question is tokenized together with its context, which is slower: %s", name, reason)
+    columns = [name for name in ("question", "context", "answers") if name in questions.column_names]
+    grouped = questions.select_columns(columns)
+    if not np.array_equal(row_of_place, np.arange(len(questions))):
+        grouped = grouped.select(row_of_place)
+    columns_made = features(pairs.gives_types)
+    if not len(questions):
+        return Dataset(columns_made.arrow_schema.empty_table()), row_of_place
+    made = grouped.with_format("arrow").map(
+        _TokenizeBatch(pairs),
+        with_indices=True,
+        batched=True,
+        batch_size=int(np.clip(BATCH_CHARACTERS * len(questions) // max(1, characters), 1, BATCH_ROWS)),
+        remove_columns=columns,
+        features=columns_made,
+        num_proc=num_proc if num_proc and num_proc > 1 else None,
+        load_from_cache_file=False,
+        cache_file_name=str(folder / "made.arrow"),
+        new_fingerprint="made",  # nobody sees it; without it datasets would hash the tokenizer
+        desc="Tokenizing",
+    )
+    nothing = np.flatnonzero(lengths(made) == 0)
+    if len(nothing):
+        row = int(row_of_place[made.data["question"].to_numpy()[nothing[0]]])
+        raise ValueError(
+            f"row {row} (id {questions[row].get('id')!r}): question and context are empty and {type(tokenizer).__name__} "
+            "adds no special token, so there is nothing to give to a model. Drop the row, or give it a question"
+        )
+    return made, row_of_place
+
+
+def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, int]:
+    """All rows, those of one context together, contexts in order of their first row; and the contexts' characters.
+
+    Where nearly all stand together as they are, as in SQuAD's own files, rows stay: to pick them one by one costs more.
+    """
+    hashes, characters = [], 0
+    tables: Any = questions.select_columns("context").with_format("arrow").iter(batch_size=10_000)  # pa.Table each
+    for table in tables:
+        encoded = table["context"].combine_chunks().dictionary_encode()
+        # Two texts with one hash would only stand together for nothing.
+        hash_of = np.array([hash(text) for text in encoded.dictionary.to_pylist()], np.int64)
+        hashes.append(hash_of[encoded.indices.to_numpy()])
+        characters += table["context"].nbytes
+    if not hashes:
+        return np.zeros(0, np.int64), 0
+    _, first, group = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
+    if np.count_nonzero(np.diff(group)) < 1.05 * len(first):
+        return np.arange(len(group)), characters
+    return np.argsort(first[group], kind="stable"), characters

@@ -1,0 +1,124 @@
+"""The one Arrow file that keeps windows: written from datasets.map's result, read without a copy.
+
+One record batch of W rows holds everything, so that each column is one run of bytes in the file, which numpy sees through
+a memory map: processes of one machine share it, and nothing is read before it is used.
+"""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, Features, Value
+from datasets import List as ListOf
+
+from qa_accel.data.window_assembly import Windows, begins, runs
+
+TOKEN_COLUMNS = {"input_ids": "int32", "token_type_ids": "uint8", "offset_start": "int32", "offset_end": "int32"}
+WINDOW_COLUMNS = ("question", "context_begin", "context_end", "null", "start", "end")  # int32
+
+
+def table_of(windows: Windows, first_question: int) -> pa.Table:
+    """Windows of one batch as rows, their questions counted from first_question on."""
+    offsets = pa.array(windows.begin_W.astype(np.int32))
+    columns: dict[str, pa.Array] = {}
+    for name in TOKEN_COLUMNS:
+        values_N = getattr(windows, f"{name}_N")
+        if values_N is not None:
+            columns[name] = pa.ListArray.from_arrays(offsets, pa.array(np.ascontiguousarray(values_N)))
+    columns |= {name: pa.array(getattr(windows, f"{name}_W")) for name in WINDOW_COLUMNS}
+    columns["question"] = pa.array(windows.question_W + np.int32(first_question))
+    columns["question_cut"] = pa.array(windows.question_cut_Q[windows.question_W].astype(np.uint8))
+    return pa.table(columns)
+
+
+def features(gives_types: bool) -> Features:
+    """What table_of gives, in datasets' words."""
+    tokens = {
+        name: ListOf(Value(kind)) for name, kind in TOKEN_COLUMNS.items() if gives_types or name != "token_type_ids"
+    }
+    return Features(tokens | {name: Value("int32") for name in WINDOW_COLUMNS} | {"question_cut": Value("uint8")})
+
+
+def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
+    """One record batch of all windows: the file is laid out with zeros, then filled part after part through a memory map,
+    so that memory does not grow with the data. Laid out by writing, as in a map a full disk kills instead of raising."""
+    table = made.data
+    question_W = row_of_place[table["question"].to_numpy()]
+    window_W = np.argsort(question_W, kind="stable")  # where the windows come from; a question's stay in their order
+    begin_W = begins(lengths(made)[window_W])
+    columns = {}
+    for name in made.column_names:
+        if name in TOKEN_COLUMNS:
+            values = pa.array(np.zeros(begin_W[-1], TOKEN_COLUMNS[name]))
+            columns[name] = pa.LargeListArray.from_arrays(pa.array(begin_W), values)
+        elif name == "question":
+            columns[name] = pa.array(question_W[window_W].astype(np.int32))
+        else:
+            columns[name] = pa.array(table[name].to_numpy()[window_W])
+    batch = pa.record_batch(columns)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+    place_W = np.empty_like(window_W)
+    place_W[window_W] = np.arange(len(window_W))
+
+    with path.open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)
+    target = _writable_columns(mapped)
+    done = 0
+    for part in _parts(made):
+        place = place_W[done : done + len(part)]
+        done += len(part)
+        if (np.diff(place) == 1).all():  # as most often: they go where they belong in one piece
+            token_N = slice(begin_W[place[0]], begin_W[place[-1] + 1])
+        else:
+            token_N = runs(begin_W[place], begin_W[place + 1] - begin_W[place])
+        for name, all_values in target.items():
+            all_values[token_N] = part[name].flatten().to_numpy()
+        if hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)  # what is written stays in the file, but no longer counts as our memory
+    assert done == len(window_W), "every window is put in its place"
+    mapped.flush()
+
+
+def lengths(made: Dataset) -> np.ndarray:
+    """Tokens of each window."""
+    parts = [part.value_lengths().to_numpy() for part in made.data["input_ids"].chunks]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
+
+
+def _parts(made: Dataset) -> Iterator[pa.RecordBatch]:
+    """In order; read, not mapped, so that only one is in memory."""
+    for file in made.cache_files:
+        with pa.OSFile(file["filename"]) as source, pa.ipc.open_stream(source) as reader:
+            yield from reader
+
+
+def _writable_columns(mapped: mmap.mmap) -> dict[str, np.ndarray]:
+    """Token columns of a mapped file as arrays to write to: the bytes where arrow, which only reads, sees them."""
+    file_bytes = np.frombuffer(mapped, np.uint8)
+    batch = pa.ipc.open_file(pa.py_buffer(mapped)).get_batch(0)
+    columns = {}
+    for name in TOKEN_COLUMNS:
+        if name in batch.schema.names:
+            seen_N = batch[name].values.to_numpy()
+            begin = seen_N.ctypes.data - file_bytes.ctypes.data
+            columns[name] = file_bytes[begin : begin + seen_N.nbytes].view(seen_N.dtype)
+    return columns
+
+
+def read(path: Path) -> Windows:
+    try:
+        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it, and it is made again") from error
+    tokens = {
+        f"{name}_N": batch[name].values.to_numpy() if name in batch.schema.names else None for name in TOKEN_COLUMNS
+    }
+    per_window = {f"{name}_W": batch[name].to_numpy() for name in WINDOW_COLUMNS}
+    question_W = per_window["question_W"]
+    cut_Q = np.zeros(1 + question_W[-1] if len(question_W) else 0, bool)  # every question has a window
+    cut_Q[question_W] = batch["question_cut"].to_numpy()
+    begin_W = batch["input_ids"].offsets.to_numpy()
+    return Windows(**tokens, **per_window, begin_W=begin_W, question_cut_Q=cut_Q)

@@ -1,0 +1,149 @@
+"""Scores, answers and settings -> what a person reads: tables on the console, the model card."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from qa_accel.data.splits import Split
+from qa_accel.training import checkpoint
+from qa_accel.training.log import NonFiniteLoss
+
+SCORES = {
+    "exact": "exact match",
+    "f1": "F1",
+    "HasAns_exact": "exact match, answerable",
+    "HasAns_f1": "F1, answerable",
+    "NoAns_exact": "exact match, unanswerable",
+    "exact_threshold_0": "exact match at threshold 0",
+    "f1_threshold_0": "F1 at threshold 0",
+    "best_exact": "exact match at its best threshold",
+    "best_f1": "F1 at its best threshold",
+}
+
+
+def scores_table(scores: Mapping[str, Any]) -> Table:
+    """The official figures by name, and the thresholds that they belong to."""
+    threshold = scores.get("null_score_diff_threshold")
+    where = "" if threshold is None else f" (no answer where null odds > {threshold:.3f})"
+    table = Table(title=f"{scores['total']} questions{where}", title_justify="left")
+    table.add_column("score")
+    table.add_column("%", justify="right")
+    table.add_column("questions or threshold", justify="right")
+    beside = {
+        "HasAns_f1": scores.get("HasAns_total"),
+        "NoAns_exact": scores.get("NoAns_total"),
+        "best_exact": scores.get("best_exact_thresh"),
+        "best_f1": scores.get("best_f1_thresh"),
+    }
+    for key, name in SCORES.items():
+        if key in scores:
+            note = beside.get(key)
+            table.add_row(name, f"{scores[key]:.2f}", "" if note is None else f"{note:.3f}".removesuffix(".000"))
+    return table
+
+
+def samples_table(questions: datasets.Dataset, predictions: Mapping[str, str], count: int = 8) -> Table:
+    """Questions from all over the split, gold beside predicted."""
+    table = Table(title="sample answers", title_justify="left", show_lines=True)
+    for name in ("question", "gold", "predicted"):
+        table.add_column(name, overflow="fold")
+    step = max(1, len(questions) // count)
+    for row in questions.select(range(step // 2, len(questions), step)).to_list()[:count]:
+        gold = list(dict.fromkeys((row.get("answers") or {"text": []})["text"])) or ["(no answer)"]
+        predicted = predictions[row["id"]] or "(no answer)"
+        agrees = predicted in gold
+        table.add_row(
+            row["question"].strip(), " | ".join(gold[:3]), f"[{'green' if agrees else 'red'}]{_plain(predicted)}[/]"
+        )
+    return table
+
+
+def model_card(
+    *,
+    base: str,
+    scores: Mapping[str, Any] | None,
+    settings: Mapping[str, Any],
+    data_report: Mapping[str, Any],
+    where: str,
+) -> str:
+    """README.md of a trained model: where it comes from, what it scored, how to use it."""
+    lines = [
+        "---",
+        "pipeline_tag: question-answering",
+        "library_name: transformers",
+        "tags: [extractive-qa, qa-accel]",
+        "---",
+        "",
+        f"# {Path(base).name}, fine-tuned for extractive question answering",
+        "",
+        f"Trained with qa-accel from `{Path(base).name}` on {where}.",
+        "",
+        "## Scores",
+        "",
+    ]
+    if scores is None:
+        lines.append("Not evaluated: the run had no validation data.")
+    else:
+        lines += ["| score | % |", "| --- | ---: |"]
+        lines += [f"| {name} | {scores[key]:.2f} |" for key, name in SCORES.items() if key in scores]
+        lines.append("")
+        lines.append(f"On {scores['total']} validation questions, by the official definitions.")
+        if "best_f1_thresh" in scores:
+            lines += [
+                "",
+                f"`config.json` keeps `null_score_diff_threshold: {scores['best_f1_thresh']:.6g}`, tuned for F1 on the validation "
+                "data: a question is answered with nothing where the null score exceeds the best span's by more than that.",
+            ]
+    lines += ["", "## Data", "", "| | " + " | ".join(data_report) + " |", "| --- |" + " ---: |" * len(data_report)]
+    for name, part, key in (
+        ("questions", "questions", "questions"),
+        ("contexts", "questions", "contexts"),
+        ("without answer", "questions", "without_answer"),
+        ("windows", "windows", "windows"),
+    ):
+        lines.append(f"| {name} | " + " | ".join(f"{split[part][key]:,}" for split in data_report.values()) + " |")
+    lines += ["", "## Settings", "", "```yaml"]
+    lines += [f"{key}: {value}" for key, value in settings.items() if value is not None]
+    lines += [
+        "```",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "from qa_accel import answer",
+        "",
+        'reader = answer.Reader("path/to/this/folder")',
+        'reader.answer("Who wrote it?", "It was written by Ada.")',
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def bad_step(error: NonFiniteLoss, train: Split, folder: Path) -> str:
+    """The step that went wrong, its questions, and what is left of the run in `folder`."""
+    rows = np.unique(train.windows.question_W[error.windows])
+    ids = ", ".join(train.questions[int(row)]["id"] for row in rows[:20])
+    more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
+    there = checkpoint.checkpoints(folder)
+    safe = f"{there[-1]} is the last good state" if there else "nothing was saved before it"
+    return (
+        f"training stopped at {error}; {safe}. Its batch held the questions {ids}{more}. "
+        "Try a lower --learning_rate, more warm-up, or fp32 (accelerate launch --mixed_precision no)"
+    )
+
+
+def announce(console: Console, **facts: str) -> None:
+    """One aligned line per fact, at the start of a run."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        console.print(f"[bold]{name.replace('_', ' '):<{width}}[/]  {_plain(value)}", highlight=False)
+
+
+def _plain(text: str) -> str:
+    """Text that rich shows as it is: no brackets taken for markup."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,259 @@
+"""Best spans of every window -> one answer, an n-best list and a no-answer score for every question.
+
+Spans of all windows are compared at once, by the characters that they stand for: neighbouring windows share tokens, so
+the same span comes from several, and counts once, with its best score. What wins among equal scores is the span that
+starts first, then the one that ends first. Answers are cut out of the context and blanks at their edges left off;
+spans of blanks alone are no answers.
+
+The null score of a question is its lowest over the windows (it has no answer only if no window holds one); its null odds
+are the null score minus the best span's. Numpy only, no torch: this runs on rank 0, after the device is done.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+if TYPE_CHECKING:  # at run time numpy is enough
+    from datasets import Dataset
+
+    from qa_accel.data.window_cache import Windows
+
+NULL_ODDS_WITHOUT_SPAN = 1e9
+"""Null odds where no window has a valid span. JSON knows no infinity; no difference of logits comes near this."""
+
+
+@dataclass(frozen=True)
+class SpanConfig:
+    n_best_size: int = 20
+    """Spans kept per window, and listed per question in nbest_predictions.json."""
+    max_answer_length: int = 30
+    """Longest answer, in tokens."""
+    null_score_diff_threshold: float | None = None
+    """Null odds above which a question is answered with "", where the data has unanswerable questions. Not given: 0, that
+    is, where "no answer" scores higher than the best span; or the model's own, where one was tuned and stored with it."""
+
+    def __post_init__(self):
+        for name in ("n_best_size", "max_answer_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.null_score_diff_threshold is not None and math.isnan(self.null_score_diff_threshold):
+            raise ValueError("null_score_diff_threshold must be a number, got nan")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What the device found: of each window the null score and its K best spans, as token positions in the window."""
+
+    null_W: np.ndarray
+    """float32: start logit + end logit at the null position."""
+    start_WK: np.ndarray
+    """int32, first token; -1 where the window has fewer than K valid spans."""
+    end_WK: np.ndarray
+    """int32, last token, inclusive."""
+    start_logit_WK: np.ndarray
+    """float32"""
+    end_logit_WK: np.ndarray
+    """float32"""
+
+
+class Entry(TypedDict):
+    """One line of an n-best list: `context[start:end] == text`, in characters.
+
+    The empty answer stands at 0, 0 and without logits of its own: only their sum, the null score, leaves the device.
+    """
+
+    text: str
+    probability: float
+    start_logit: float | None
+    end_logit: float | None
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Answers:
+    """By id, in the order of the questions."""
+
+    predictions: dict[str, str]
+    """The answer, "" for none."""
+    best_texts: dict[str, str]
+    """The best span's text whatever the null odds; what a threshold is to be tuned on. "" only where there is no span."""
+    null_odds: dict[str, float]
+    """Null score minus the best span's score; NULL_ODDS_WITHOUT_SPAN where there is no span."""
+    nbest: dict[str, list[Entry]]
+    """At most n_best_size spans, best first; where the data has unanswerable questions the empty answer besides, in its
+    place by score. Probabilities are a softmax over the list. Never empty: where there is no span, the empty answer."""
+
+
+def best_answers(
+    questions: "Dataset",
+    windows: "Windows",
+    candidates: Candidates,
+    config: SpanConfig,
+    *,
+    version_2_with_negative: bool,
+) -> Answers:
+    """Answers to all of `questions` (columns `id` and `context`), each of which has at least one window.
+
+    Where no window has a valid span (an empty context, say) the answer is "", in data without unanswerable questions too.
+    """
+    ids: Sequence[str] = questions["id"][:]
+    contexts: Sequence[str] = questions["context"][:]
+    spans = _sorted_spans(windows, candidates, config, ids)
+    null_scores = _null_scores(windows, candidates, ids).tolist()
+    threshold = config.null_score_diff_threshold or 0.0
+
+    answers = Answers({}, {}, {}, {})
+    for row, (key, context, null_score) in enumerate(zip(ids, contexts, null_scores, strict=True)):
+        entries, scores = spans.entries(row, context, config.n_best_size)
+        best_text = entries[0]["text"] if entries else ""
+        null_odds = null_score - scores[0] if entries else NULL_ODDS_WITHOUT_SPAN
+        empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
+        if version_2_with_negative or not entries:
+            place = sum(score >= null_score for score in scores)
+            entries.insert(place, Entry(text="", probability=0.0, start_logit=None, end_logit=None, start=0, end=0))
+            scores.insert(place, null_score)
+        weights = [math.exp(score - scores[0]) for score in scores]
+        total = sum(weights)
+        for entry, weight in zip(entries, weights):
+            entry["probability"] = weight / total
+        answers.predictions[key] = "" if empty_wins else best_text
+        answers.best_texts[key] = best_text
+        answers.null_odds[key] = null_odds
+        answers.nbest[key] = entries
+    return answers
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """S spans, question after question, best first. Lists, since their elements are read one by one."""
+
+    begin_Q: list[int]
+    start_S: list[int]
+    end_S: list[int]
+    start_logit_S: list[float]
+    end_logit_S: list[float]
+    score_S: list[float]
+
+    def entries(self, row: int, context: str, n_best_size: int) -> tuple[list[Entry], list[float]]:
+        """The n best answers of one question and their scores; probabilities are filled in when the list is whole."""
+        entries: list[Entry] = []
+        scores: list[float] = []
+        seen = set()
+        own = slice(self.begin_Q[row], self.begin_Q[row + 1])
+        for start, end, start_logit, end_logit, score in zip(
+            self.start_S[own], self.end_S[own], self.start_logit_S[own], self.end_logit_S[own], self.score_S[own]
+        ):
+            text = context[start:end]
+            stripped = text.strip()
+            if stripped != text:
+                start += len(text) - len(text.lstrip())
+                end = start + len(stripped)
+            place = (start, end)
+            if place in seen or not stripped:
+                continue
+            seen.add(place)
+            scores.append(score)
+            entries.append(
+                {
+                    "text": stripped,
+                    "probability": 0.0,
+                    "start_logit": start_logit,
+                    "end_logit": end_logit,
+                    "start": start,
+                    "end": end,
+                }
+            )
+            if len(scores) == n_best_size:
+                break
+        return entries, scores
+
+
+def _sorted_spans(windows: "Windows", candidates: Candidates, config: SpanConfig, ids: Sequence[str]) -> _Spans:
+    """All candidates in characters. The same span comes once from each window that holds it, best score first."""
+    start_WK, end_WK = candidates.start_WK, candidates.end_WK
+    assert len(start_WK) == len(windows.question_W), "one row of candidates per window"
+    assert start_WK.shape[1] >= config.n_best_size, "each window gives its n best, or the question's could be missed"
+    valid_WK = start_WK >= 0
+    window_S = np.nonzero(valid_WK)[0]
+    begin_S = windows.begin_W[window_S]
+    question_S = windows.question_W[window_S]
+    start_S = windows.offset_start_N[begin_S + start_WK[valid_WK]]
+    end_S = windows.offset_end_N[begin_S + end_WK[valid_WK]]
+    start_logit_S, end_logit_S = candidates.start_logit_WK[valid_WK], candidates.end_logit_WK[valid_WK]
+    score_S = start_logit_S + end_logit_S
+    _check_finite(score_S, question_S, ids)
+    order = np.lexsort((end_S, start_S, -score_S, question_S))  # stable: what is equal in all stays in window order
+    return _Spans(
+        begin_Q=np.searchsorted(question_S, np.arange(len(ids) + 1)).tolist(),
+        start_S=start_S[order].tolist(),
+        end_S=end_S[order].tolist(),
+        start_logit_S=start_logit_S[order].tolist(),
+        end_logit_S=end_logit_S[order].tolist(),
+        score_S=score_S[order].tolist(),
+    )
+
+
+def _null_scores(windows: "Windows", candidates: Candidates, ids: Sequence[str]) -> np.ndarray:
+    """Lowest null score over the windows of each question."""
+    _check_finite(candidates.null_W, windows.question_W, ids)
+    first_Q, count_Q = np.unique(windows.question_W, return_index=True)[1], len(ids)
+    assert len(first_Q) == count_Q and np.all(np.diff(windows.question_W) >= 0), "windows of every question, in order"
+    return np.minimum.reduceat(candidates.null_W, first_Q)
+
+
+def _check_finite(score_C: np.ndarray, question_C: np.ndarray, ids: Sequence[str]) -> None:
+    wrong_C = ~np.isfinite(score_C)
+    if wrong_C.any():
+        first = ids[int(question_C[wrong_C.argmax()])]
+        raise ValueError(
+            f"{int(wrong_C.sum())} scores are not finite, the first in question {first!r}: the model's logits overflowed "
+            "or its weights are damaged; try without half precision"
+        )
+
+
+def write_answers(answers: Answers, folder: Path | str) -> None:
+    """predictions.json, nbest_predictions.json and null_odds.json, in full or not at all.
+
+    All three are written aside before the first takes its name: a disk that fills up leaves what was there before.
+    """
+    folder = Path(folder)
+    contents = {
+        "predictions.json": [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
+        "nbest_predictions.json": _nbest_json(answers.nbest),
+        "null_odds.json": [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
+    }
+    aside = {folder / name: folder / f".{name}.partial" for name in contents}
+    try:
+        for partial, pieces in zip(aside.values(), contents.values()):
+            with open(partial, "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(pieces)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())  # some file systems report a full disk only now
+        for path, partial in aside.items():
+            partial.replace(path)
+    finally:
+        for partial in aside.values():
+            partial.unlink(missing_ok=True)
+
+
+def _nbest_json(nbest: dict[str, list[Entry]]) -> Iterator[str]:
+    """What `json.dumps(nbest, indent=2)` gives, question by question and five times as fast.
+
+    The standard library indents in Python and encodes in C only what is not indented. So the line breaks go into the
+    separator; between entries they are then widened, which cannot hit a text: no JSON string holds a bare line break.
+    """
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",\n      ", ": ")).encode
+    opening = "{"
+    for key, entries in nbest.items():
+        inner = encode(entries)[2:-2].replace("},\n      {", "\n    },\n    {\n      ")
+        yield f"{opening}\n  {encode(key)}: [\n    {{\n      {inner}\n    }}\n  ]"
+        opening = ","
+    yield "\n}" if nbest else "{}"

@@ -1,0 +1,114 @@
+"""Model + windows -> the best spans of every window, on rank 0, in window order.
+
+Batches are fixed by the data alone and ranks take them in turn, so a window meets the same neighbours, and gets the same
+logits to the bit, on any number of ranks. Every row travels with its window's index: rank 0 puts it in place by that and
+needs no guess about what was added to fill the last batch. What is gathered is a few numbers per window, and the other
+ranks forget it at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from qa_accel.batching.collate import Batch, batch_loader, window_logits
+from qa_accel.batching.plan import NOTHING
+from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.topk_spans import best_spans
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    per_device_eval_batch_size: int = 32
+    """Windows per process and forward pass in evaluation and prediction."""
+
+    def __post_init__(self):
+        if self.per_device_eval_batch_size < 1:
+            raise ValueError(f"--per_device_eval_batch_size must be at least 1, got {self.per_device_eval_batch_size}")
+
+
+@torch.no_grad()
+def window_candidates(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    collate: Callable[[np.ndarray], Batch],
+    plan: np.ndarray,
+    config: SpanConfig,
+    done: Callable[[int], None] = lambda batches: None,
+) -> Candidates | None:
+    """The n best spans and the null score of each window in `plan` (batches, batch_size); None on all ranks but 0.
+
+    `done` is called after each round with the number of batches that all ranks together have behind them.
+    """
+    world, rank = accelerator.num_processes, accelerator.process_index
+    rounds = -(-len(plan) // world)
+    fill = np.full((rounds * world - len(plan), plan.shape[1]), NOTHING, plan.dtype)
+    own = np.concatenate([plan, fill]).reshape(rounds, world, -1)[:, rank]
+    found = _Found(int(plan.max(initial=-1)) + 1, config.n_best_size) if accelerator.is_main_process else None
+    was_training = model.training
+    model.eval()
+    loader = batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda")
+    # eager, though the model may be compiled for training: what a compiler puts together rounds differently
+    plain: Any = accelerator.unwrap_model(model)
+    with torch.compiler.set_stance("default" if plain._compiled_call_impl is None else "force_eager"):
+        for number, batch in enumerate(loader, start=1):
+            batch = batch.to(accelerator.device, non_blocking=True)
+            output = model(**batch.inputs)
+            rows_BC = accelerator.gather(_rows(output.start_logits, output.end_logits, batch, config))
+            if found is not None:
+                found.put(rows_BC)  # type: ignore[arg-type]
+            done(min(number * world, len(plan)))
+    model.train(was_training)
+    return found.candidates() if found is not None else None
+
+
+def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, config: SpanConfig) -> torch.Tensor:
+    """(B, 2 + 4 K) int32, one gather for all: window index, null score, and of each span start, end and their logits.
+
+    Floats travel as their 32 bits. Positions count from the window's first token.
+    """
+    start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
+    null_B1 = batch.null_B[:, None]
+    null_score_B1 = start_BL.gather(1, null_B1) + end_BL.gather(1, null_B1)
+    start_BK, end_BK, start_logit_BK, end_logit_BK = best_spans(
+        start_BL, end_BL, batch.context_BL, config.max_answer_length, config.n_best_size
+    )
+    shift_B1 = batch.shift_B[:, None]
+    columns = [
+        batch.index_B[:, None].int(),
+        null_score_B1.contiguous().view(torch.int32),
+        torch.where(start_BK < 0, -1, start_BK - shift_B1).int(),
+        torch.where(end_BK < 0, -1, end_BK - shift_B1).int(),
+        start_logit_BK.contiguous().view(torch.int32),
+        end_logit_BK.contiguous().view(torch.int32),
+    ]
+    return torch.cat(columns, dim=1)
+
+
+class _Found:
+    """Rows of all windows in place; allocated once, on rank 0."""
+
+    def __init__(self, windows: int, n_best: int):
+        self.rows_WC = np.zeros((windows, 2 + 4 * n_best), np.int32)
+        self.present_W = np.zeros(windows, bool)
+
+    def put(self, rows_BC: torch.Tensor) -> None:
+        rows = rows_BC.cpu().numpy()
+        rows = rows[rows[:, 0] != NOTHING]
+        self.rows_WC[rows[:, 0]] = rows
+        self.present_W[rows[:, 0]] = True
+
+    def candidates(self) -> Candidates:
+        assert self.present_W.all(), "every window of the plan came back"
+        rows = self.rows_WC
+        start, end, start_logit, end_logit = np.split(rows[:, 2:], 4, axis=1)
+        return Candidates(
+            null_W=np.ascontiguousarray(rows[:, 1]).view(np.float32),
+            start_WK=start,
+            end_WK=end,
+            start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
+            end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
+        )

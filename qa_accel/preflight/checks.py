@@ -1,0 +1,242 @@
+"""A training run's settings and the processes of its launch -> what would go wrong, on which host, and what to try.
+
+Every rank looks around (`sight.look`), rank 0 compares what they saw (`judge`, which needs no process group) and prints a table.
+Nothing is trained, and nothing stays behind. It takes a few seconds beside the start of the processes.
+"""
+
+import dataclasses
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from accelerate import Accelerator, init_empty_weights
+from accelerate.utils import broadcast_object_list, gather_object
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from transformers import AutoModelForQuestionAnswering
+
+from qa_accel.distributed import accelerator as runtime
+from qa_accel.models import loading as model
+from qa_accel.preflight.probe import Sight, look
+
+if TYPE_CHECKING:
+    from qa_accel.training.trainer import TrainConfig
+
+SECONDS_FOR_A_PEER = 60
+"""How long ranks wait for one another here; training itself has `--ddp_timeout`."""
+BUSY_GPU = 2 << 30
+"""Bytes in use on a GPU that others must be using: a process's own context and NCCL take less."""
+BYTES_PER_PARAMETER = 12
+"""Of a checkpoint: the weight and AdamW's two moments, in fp32."""
+CHECKPOINTS = 3
+"""Two are kept as a rule, and the next one is written before the oldest goes."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One all-reduce over all ranks."""
+
+    right: bool
+    bytes_per_second: float
+    """Over the slowest link, were it a ring: 2 (n - 1) / n times the bytes of the tensor, in the measured time."""
+
+
+@dataclass(frozen=True)
+class Disk:
+    free: int
+    """Bytes free where output_dir is."""
+    needed: int
+    """Bytes of three checkpoints."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    hosts: tuple[str, ...]
+    what: str
+    remedy: str
+    fatal: bool = True
+    """False: training would work, but worse."""
+
+
+def run(settings: "TrainConfig") -> int:
+    """Look, compare, print. All ranks must call. Returns 2 where there is a fault that training would not survive."""
+    started = time.perf_counter()
+    patience = dataclasses.replace(settings.runtime, ddp_timeout=SECONDS_FOR_A_PEER)
+    accelerator = runtime.make_accelerator(patience, bfloat16_where_fast=True)
+    sights = gather_object([look(settings, accelerator)])
+    network = all_reduce(accelerator)
+    box: list[Any] = [0]
+    if accelerator.is_main_process:
+        disk = disk_of(settings)
+        faults = judge(sights, network, disk, settings.checkpoint.output_dir)
+        # wider than a log's 80 columns: hosts are compared line by line
+        show(Console(width=160), sights, network, disk, faults, time.perf_counter() - started)
+        box[0] = 2 if any(fault.fatal for fault in faults) else 0
+    broadcast_object_list(box)
+    return box[0]
+
+
+def all_reduce(accelerator: Accelerator) -> Network:
+    """A sum over all ranks that must be right in every element, and how fast it was. All ranks must call."""
+    ranks = accelerator.num_processes
+    if ranks == 1:
+        return Network(True, float("inf"))
+    numbers = (16 if accelerator.device.type == "cuda" else 2) << 20
+    best, right = float("inf"), True
+    for _ in range(4):  # the first one also opens connections
+        tensor = torch.full((numbers,), accelerator.process_index + 1.0, device=accelerator.device)
+        accelerator.wait_for_everyone()
+        begun = time.perf_counter()
+        torch.distributed.all_reduce(tensor)
+        right = bool((tensor == ranks * (ranks + 1) / 2).all()) and right  # waits for the device too
+        best = min(best, time.perf_counter() - begun)
+    answers = gather_object([(right, best)])
+    slowest = max(seconds for _, seconds in answers)
+    return Network(all(right for right, _ in answers), 2 * (ranks - 1) / ranks * 4 * numbers / slowest)
+
+
+def disk_of(settings: "TrainConfig") -> Disk | None:
+    """Room that three checkpoints need and have; None where the model or the folder is not there to ask."""
+    try:
+        model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
+        free = shutil.disk_usage(settings.checkpoint.output_dir).free
+    except (ValueError, OSError):
+        return None
+    with init_empty_weights():
+        hollow = AutoModelForQuestionAnswering.from_config(
+            model_config, trust_remote_code=settings.model.trust_remote_code
+        )
+    parameters = sum(parameter.numel() for parameter in hollow.parameters())
+    return Disk(free, CHECKPOINTS * BYTES_PER_PARAMETER * parameters)
+
+
+def judge(sights: Sequence[Sight], network: Network, disk: Disk | None, output_dir: str) -> list[Fault]:
+    """Everything that is wrong, the worst and most general first. A value of few hosts is theirs to explain."""
+    faults = []
+    hosts = list(dict.fromkeys(sight.host for sight in sights))
+    ranks_on = Counter(sight.host for sight in sights)
+    first = sights[0]
+    if first.slurm_nodes is not None and len(hosts) != first.slurm_nodes:
+        what = f"Slurm gave {first.slurm_nodes} nodes, the ranks are on {len(hosts)}"
+        faults.append(
+            Fault(tuple(hosts), what, "start one launcher per node (slurm/node.sh does), nodes times processes")
+        )
+    if len(set(ranks_on.values())) > 1:
+        what = f"ranks per host differ: {', '.join(f'{count} on {host}' for host, count in ranks_on.items())}"
+        faults.append(Fault(tuple(hosts), what, "--num_processes must be a multiple of the number of nodes"))
+    for host in hosts:
+        here = [sight for sight in sights if sight.host == host]
+        faults += _gpu_faults(host, here)
+        if not all(sight.sees_output for sight in here):
+            what = f"does not see what rank 0 wrote in {output_dir}" + ("" if here[0].rank else ", nor can write there")
+            remedy = "take an --output_dir on a file system that every node mounts, in the same place"
+            faults.append(Fault((host,), what, remedy))
+        if not all(sight.cache_writable for sight in here):
+            faults.append(Fault((host,), "cannot write the cache", "set --cache_dir or HF_HOME to a writable folder"))
+        elif not all(sight.sees_cache for sight in here):
+            what = "has a cache of its own, so it will tokenize the data for itself"
+            faults.append(Fault((host,), what, "set --cache_dir or HF_HOME to a shared folder", fatal=False))
+    for name, remedy in (
+        ("code", "update the checkout there, or mount the same one on all nodes"),
+        ("versions", "install the same environment there (constraints.txt), or share one"),
+        ("data", "share the data files, or copy the same ones to each node"),
+        ("model", "share the model's folder or hub cache (HF_HOME), or download it on that node"),
+    ):
+        faults += _odd_ones(sights, name, remedy)
+    for name in ("data", "model"):
+        value = getattr(sights[0], name)
+        if value.startswith("!") and not any(name in fault.what for fault in faults):
+            faults.append(Fault(tuple(hosts), f"{name}: {value[1:]}", "see the message"))
+    if not network.right:
+        what = "an all-reduce gave a wrong sum"
+        faults.append(Fault(tuple(hosts), what, "a broken driver or network: try fewer nodes, then NCCL_P2P_DISABLE=1"))
+    if disk is not None and disk.free < disk.needed:
+        what = f"{_size(disk.free)} free for {output_dir}, three checkpoints take {_size(disk.needed)}"
+        faults.append(Fault((first.host,), what, "make room, or lower --save_total_limit to 1 and clean up old runs"))
+    return faults
+
+
+def show(
+    console: Console,
+    sights: Sequence[Sight],
+    network: Network,
+    disk: Disk | None,
+    faults: Sequence[Fault],
+    seconds: float,
+) -> None:
+    """A line per host, what concerns all of them, then each fault with its remedy."""
+    nodes = sights[0].slurm_nodes
+    promised = "not under Slurm" if nodes is None else f"Slurm promised {nodes} node{'s' if nodes > 1 else ''}"
+    table = Table(title=f"pre-flight: {len(sights)} ranks, {promised}", title_justify="left")
+    for name in ("host", "ranks", "device", "code", "versions", "data", "model", "output_dir", "cache"):
+        table.add_column(name, overflow="fold")
+    for host in dict.fromkeys(sight.host for sight in sights):
+        here = [sight for sight in sights if sight.host == host]
+        one = here[0]
+        device = f"{len(here)} x {one.device.rpartition(' ')[0] or one.device}"
+        code = f"{one.code} ({one.commit})" if one.commit else one.code
+        output = "seen" if all(sight.sees_output for sight in here) else "NOT SEEN"
+        cache = "seen" if all(sight.sees_cache for sight in here) else "its own"
+        ranks = f"{one.rank}-{here[-1].rank}" if len(here) > 1 else str(one.rank)
+        texts = (host, ranks, device, code, one.versions, one.data, one.model, output, cache)
+        table.add_row(*map(escape, texts))
+    console.print(table)
+    if len(sights) > 1:
+        speed = f"{network.bytes_per_second / 1e9:.2f} GB/s"
+        console.print(f"all-reduce: {'right' if network.right else 'WRONG'}, {speed}", highlight=False)
+    if disk is not None:
+        console.print(f"disk: {_size(disk.free)} free, three checkpoints take {_size(disk.needed)}", highlight=False)
+    for fault in faults:
+        kind = "[bold red]fault[/]" if fault.fatal else "[bold yellow]note[/]"
+        console.print(f"{kind} on {', '.join(fault.hosts)}: {escape(fault.what)}", highlight=False)
+        console.print(f"    try: {escape(fault.remedy)}", highlight=False)
+    fatal = sum(fault.fatal for fault in faults)
+    console.print(f"pre-flight: {fatal or 'no'} fault{'' if fatal == 1 else 's'}, {seconds:.1f} s", highlight=False)
+
+
+def _gpu_faults(host: str, here: Sequence[Sight]) -> list[Fault]:
+    faults = []
+    one = here[0]
+    if one.slurm_gpus is not None and one.slurm_gpus != one.gpus:
+        what = f"Slurm gave {one.slurm_gpus} GPUs, torch sees {one.gpus}"
+        faults.append(
+            Fault((host,), what, "nvidia-smi in the same job; a torch built for CUDA; CUDA_VISIBLE_DEVICES unset")
+        )
+    if one.gpus:
+        used = {sight.device for sight in here}
+        shared = len(used) < len(here)
+        if shared:
+            what = f"{len(here)} ranks share {len(used)} GPU{'s' if len(used) > 1 else ''}"
+            faults.append(Fault((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
+        busy = [f"{sight.device} ({_size(sight.bytes_used)})" for sight in here if sight.bytes_used > BUSY_GPU]
+        if busy and not shared:
+            remedy = (
+                "find the process with nvidia-smi; ask for whole nodes (--exclusive), or leave the node out (--exclude)"
+            )
+            faults.append(Fault((host,), f"in use by somebody: {', '.join(busy)}", remedy))
+    return faults
+
+
+def _odd_ones(sights: Sequence[Sight], name: str, remedy: str) -> list[Fault]:
+    """A fault per host whose value is not that of most hosts; of as many on both sides rank 0's is taken for right."""
+    value_of = {sight.host: getattr(sight, name) for sight in reversed(sights)}
+    counts = Counter(value_of.values())
+    usual = max(counts, key=lambda value: (counts[value], value == getattr(sights[0], name)))
+    odd = {host: value for host, value in value_of.items() if value != usual}
+    return [
+        Fault((host,), f"{name} here: {value.removeprefix('!')}; elsewhere: {usual.removeprefix('!')}", remedy)
+        for host, value in sorted(odd.items())
+    ]
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

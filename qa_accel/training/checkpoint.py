@@ -1,0 +1,271 @@
+"""Training state <-> `output_dir/checkpoint-STEP/`, whole or not at all.
+
+Progress is a value, not a folder's name: epoch, steps and the layouts it was made with are saved with the weights. A folder
+is written aside, its manifest of sizes and hashes last, and gets its name when all of it is on the disk; `latest` believes
+only folders whose files are those of their manifest.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from qa_accel import files
+from qa_accel.distributed import run_folder as lock
+from qa_accel.distributed import strategy
+from qa_accel.manifest import damage_of, sync, write_manifest
+
+FINISHED = "all_results.json"
+"""The file that only a finished run has."""
+PARTIAL = ".partial-"
+REPLACED = ".partial-old-"
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    output_dir: str
+    """Folder of the run: model, predictions, scores, metrics, checkpoints."""
+    overwrite_output_dir: bool = False
+    """Start anew even if the folder holds a finished or an interrupted run; its files are replaced."""
+    resume_from_checkpoint: str = "auto"
+    """`auto`: continue this folder's interrupted run from its latest whole checkpoint; or a checkpoint's path; or `no`."""
+    resume_with_changed_settings: bool = False
+    """Resume although data, seed, batch sizes or the like are not those of the checkpoint."""
+    save_steps: int | None = None
+    """Optimizer steps between checkpoints; there is one at the end of each epoch in any case."""
+    save_minutes: float | None = None
+    """Minutes after which a checkpoint is written if none was in between."""
+    save_total_limit: int = 2
+    """Checkpoints that are kept, the latest ones."""
+
+    def __post_init__(self):
+        if self.save_steps is not None and self.save_steps < 1:
+            raise ValueError(f"--save_steps must be at least 1, got {self.save_steps}")
+        if self.save_minutes is not None and self.save_minutes <= 0:
+            raise ValueError(f"--save_minutes must be positive, got {self.save_minutes}")
+        if self.save_total_limit < 1:
+            raise ValueError(f"--save_total_limit must be at least 1, got {self.save_total_limit}")
+
+
+@dataclass
+class Progress:
+    """Where a run stands. All that resuming needs beside the states of model, optimizer and random generators."""
+
+    epoch: int = 0
+    """Epochs that are over."""
+    segments: list[list[int]] = field(default_factory=list)
+    """[world size, optimizer steps done] within this epoch, one entry per layout it was run with."""
+    step: int = 0
+    """Optimizer steps of the whole run."""
+    windows: int = 0
+    """Training windows seen."""
+    best_score: float | None = None
+    """Best value of the chosen metric."""
+    best_step: int | None = None
+    """Step of the best value."""
+    evaluations_without_gain: int = 0
+    """Evaluations since the best one, for early stopping."""
+    evaluation_due: bool = False
+    """Whether this step's evaluation is still to come: the run was stopped before it was over."""
+    stopped_early: bool = False
+    """Whether early stopping has ended training."""
+
+    def advance(self, world_size: int, windows: int) -> None:
+        """Count one optimizer step on `world_size` ranks with `windows` real windows."""
+        if not self.segments or self.segments[-1][0] != world_size:
+            self.segments.append([world_size, 0])
+        self.segments[-1][1] += 1
+        self.step += 1
+        self.windows += windows
+
+    def end_epoch(self) -> None:
+        self.epoch += 1
+        self.segments = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def open_run(config: CheckpointConfig, accelerator: Accelerator) -> Path:
+    """The run's folder, made or checked by rank 0, and its alone from here on.
+
+    Raises ValueError for a finished run or one that another process writes, OSError if it can't be written.
+    """
+    folder = Path(config.output_dir)
+    if accelerator.is_main_process and (folder / FINISHED).exists() and not config.overwrite_output_dir:
+        raise ValueError(
+            f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
+        )
+    writable_folder(folder, accelerator)
+    if accelerator.is_main_process:
+        lock.hold(folder)
+    return folder
+
+
+def clear(config: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:
+    """Do away with the former run where it is to be overwritten, and with what a killed one was just writing.
+
+    Not in open_run: a mistake in the data's name must not cost the results that are there.
+    """
+    if accelerator.is_main_process:
+        if config.overwrite_output_dir:
+            for name in (FINISHED, "metrics.jsonl", "predictions.json", "nbest_predictions.json", "null_odds.json"):
+                (folder / name).unlink(missing_ok=True)
+            for old in (*checkpoints(folder), folder / "best"):
+                shutil.rmtree(old, ignore_errors=True)
+        _tidy(folder)
+    accelerator.wait_for_everyone()
+
+
+def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
+    """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
+    folder = Path(folder)
+    if accelerator.is_main_process:
+        probe = folder / ".writable"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _tidy(folder: Path) -> None:
+    """Do away with what a killed run was just writing; what it was about to replace keeps its name."""
+    for replaced in folder.glob(f"{REPLACED}*"):
+        final = folder / replaced.name.removeprefix(REPLACED)
+        if not final.exists():
+            replaced.rename(final)
+    for partial in folder.glob(f"{PARTIAL}*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
+    """A folder for all ranks to write in; it becomes `final` when every rank is done and its bytes are on the disk."""
+    partial = final.with_name(PARTIAL + final.name)
+    if accelerator.is_main_process:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    try:
+        with files.writing(final):
+            yield partial
+            accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
+            if accelerator.is_main_process:
+                write_manifest(partial)
+    except BaseException as error:
+        if accelerator.is_main_process:
+            shutil.rmtree(partial, ignore_errors=True)  # a full disk is a likely reason: others need the room
+        elif not partial.exists() and isinstance(error.__cause__ or error, (FileNotFoundError, RuntimeError)):
+            # the folder is gone, or a barrier has found rank 0 gone
+            raise OSError(f"{final} was given up by rank 0, whose error says why") from error
+        raise
+    if accelerator.is_main_process:
+        replaced = final.with_name(REPLACED + final.name)
+        if final.exists():
+            final.rename(replaced)
+        partial.rename(final)
+        sync(final.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    accelerator.wait_for_everyone()
+
+
+def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], keep: int) -> Path:
+    """Write `folder/checkpoint-STEP` (all ranks must call) and delete all but the latest `keep`.
+
+    Checkpoints of later steps are from a run that this one did not go on with: they would pass for its latest.
+    """
+    final = folder / f"checkpoint-{progress.step}"
+    with written_aside(final, accelerator) as partial:
+        accelerator.save_state(str(partial))
+        if accelerator.is_main_process:
+            layout = strategy.layout(accelerator)
+            state = {"progress": progress.state_dict(), "identity": identity, "layout": layout}
+            (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+    if accelerator.is_main_process:
+        found = checkpoints(folder)
+        for later in found[found.index(final) + 1 :]:
+            shutil.rmtree(later)
+        rotate(folder, final, keep)
+    return final
+
+
+def rotate(folder: Path, latest: Path, keep: int) -> None:
+    """Delete all but the last `keep` of the folder's checkpoints up to `latest`; rank 0 only.
+
+    After a resume too: a run that was killed between a save and this has one too many.
+    """
+    found = checkpoints(folder)
+    if latest in found:
+        for old in found[: max(0, found.index(latest) + 1 - keep)]:
+            shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folder's checkpoints by step, damaged ones included."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def find(config: CheckpointConfig, folder: Path, say) -> Path | None:
+    """The checkpoint to resume from, or None. Raises ValueError if a named one is damaged."""
+    if config.resume_from_checkpoint == "no" or config.overwrite_output_dir:
+        return None
+    if config.resume_from_checkpoint != "auto":
+        path = Path(config.resume_from_checkpoint)
+        damage = damage_of(path)
+        if damage:
+            raise ValueError(f"--resume_from_checkpoint {path}: {damage}")
+        return path
+    for path in reversed(checkpoints(folder)):
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        say(f"[yellow]checkpoint {path.name} is passed over: {damage}[/]")
+    return None
+
+
+def load(
+    path: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], *, allow_changes: bool
+) -> dict[str, Any]:
+    """Restore everything from a checkpoint into prepared objects; returns the identity that it was saved with.
+
+    Raises ValueError if `identity`, all that decides what the next step does, differs from the checkpoint's.
+    """
+    saved = json.loads((path / "progress.json").read_text(encoding="utf-8"))
+    changed = [
+        f"{name}: {saved['identity'].get(name)!r} then, {value!r} now"
+        for name, value in identity.items()
+        if saved["identity"].get(name) != value
+    ]
+    if changed and not allow_changes:
+        raise ValueError(
+            f"{path} was made with other settings, so resuming would continue a different run:\n  "
+            + "\n  ".join(changed)
+            + "\nGive the former settings, start anew (--overwrite_output_dir), or pass --resume_with_changed_settings"
+        )
+    if saved["layout"] != strategy.layout(accelerator):
+        raise ValueError(
+            f"{path}: its states were saved as {saved['layout']!r}, this run has them as {strategy.layout(accelerator)!r}, and "
+            "neither reads the other's. Resume under the former strategy (and number of processes), or start a new run from "
+            "a model: --model_name_or_path"
+        )
+    accelerator.load_state(str(path))
+    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint stands between two steps; under
+    # another accumulation the restored count would be in the middle of one.
+    accelerator.step = 0
+    progress.load_state_dict(saved["progress"])
+    return saved["identity"]

@@ -1,0 +1,98 @@
+"""Settings of the loop + lengths of the windows -> what comes in which optimizer step, from any point on.
+
+Resuming is skipping entries of a plan, and a plan is a function of its arguments; so all that has to be remembered of an
+epoch is with how many ranks how many steps of it were made.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qa_accel.batching import plan
+from qa_accel.training.checkpoint import Progress
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    per_device_train_batch_size: int = 16
+    """Windows per process and forward pass."""
+    gradient_accumulation_steps: int = 1
+    """Batches per process and optimizer step."""
+    num_train_epochs: int = 2
+    """Times that every training window is seen."""
+    max_train_steps: int | None = None
+    """Optimizer steps of the whole run; wins over num_train_epochs."""
+    eval_steps: int | None = None
+    """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
+    early_stopping_patience: int | None = None
+    """Stop after this many evaluations in a row without a better score."""
+
+    def __post_init__(self):
+        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("max_train_steps", "eval_steps", "early_stopping_patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+
+
+class Order:
+    """Which windows come when: epochs' plans, and how many optimizer steps they make."""
+
+    def __init__(self, loop: LoopConfig, lengths_W: np.ndarray, *, seed: int, world_size: int, packed: bool):
+        self.loop, self.lengths_W, self.seed, self.world_size, self.packed = loop, lengths_W, seed, world_size, packed
+        step_size = loop.per_device_train_batch_size * loop.gradient_accumulation_steps * world_size
+        self.steps_per_epoch = -(-len(lengths_W) // step_size)
+        wanted = loop.max_train_steps
+        self.epochs = loop.num_train_epochs if wanted is None else -(-wanted // self.steps_per_epoch)
+        """Epochs that the run begins."""
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """(steps, accumulation, ranks, batch_size) of a whole epoch."""
+        return self._plan(epoch, self.world_size, None)
+
+    def rest_of_epoch(self, epoch: int, segments: list[list[int]]) -> np.ndarray:
+        """(steps, accumulation, ranks, batch_size) of what is left of an epoch after `segments` [ranks, steps done].
+
+        An epoch that is resumed on another number of ranks is planned anew for the windows that are left.
+        """
+        remaining_W = None
+        rest = self._plan(epoch, self.world_size, None)
+        for world_size, steps in segments:
+            done = self._plan(epoch, world_size, remaining_W)
+            rest = done[steps:]
+            remaining_W = rest[rest != plan.NOTHING]
+        if segments and segments[-1][0] != self.world_size:
+            rest = self._plan(epoch, self.world_size, remaining_W)
+        return rest
+
+    def plans(self, progress: Progress) -> Iterator[np.ndarray]:
+        """Of all epochs, those that are over too: what follows from them (the rows' length) is the same after a resume.
+
+        The rest of an epoch that was begun on another number of ranks is a plan of its own.
+        """
+        yield from map(self.plan, range(self.epochs))
+        if progress.epoch < self.epochs:
+            yield self.rest_of_epoch(progress.epoch, progress.segments)
+
+    def total_steps(self, progress: Progress) -> int:
+        """Optimizer steps of the whole run, given what is behind it."""
+        if self.loop.max_train_steps is not None:
+            return self.loop.max_train_steps
+        epochs_to_come = self.loop.num_train_epochs - progress.epoch - 1
+        in_this_epoch = len(self.rest_of_epoch(progress.epoch, progress.segments)) if epochs_to_come >= 0 else 0
+        return progress.step + in_this_epoch + max(0, epochs_to_come) * self.steps_per_epoch
+
+    def _plan(self, epoch: int, world_size: int, remaining_W: np.ndarray | None) -> np.ndarray:
+        return plan.training_plan(
+            self.lengths_W,
+            seed=self.seed,
+            epoch=epoch,
+            batch_size=self.loop.per_device_train_batch_size,
+            accumulation=self.loop.gradient_accumulation_steps,
+            world_size=world_size,
+            packed=self.packed,
+            remaining_W=remaining_W,
+        )

@@ -1,0 +1,199 @@
+"""Numbers of a run -> metrics.jsonl, the console and accelerate's trackers. Only rank 0 writes; the rest call in vain.
+
+Losses and gradient norms stay on the device until `flush`, so that no step waits for the device.
+"""
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich import progress as bars
+from rich.console import Console
+
+from qa_accel import files
+from qa_accel.batching.plan import NOTHING
+from qa_accel.training.checkpoint import Progress
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    logging_steps: int = 10
+    """Optimizer steps between two looks at the device: each step gets its line in metrics.jsonl, this often at once."""
+    report_to: tuple[str, ...] = ()
+    """Trackers of accelerate (tensorboard, wandb, ...) beside metrics.jsonl; keys come from their own environment variables."""
+    project_name: str = "qa-accel"
+    """Name of the project in the trackers."""
+
+    def __post_init__(self):
+        if self.logging_steps < 1:
+            raise ValueError(f"--logging_steps must be at least 1, got {self.logging_steps}")
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or the gradient norm of a step was infinite or not a number; `windows` are the step's, as in its plan."""
+
+    def __init__(self, message: str, windows: np.ndarray):
+        super().__init__(message)
+        self.windows = windows
+
+
+class Log:
+    """metrics.jsonl, the console with its progress bar, and the trackers of one run."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        console: Console,
+        path: Path,
+        config: LogConfig,
+        *,
+        settings: dict[str, Any],
+        total_steps: int,
+        first_step: int,
+        epoch_windows: int,
+    ):
+        """A run that goes on after `first_step`: later lines of an interrupted run are cut from `path`.
+
+        `epoch_windows`: windows of one epoch, the unit of the epochs that are logged.
+        """
+        self.accelerator, self.console, self.path, self.config = accelerator, console, path, config
+        self.epoch_windows = epoch_windows
+        self.total_steps = total_steps
+        self._pending: list[tuple[dict[str, Any], np.ndarray]] = []
+        self._since = time.perf_counter()
+        self._said = 0.0
+        self._bar = bars.Progress(
+            bars.TextColumn("[progress.description]{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+            bars.TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not accelerator.is_main_process or not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("training", total=total_steps, completed=first_step, note="")
+        if config.report_to:
+            accelerator.init_trackers(config.project_name, config=_plain(settings))
+        if accelerator.is_main_process:
+            _cut(path, first_step)
+
+    def __enter__(self) -> "Log":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+        if self.config.report_to:
+            self.accelerator.end_training()
+
+    def restart_clock(self) -> None:
+        """Leave what happened since the last flush (evaluation, saving) out of the next steps' speed."""
+        self._since = time.perf_counter()
+
+    def step(
+        self,
+        progress: Progress,
+        step_plan: np.ndarray,
+        *,
+        loss_sum: torch.Tensor,
+        grad_norm: torch.Tensor | None,
+        learning_rate: float,
+        tokens: int,
+        slots: int,
+    ) -> None:
+        """Keep the optimizer step that `progress` has just counted.
+
+        `loss_sum` (this rank's sum of window losses) and `grad_norm` are still on the device. `tokens` are the step's real
+        ones over all ranks, `slots` those that were computed, padding included.
+        """
+        line = {
+            "step": progress.step,
+            "epoch": round(progress.windows / self.epoch_windows, 4),
+            "loss": loss_sum.detach(),
+            "learning_rate": learning_rate,
+            "grad_norm": None if grad_norm is None else grad_norm.detach(),
+            "windows": int((step_plan != NOTHING).sum()),
+            "tokens": tokens,
+            "padding": round(1 - tokens / slots, 4),
+        }
+        self._pending.append((line, step_plan))
+        if progress.step % self.config.logging_steps == 0:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring the kept steps to the host (all ranks must call), write a line each. Raises NonFiniteLoss."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []
+        lines = [line for line, _ in pending]
+        losses = self.accelerator.reduce(torch.stack([line["loss"] for line in lines]), "sum").tolist()  # type: ignore[union-attr]
+        seconds = time.perf_counter() - self._since
+        windows, tokens = (sum(line[unit] for line in lines) for unit in ("windows", "tokens"))
+        bad = None
+        for line, step_plan in pending:
+            line["loss"] = losses.pop(0) / line["windows"]
+            line["grad_norm"] = None if line["grad_norm"] is None else float(line["grad_norm"])
+            line["windows_per_second"] = round(windows / seconds, 2)
+            line["tokens_per_second"] = round(tokens / seconds, 1)
+            # a scaler (fp16) skips steps whose gradients overflow: that is its work, not an error
+            norm = line["grad_norm"] if self.accelerator.scaler is None else None
+            if bad is None and not (math.isfinite(line["loss"]) and math.isfinite(norm or 0.0)):
+                bad = line, step_plan
+        if bad is not None:
+            line, step_plan = bad
+            raise NonFiniteLoss(
+                f"step {line['step']} (epoch {line['epoch']}): loss {line['loss']}, gradient norm {line['grad_norm']}, "
+                f"learning rate {line['learning_rate']:.3g}",
+                step_plan[step_plan != NOTHING],
+            )
+        self._write(*lines)
+        self._say(lines[-1])
+        self._since = time.perf_counter()
+
+    def scores(self, progress: Progress, scores: dict[str, Any]) -> None:
+        """Write an evaluation's scores as a line with the prefix `eval_`, and say the main ones."""
+        step, epoch = progress.step, round(progress.windows / self.epoch_windows, 4)
+        self._write({"step": step, "epoch": epoch, **{f"eval_{key}": value for key, value in scores.items()}})
+        main = ("exact", "f1", "best_exact", "best_f1", "best_f1_thresh")
+        said = "  ".join(f"{key} {scores[key]:.2f}" for key in main if key in scores)
+        self.console.print(f"[bold]evaluation[/] at step {step} (epoch {epoch:.2f}): {said}", highlight=False)
+
+    def _say(self, line: dict[str, Any]) -> None:
+        note = f"loss {line['loss']:.3f}  lr {line['learning_rate']:.1e}  {line['windows_per_second']:.0f} windows/s"
+        self._bar.update(self._task, completed=line["step"], note=note)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._said > 10:
+            self.console.print(
+                f"step {line['step']}/{self.total_steps} (epoch {line['epoch']:.2f})  {note}", highlight=False
+            )
+            self._said = now
+
+    def _write(self, *lines: dict[str, Any]) -> None:
+        if self.config.report_to:
+            for line in lines:
+                numbers = {key: value for key, value in line.items() if isinstance(value, (int, float))}
+                self.accelerator.log(numbers, step=line["step"])
+        if self.accelerator.is_main_process:
+            with files.writing(self.path), self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as trackers take them: numbers, switches and strings."""
+    return {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in settings.items()}
+
+
+def _cut(path: Path, step: int) -> None:
+    """Keep the lines of metrics.jsonl up to `step`; what an interrupted run wrote behind its checkpoint comes again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]  # a killed run may leave half a line
+    files.write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= step))

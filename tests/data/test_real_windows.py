@@ -1,0 +1,96 @@
+"""Windows of all of real SQuAD, by a real tokenizer: those of the plain way, with labels that cover the gold answers."""
+
+import gzip
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from toy_questions import questions_of
+from transformers import AutoTokenizer
+
+from qa_accel.data import window_cache as windows_module
+from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.window_cache import WindowConfig, Windows, prepare_windows
+
+
+def squad(path: Path) -> datasets.Dataset:
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        articles = json.load(file)["data"]
+    asked = [(p["context"], qa) for article in articles for p in article["paragraphs"] for qa in p["qas"]]
+    return questions_of(
+        {
+            "id": [qa["id"] for _, qa in asked],
+            "question": [qa["question"] for _, qa in asked],
+            "context": [context for context, _ in asked],
+            "answers": [
+                {key: [answer[key] for answer in qa["answers"]] for key in ("text", "answer_start")} for _, qa in asked
+            ],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def minilm(shared):
+    return AutoTokenizer.from_pretrained(shared / "models" / "minilm")
+
+
+@pytest.fixture(scope="module", params=["train-5k.json", "dev.json"])
+def real(request, shared, minilm, tmp_path_factory) -> tuple[datasets.Dataset, Windows]:
+    questions = squad(shared / "data" / "squad_v2" / request.param)
+    return questions, prepare_windows(questions, minilm, WindowConfig(), cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def test_real_windows_are_those_of_the_plain_way(real, minilm):
+    # All 5,000 and 6,078 questions, whatever they hold of scripts, blanks and signs.
+    questions, windows = real
+    pairs = PairTokenizer(minilm, WindowConfig())
+    begin, checked = 0, 0
+    with one_thread():
+        for table in questions.with_format("arrow").iter(batch_size=1000):
+            gold = windows_module.gold_answers(table)
+            plain = pairs.plain(table["question"].to_pylist(), table["context"].to_pylist(), gold, WindowConfig())
+            part = slice(checked, checked + len(plain))
+            tokens = slice(windows.begin_W[part.start], windows.begin_W[part.stop])
+            for name, array in vars(plain).items():
+                ours = getattr(windows, name)
+                if name == "question_W":
+                    array = array + begin
+                elif name == "begin_W":
+                    array, ours = np.diff(array), np.diff(ours)
+                elif name == "question_cut_Q":
+                    ours = ours[begin : begin + table.num_rows]
+                if name != "question_cut_Q":
+                    ours = ours[tokens if name.endswith("_N") else part]
+                np.testing.assert_array_equal(ours, array, err_msg=name)
+            begin, checked = begin + table.num_rows, checked + len(plain)
+    assert checked == len(windows) and begin == len(questions)
+
+
+def test_real_labels_cover_the_gold_answer_in_every_window_that_holds_it(real):
+    # An answer may begin or end within a token ("1990s" is one token, "1990" the answer): covered, but not exact.
+    questions, windows = real
+    contexts, answers = questions["context"][:], questions["answers"][:]
+    start_N, end_N = windows.offset_start_N, windows.offset_end_N
+    holding, exact = 0, 0
+    for w in range(len(windows)):
+        question, first = windows.question_W[w], windows.begin_W[w]
+        context, gold = contexts[question], answers[question]
+        labelled = windows.start_W[w] != windows.null_W[w]
+        holds = False
+        if gold["text"] and windows.context_begin_W[w] < windows.context_end_W[w]:
+            text, begin = gold["text"][0], gold["answer_start"][0]
+            told_from = start_N[first + windows.context_begin_W[w]]
+            told_to = end_N[first + windows.context_end_W[w] - 1]
+            holds = told_from <= begin and begin + len(text) <= told_to
+        assert labelled == holds
+        if holds:
+            said = slice(start_N[first + windows.start_W[w]], end_N[first + windows.end_W[w]])
+            assert said.start <= begin and begin + len(text) <= said.stop
+            assert windows.context_begin_W[w] <= windows.start_W[w] <= windows.end_W[w] < windows.context_end_W[w]
+            holding += 1
+            exact += context[said] == text
+    print(f"{len(questions)} questions, {len(windows)} windows, {holding} with an answer, exact {exact / holding:.2%}")
+    assert holding > 2000
+    assert exact / holding > 0.98

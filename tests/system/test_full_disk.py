@@ -1,0 +1,85 @@
+"""A disk that fills up ends a script in one message, and leaves nothing half written under a final name."""
+
+import ctypes
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from launches import SCRIPTS, only_message, training_flags
+from processes import Left, run, script
+from toy import WINDOWS, flags
+
+from qa_accel.training import checkpoint
+
+
+@pytest.fixture(scope="module")
+def training(toy, tmp_path_factory) -> list[str]:
+    return training_flags(toy, tmp_path_factory.mktemp("cache"))
+
+
+def on_a_small_disk(
+    folder: Path, kilobytes: int, path: Path, words: list[str]
+) -> tuple[int, str, dict[str, bytes]] | str:
+    """A script whose output folder has so much room: its exit code, what it wrote, and the folder's files afterwards.
+
+    Only this process and its children see the small disk, and it is gone with them. A string: why there can be none.
+    """
+    new_mount_namespace = 0x00020000
+    if ctypes.CDLL(None).unshare(new_mount_namespace):
+        return "this user may not mount a small file system"
+    folder.mkdir()
+    for command in (["--make-rprivate", "/"], ["-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]):
+        done = subprocess.run(["mount", *command], capture_output=True, text=True)
+        if done.returncode:
+            return f"no small file system could be mounted: {done.stderr.strip()}"
+    log = folder.with_suffix(".log")
+    child = os.fork()
+    if not child:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 1)
+        os.dup2(1, 2)
+        script(path, words)
+        os._exit(99)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    left = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    return code, log.read_text(), left
+
+
+def small_disk(folder: Path, kilobytes: int, name: str, words: list[str]) -> tuple[int, str, dict[str, bytes]]:
+    result = run(on_a_small_disk, folder, kilobytes, SCRIPTS / name, words)[0].value
+    if isinstance(result, str):
+        pytest.skip(result)
+    return result
+
+
+@pytest.mark.parametrize("kilobytes", [100, 150, 300, 500, 900])
+def test_a_disk_that_fills_up_in_training_ends_in_one_message_and_nothing_half_written(training, tmp_path, kilobytes):
+    """A model is 115 kB, a checkpoint 380 kB: the disk fills up in the weights, the predictions, the optimizer's state, a
+    second checkpoint. Breaks if anything under a final name is not whole, or leftovers fill the disk for good."""
+    folder = tmp_path / "disk"
+    words = [*training, *flags(output_dir=folder / "run", save_steps=4)]
+    code, output, left = small_disk(folder, kilobytes, "train.py", words)
+    message = only_message(Left(code, output, None))
+    assert str(folder / "run") in message and "cannot be written" in message
+    assert "full" in message or "No space" in message
+    assert "run/all_results.json" not in left and not [name for name in left if "partial" in name]
+    copy = tmp_path / "copy"
+    for name, content in left.items():
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_bytes(content)
+        if name.endswith(".json"):
+            json.loads(content)
+    for made in {path.parent for path in copy.rglob("manifest.json")} | set(checkpoint.checkpoints(copy / "run")):
+        assert checkpoint.damage_of(made) is None
+
+
+@pytest.mark.parametrize("kilobytes", [4, 40])
+def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training, tmp_path, kilobytes):
+    cache = training[training.index("--cache_dir") + 1]
+    words = flags(model_name_or_path=toy.model, test_file=toy.dev, cache_dir=cache, **WINDOWS)
+    words += ["--output_dir", str(tmp_path / "disk")]
+    code, output, left = small_disk(tmp_path / "disk", kilobytes, "predict.py", words)
+    message = only_message(Left(code, output, None))
+    assert str(tmp_path / "disk") in message and "No space left" in message
+    assert left == {}

@@ -1,0 +1,54 @@
+"""Packed batches are compiled once, whatever they hold."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_packed import LENGTHS, packed_batch, tiny_config, tiny_model, windows_of
+from torch._dynamo.utils import counters
+
+from qa_accel.batching.collate import Batch, span_loss
+from qa_accel.models.attention import PROVEN
+
+
+def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
+    """(compiled, eager) loss of four packed batches of other lengths, one of them half empty, one all fill.
+
+    Raises if a batch after the first compiles anything, or if the graph breaks.
+    """
+    layers = {"modernbert": 2, "ultrabert": 3}.get(kind, 1)  # one of each sort
+    model_config = tiny_config(kind, **{"n_layers" if kind == "distilbert" else "num_hidden_layers": layers})
+    model = tiny_model(model_config, "packed")
+
+    def loss_of(batch: Batch) -> torch.Tensor:
+        output = model(**batch.inputs)
+        return span_loss(output.start_logits, output.end_logits, batch)
+
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(loss_of, dynamic=False, fullgraph=True, backend=backend)
+    windows = windows_of(LENGTHS)
+    pairs = []
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for index in ([0, 1, 2, 3], [5, 4, 2, 0], [1, 3, -1, -1], [-1, -1, -1, -1]):
+            batch = packed_batch(model_config, windows, np.array(index))
+            loss = compiled(batch)
+            loss.backward()
+            pairs.append((loss.item(), loss_of(batch).item()))
+    assert counters["stats"]["unique_graphs"] == 1
+    return pairs
+
+
+@pytest.mark.parametrize("kind", sorted(PROVEN))
+def test_packed_batches_compile_once(kind):
+    # Dynamo alone decides about recompilation: nothing need be compiled to count it. Breaks if a shape or a Python
+    # number follows the batch, or if the attention asks a tensor for its value (.item()).
+    for compiled, eager in compiled_loss(kind, "eager"):
+        assert compiled == pytest.approx(eager, abs=1e-4)
+
+
+def test_packed_batches_compile_to_machine_code_that_agrees():
+    # The slow one (some 20 s, and a C++ compiler): what runs is inductor's code.
+    losses = compiled_loss("distilbert", "inductor")
+    assert losses[-1] == (0.0, 0.0)
+    for compiled, eager in losses:
+        assert compiled == pytest.approx(eager, abs=1e-4)
