@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from qa_accel.batching.plan import NOTHING
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 
 
 @dataclass(frozen=True)

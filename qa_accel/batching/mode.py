@@ -16,11 +16,12 @@ from transformers.utils import is_flash_attn_2_available
 
 from qa_accel.batching import plan
 from qa_accel.batching.collate import PackedCollator, PaddedCollator
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
 from qa_accel.models import architectures, cpu_attention
 from qa_accel.models import loading as model
 from qa_accel.models.attention import NO_KERNEL, PROVEN, kernel_is_here, packed_support, use_packed_attention
+from qa_accel.models.loading import ModelInputs
 
 logger = logging.getLogger(__name__)
 
@@ -66,33 +67,33 @@ class Batching:
         self,
         windows: Windows,
         tokenizer: PreTrainedTokenizerBase,
-        qa_model: PreTrainedModel,
+        inputs: ModelInputs,
         plans: Iterable[np.ndarray],
         max_seq_length: int,
     ) -> Collator:
         """`plans` are those of all epochs: packed rows have the length of their fullest batch."""
         pad_token_id = model.padding_id(tokenizer)
-        token_type_ids = "token_type_ids" in tokenizer.model_input_names and model.takes(qa_model, "token_type_ids")
-        token_type_ids = token_type_ids and architectures.takes_token_types(qa_model.config)
+        token_type_ids = "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in inputs.names
+        token_type_ids = token_type_ids and architectures.takes_token_types(inputs.config)
         if not self.packed:
-            padding_side = architectures.padding_side(qa_model.config, tokenizer)
-            counts_padding = padding_side == "left" and model.takes(qa_model, "position_ids")
-            fixed_width = qa_model.config.model_type in architectures.FIXED_WIDTH
+            padding_side = architectures.padding_side(inputs.config, tokenizer)
+            counts_padding = padding_side == "left" and "position_ids" in inputs.names
+            fixed_width = inputs.config.model_type in architectures.FIXED_WIDTH
             return PaddedCollator(
                 windows,
                 pad_token_id=pad_token_id,
                 padding_side=padding_side,
                 token_type_ids=token_type_ids,
                 pad_to_multiple_of=max_seq_length if fixed_width else 8,
-                max_length=model.available_positions(qa_model.config),
-                position_offset=model.first_position(qa_model.config) if counts_padding else None,
+                max_length=model.available_positions(inputs.config),
+                position_offset=model.first_position(inputs.config) if counts_padding else None,
             )
         return PackedCollator(
             windows,
             row_tokens=plan.row_tokens(windows.lengths_W, plans),
             max_length=max_seq_length,
             pad_token_id=pad_token_id,
-            position_offset=PROVEN[qa_model.config.model_type].position_offset(qa_model.config),
+            position_offset=PROVEN[inputs.config.model_type].position_offset(inputs.config),
             token_type_ids=token_type_ids,
         )
 
@@ -100,14 +101,14 @@ class Batching:
         self,
         windows: Windows,
         tokenizer: PreTrainedTokenizerBase,
-        qa_model: PreTrainedModel,
+        inputs: ModelInputs,
         batch_size: int,
         max_seq_length: int,
     ) -> tuple[np.ndarray, Collator]:
         """Plan (batches, batch_size), from the data alone, and the collator that goes with it."""
         make = plan.packed_evaluation_plan if self.packed else plan.evaluation_plan
         batch_plan = make(windows.lengths_W, batch_size)
-        return batch_plan, self.collator(windows, tokenizer, qa_model, [batch_plan], max_seq_length)
+        return batch_plan, self.collator(windows, tokenizer, inputs, [batch_plan], max_seq_length)
 
 
 def choose(

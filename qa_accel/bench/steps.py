@@ -17,7 +17,8 @@ from qa_accel.batching import collate as batches
 from qa_accel.batching import mode as batching
 from qa_accel.batching import plan
 from qa_accel.bench.synthetic import make_model, training_flops
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
+from qa_accel.models.loading import ModelInputs
 from qa_accel.training import compile as compiled
 from qa_accel.training import optim
 from qa_accel.training.compile import CompileConfig
@@ -152,7 +153,7 @@ def planned(
         packed=manner.packed,
     )
     epoch_plan, longest = order.plan(0), int(windows.lengths_W.max())
-    collate = manner.collator(windows, TOKENIZER, qa_model, [epoch_plan], longest)
+    collate = manner.collator(windows, TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], longest)
     return plan.rank_batches(epoch_plan, 0), collate
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
 
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 from qa_accel.inference.postprocess import Candidates
 
 ModelName = Literal["minilm", "distilbert", "bert-base", "bert-large", "modernbert-base"]

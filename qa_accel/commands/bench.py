@@ -1,4 +1,6 @@
-"""A model's shape and windows -> how fast each part runs on this machine, one JSON line per measurement.
+"""Measure how fast each part runs on this machine; prints one JSON line per measurement.
+
+python scripts/bench.py --model minilm --compare
 
 Each figure is the median over repeats after a warm-up. With `compare` the plain manner (random order, padding to each
 batch's longest window, eager, torch's default AdamW) runs in the same process, so that a ratio does not depend on the
@@ -27,13 +29,14 @@ from qa_accel.bench.synthetic import ModelName, made_up_answers, make_model, mod
 from qa_accel.data import questions as data
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.splits import Split
-from qa_accel.data.window_assembly import Gold
-from qa_accel.data.window_cache import WindowConfig, prepare_windows
+from qa_accel.data.window_cache import prepare_windows
+from qa_accel.data.windows import Gold, WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.evaluation import scoring as evaluation
 from qa_accel.inference import postprocess as spans
 from qa_accel.inference import predictor as predict
 from qa_accel.models import loading as model
+from qa_accel.models.loading import ModelInputs
 from qa_accel.training.compile import CompileConfig
 
 Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess"]
@@ -63,6 +66,9 @@ class BenchConfig:
     """What to measure."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile: CompileConfig = field(default_factory=CompileConfig)
+
+
+Config = BenchConfig
 
 
 def run(config: BenchConfig) -> None:
@@ -171,7 +177,7 @@ class Bench:
         size = self.config.per_device_train_batch_size
         windows = squad_like_windows(size * self.config.steps, self.model_config.vocab_size, seed=1)
         longest = int(windows.lengths_W.max())
-        batch_plan, collate = self.manner.evaluation(windows, TOKENIZER, qa_model, size, longest)
+        batch_plan, collate = self.manner.evaluation(windows, TOKENIZER, ModelInputs.of(qa_model), size, longest)
         prepared = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
 
         def go() -> None:

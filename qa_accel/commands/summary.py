@@ -1,16 +1,50 @@
-"""Scores of runs that differ in their seed -> mean and spread of each score."""
+"""Mean and spread of each score over finished runs that differ in their seed.
+
+python scripts/summary.py runs/seeds/seed-*/all_results.json --output_file runs/seeds/summary.json
+
+Prints a table and, with --output_file, writes JSON. No torch, no network.
+"""
 
 import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tyro
+from rich.console import Console
 from rich.table import Table
+
+from qa_accel import files
 
 SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1")
 """What is summed up, where the runs have it."""
+
+
+@dataclass(frozen=True)
+class SummaryConfig:
+    results: tyro.conf.Positional[tuple[Path, ...]]
+    """all_results.json of each run."""
+    output_file: Path | None = None
+    """Where to write the summary as JSON."""
+
+    def __post_init__(self):
+        if not self.results:
+            raise ValueError("give the all_results.json of at least one run")
+
+
+Config = SummaryConfig
+
+
+def run(settings: SummaryConfig) -> None:
+    """Print the table, write the summary. Raises ValueError for a file that holds no scores."""
+    # by the folder's name, without its path: the summary reads the same wherever the runs are
+    summed = summary({path.parent.name: read_scores(path) for path in settings.results})
+    if settings.output_file:
+        files.write_json(settings.output_file, summed)
+    Console().print(table(summed))
 
 
 def read_scores(path: Path) -> dict[str, Any]:

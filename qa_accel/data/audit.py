@@ -8,7 +8,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import datasets
 import numpy as np
@@ -17,9 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from qa_accel.data.questions import answer_counts, take
-
-if TYPE_CHECKING:
-    from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 
 ROWS = 2000  # questions that are held at once
 LISTED = 3  # rows of a kind on the console; data_report.json has them all
@@ -132,7 +130,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
     return take(questions, kept_Q), report
 
 
-def audit_windows(windows: "Windows", questions: datasets.Dataset) -> WindowReport:
+def audit_windows(windows: Windows, questions: datasets.Dataset) -> WindowReport:
     """What windowing made of the questions that were kept."""
     ids = np.array(questions["id"][:], dtype=object)
     per_question_Q = np.bincount(windows.question_W, minlength=len(ids))

@@ -15,18 +15,8 @@ from itertools import chain
 
 import numpy as np
 
-from qa_accel.data.window_assembly import (
-    Gold,
-    PairForm,
-    Pieces,
-    WindowConfig,
-    Windows,
-    assemble,
-    begins,
-    gold_tokens,
-    label,
-    runs,
-)
+from qa_accel.data.window_assembly import PairForm, Pieces, assemble, begins, gold_tokens, label, runs
+from qa_accel.data.windows import Gold, WindowConfig, Windows
 
 # What tokenizers trip over: nothing, blanks, accents (composed or not), wide characters, right-to-left text, characters
 # outside of the basic plane, line ends, control characters, ligatures that grow, long words, question marks of two widths.

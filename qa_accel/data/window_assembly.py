@@ -7,66 +7,11 @@ context. Which stretches there are is arithmetic on lengths; the rest is one gat
 Axes: Q questions (rows), P pieces (texts tokenized once), W windows, N all tokens one after the other.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class WindowConfig:
-    max_seq_length: int = 384
-    """Tokens per window at most, question and special tokens included."""
-    doc_stride: int = 128
-    """Tokens that two neighbouring windows of one context share."""
-    max_query_length: int = 64
-    """Tokens that are kept of a question; what is behind them is cut, and counted."""
-
-    def __post_init__(self):
-        if self.max_query_length < 1:
-            raise ValueError(f"max_query_length must be at least 1, got {self.max_query_length}")
-        if self.max_seq_length <= self.max_query_length:
-            raise ValueError(
-                f"max_seq_length must be more than max_query_length ({self.max_query_length}), got {self.max_seq_length}"
-            )
-        if self.doc_stride < 0:
-            raise ValueError(f"doc_stride must be at least 0, got {self.doc_stride}")
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """Windows as flat arrays. Positions count tokens of the unpadded window; padding is the collator's business."""
-
-    input_ids_N: np.ndarray
-    """int32."""
-    token_type_ids_N: np.ndarray | None
-    """uint8; None where the tokenizer gives no token types."""
-    offset_start_N: np.ndarray
-    """int32, first character of the context that a token stands for; 0 outside of the context."""
-    offset_end_N: np.ndarray
-    """int32, the character behind the last one; 0 outside of the context."""
-    begin_W: np.ndarray
-    """int64, W + 1 entries: window w is the slice begin_W[w]:begin_W[w + 1] of the arrays above."""
-    question_W: np.ndarray
-    """int32, row of the questions; windows stand in question order, then from left to right."""
-    context_begin_W: np.ndarray
-    """int32, first token of the context; 0 where the context has no token."""
-    context_end_W: np.ndarray
-    """int32, the token behind the context's last one; 0 where the context has no token."""
-    null_W: np.ndarray
-    """int32, the position that stands for "no answer"."""
-    start_W: np.ndarray
-    """int32, first token of the first gold answer; null_W where the window does not hold it whole."""
-    end_W: np.ndarray
-    """int32, last token of the first gold answer; null_W where the window does not hold it whole."""
-    question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
-    """bool, questions that were longer than max_query_length."""
-
-    def __len__(self) -> int:
-        return len(self.question_W)
-
-    @property
-    def lengths_W(self) -> np.ndarray:
-        return np.diff(self.begin_W)
+from qa_accel.data.windows import Gold, WindowConfig, Windows
 
 
 @dataclass(frozen=True)
@@ -100,14 +45,6 @@ class PairForm:
     @property
     def special_count(self) -> int:
         return sum(map(len, self.special_ids))
-
-
-@dataclass(frozen=True)
-class Gold:
-    """First gold answer of each question, as characters [begin, end) of its context; end <= begin where there is none."""
-
-    begin_Q: np.ndarray
-    end_Q: np.ndarray
 
 
 def begins(lengths: np.ndarray) -> np.ndarray:

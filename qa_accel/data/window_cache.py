@@ -21,10 +21,8 @@ from datasets import Dataset
 
 from qa_accel import files
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.window_assembly import Gold, WindowConfig, Windows
 from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
-
-__all__ = ["WindowConfig", "Windows", "check_tokenizer", "prepare_windows", "windows_file"]
+from qa_accel.data.windows import Gold, WindowConfig, Windows
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +38,11 @@ def prepare_windows(
 ) -> Windows:
     """Windows of all questions, in their order: read from cache_dir if they are there, else put there first.
 
+    `check_tokenizer` comes before, once for all splits.
+
     num_proc processes tokenize (None: this one). Several processes may call this at once, each with its own result of
     the same content; to tokenize once only, let one go first.
     """
-    check_tokenizer(tokenizer, config)
     path = windows_file(questions, tokenizer, config, cache_dir=cache_dir)
     if path.exists():
         logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
@@ -74,12 +73,6 @@ def prepare_windows(
 def check_tokenizer(tokenizer, config: WindowConfig) -> None:
     """Raises ValueError where windows cannot be made, before any text is looked at."""
     name = type(tokenizer).__name__
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(
-            f"{name} is a slow tokenizer: it does not say which characters its tokens stand for, and answers are "
-            "characters. Load the fast one (AutoTokenizer.from_pretrained(..., use_fast=True), or a checkpoint with "
-            "a tokenizer.json)"
-        )
     special = tokenizer.num_special_tokens_to_add(pair=True)
     room = config.max_seq_length - config.max_query_length - special
     # Short questions leave more room, but whether a run starts must not hang on the longest question in its data.

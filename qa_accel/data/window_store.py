@@ -13,7 +13,8 @@ import pyarrow as pa
 from datasets import Dataset, Features, Value
 from datasets import List as ListOf
 
-from qa_accel.data.window_assembly import Windows, begins, runs
+from qa_accel.data.window_assembly import begins, runs
+from qa_accel.data.windows import Windows
 
 TOKEN_COLUMNS = {"input_ids": "int32", "token_type_ids": "uint8", "offset_start": "int32", "offset_end": "int32"}
 WINDOW_COLUMNS = ("question", "context_begin", "context_end", "null", "start", "end")  # int32

@@ -1,31 +1,22 @@
-"""What the launcher started -> one Accelerator that is what the user meant; seeds; the way in and out of a script."""
+"""What the launcher started -> one `Accelerator`, with its console, seeds and order of ranks at a cache."""
 
 import logging
 import os
-import socket
-import sys
-import time
-import traceback
-from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
 from rich.console import Console
-from transformers.utils import logging as transformers_logging
+from rich.markup import escape
 
-from qa_accel.distributed import stop, strategy
+from qa_accel.distributed import strategy
 
 logger = logging.getLogger(__name__)
-
-PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -134,6 +125,13 @@ def console(accelerator: Accelerator) -> Console:
     return Console(quiet=not accelerator.is_main_process, soft_wrap=True)
 
 
+def announce(console: Console, **facts: str) -> None:
+    """One aligned line per fact, at the start of a run."""
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        console.print(f"[bold]{name.replace('_', ' '):<{width}}[/]  {escape(value)}", highlight=False)
+
+
 def describe(accelerator: Accelerator) -> str:
     """One line on what runs where, for the console and the model card."""
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type.upper()
@@ -152,54 +150,3 @@ def first_on_each_cache(accelerator: Accelerator):
     """Rank 0 of the job first, then rank 0 of each node, then the rest: a cache is filled once, node-local or shared."""
     with accelerator.main_process_first(), accelerator.local_main_process_first():
         yield
-
-
-def run(main: Callable[[], int | None]) -> None:
-    """Run a script's one function and leave: the code that it returns or 0, or 2 after one clear message for what a user can mend.
-
-    Ranks mostly see the same mistake. Rank 0 reports it; the others wait a moment, in which the launcher ends them, and
-    speak up only if they are still alive, i.e. if the mistake is theirs alone.
-    """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # what these libraries would say of their own accord stands between our lines and is not news to the user
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    rank = int(os.environ.get("RANK", "0"))
-    if rank:
-        datasets.disable_progress_bars()
-    code, seconds_to_wait = 0, 3 if rank else 0
-    try:
-        code = main() or 0
-    except (ValueError, OSError) as error:
-        code = 2
-        time.sleep(seconds_to_wait)
-        place = f" (rank {rank} on {socket.gethostname()})" if rank else ""
-        if isinstance(error, ValueError) and not _raised_here(error):
-            traceback.print_exc()  # a library's complaint: where it was raised is half of the message
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error{place}:[/] ", end="")
-        print(error, file=sys.stderr)
-    except SystemExit as request:  # a command line that was refused, or --help: all has been said
-        code = request.code if isinstance(request.code, int) else 0 if request.code is None else 1
-    except KeyboardInterrupt:
-        code = 130
-    except BaseException:  # often no more than the news that another rank is gone
-        code = 1
-        time.sleep(seconds_to_wait)
-        traceback.print_exc()
-    leave(code)
-
-
-def _raised_here(error: BaseException) -> bool:
-    """Whether this package raised it, i.e. whether its message was written for the user."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return Path(frames[-1].filename).is_relative_to(PACKAGE)
-
-
-def leave(code: int) -> None:
-    """Exit at once: a gloo thread that frees its last tensors during the interpreter's shutdown aborts the process."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized() and code in (0, stop.EXIT_CODE):
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -1,4 +1,4 @@
-"""A run's folder -> its only writer, for as long as the process lives."""
+"""`output_dir`: created, checked, and locked for one writer as long as the process lives."""
 
 import errno
 import fcntl
@@ -9,13 +9,49 @@ import socket
 import time
 from pathlib import Path
 
+from accelerate import Accelerator
+
 logger = logging.getLogger(__name__)
 
+FINISHED = "all_results.json"
+"""The file that only a finished run has."""
 LOCK = ".lock"
 SECONDS_FOR_A_DEAD_NODE = 150
 """How long a requeued job waits for its own former start: a file server lets go of a vanished node's lock after 90 s."""
 
 _held: dict[Path, int] = {}
+
+
+def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> Path:
+    """The run's folder, created or checked by rank 0, which is its only writer from here on.
+
+    Raises ValueError for a finished run (unless `overwrite`) or one that another process writes, OSError if the folder
+    cannot be written.
+    """
+    folder = Path(output_dir)
+    if accelerator.is_main_process and (folder / FINISHED).exists() and not overwrite:
+        raise ValueError(
+            f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
+        )
+    writable_folder(folder, accelerator)
+    if accelerator.is_main_process:
+        hold(folder)
+    return folder
+
+
+def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
+    """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
+    folder = Path(folder)
+    if accelerator.is_main_process:
+        probe = folder / ".writable"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
+    accelerator.wait_for_everyone()
+    return folder
 
 
 def hold(folder: Path) -> None:

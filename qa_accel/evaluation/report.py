@@ -5,13 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-from rich.console import Console
 from rich.table import Table
-
-from qa_accel.data.splits import Split
-from qa_accel.training import checkpoint
-from qa_accel.training.log import NonFiniteLoss
 
 SCORES = {
     "exact": "exact match",
@@ -115,33 +109,13 @@ def model_card(
         "## Use",
         "",
         "```python",
-        "from qa_accel import answer",
+        "from qa_accel import Reader",
         "",
-        'reader = answer.Reader("path/to/this/folder")',
+        'reader = Reader("path/to/this/folder")',
         'reader.answer("Who wrote it?", "It was written by Ada.")',
         "```",
     ]
     return "\n".join(lines) + "\n"
-
-
-def bad_step(error: NonFiniteLoss, train: Split, folder: Path) -> str:
-    """The step that went wrong, its questions, and what is left of the run in `folder`."""
-    rows = np.unique(train.windows.question_W[error.windows])
-    ids = ", ".join(train.questions[int(row)]["id"] for row in rows[:20])
-    more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
-    there = checkpoint.checkpoints(folder)
-    safe = f"{there[-1]} is the last good state" if there else "nothing was saved before it"
-    return (
-        f"training stopped at {error}; {safe}. Its batch held the questions {ids}{more}. "
-        "Try a lower --learning_rate, more warm-up, or fp32 (accelerate launch --mixed_precision no)"
-    )
-
-
-def announce(console: Console, **facts: str) -> None:
-    """One aligned line per fact, at the start of a run."""
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        console.print(f"[bold]{name.replace('_', ' '):<{width}}[/]  {_plain(value)}", highlight=False)
 
 
 def _plain(text: str) -> str:

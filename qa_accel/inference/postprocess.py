@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from qa_accel.data.windows import Windows
+
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
-
-    from qa_accel.data.window_cache import Windows
 
 NULL_ODDS_WITHOUT_SPAN = 1e9
 """Null odds where no window has a valid span. JSON knows no infinity; no difference of logits comes near this."""
@@ -93,7 +93,7 @@ class Answers:
 
 def best_answers(
     questions: "Dataset",
-    windows: "Windows",
+    windows: Windows,
     candidates: Candidates,
     config: SpanConfig,
     *,
@@ -175,7 +175,7 @@ class _Spans:
         return entries, scores
 
 
-def _sorted_spans(windows: "Windows", candidates: Candidates, config: SpanConfig, ids: Sequence[str]) -> _Spans:
+def _sorted_spans(windows: Windows, candidates: Candidates, config: SpanConfig, ids: Sequence[str]) -> _Spans:
     """All candidates in characters. The same span comes once from each window that holds it, best score first."""
     start_WK, end_WK = candidates.start_WK, candidates.end_WK
     assert len(start_WK) == len(windows.question_W), "one row of candidates per window"
@@ -200,7 +200,7 @@ def _sorted_spans(windows: "Windows", candidates: Candidates, config: SpanConfig
     )
 
 
-def _null_scores(windows: "Windows", candidates: Candidates, ids: Sequence[str]) -> np.ndarray:
+def _null_scores(windows: Windows, candidates: Candidates, ids: Sequence[str]) -> np.ndarray:
     """Lowest null score over the windows of each question."""
     _check_finite(candidates.null_W, windows.question_W, ids)
     first_Q, count_Q = np.unique(windows.question_W, return_index=True)[1], len(ids)

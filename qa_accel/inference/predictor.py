@@ -6,7 +6,8 @@ needs no guess about what was added to fill the last batch. What is gathered is 
 ranks forget it at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,13 @@ from accelerate import Accelerator
 
 from qa_accel.batching.collate import Batch, batch_loader, window_logits
 from qa_accel.batching.plan import NOTHING
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.data.splits import Split
+from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
 from qa_accel.inference.topk_spans import best_spans
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class PredictorConfig:
     per_device_eval_batch_size: int = 32
     """Windows per process and forward pass in evaluation and prediction."""
 
@@ -30,10 +32,30 @@ class EvalConfig:
             raise ValueError(f"--per_device_eval_batch_size must be at least 1, got {self.per_device_eval_batch_size}")
 
 
+def answer_split(
+    accelerator: Accelerator,
+    model: Callable[..., Any],
+    split: Split,
+    collate: Callable[[np.ndarray], Batch],
+    plan: np.ndarray,
+    config: SpanConfig,
+    *,
+    version_2_with_negative: bool,
+    done: Callable[[int], None] = lambda batches: None,
+) -> Answers | None:
+    """Answers to all questions of the split; None on all ranks but 0. All ranks must call."""
+    candidates = window_candidates(accelerator, model, collate, plan, config, done)
+    if candidates is None:
+        return None
+    return best_answers(
+        split.questions, split.windows, candidates, config, version_2_with_negative=version_2_with_negative
+    )
+
+
 @torch.no_grad()
 def window_candidates(
     accelerator: Accelerator,
-    model: torch.nn.Module,
+    model: Callable[..., Any],
     collate: Callable[[np.ndarray], Batch],
     plan: np.ndarray,
     config: SpanConfig,
@@ -48,12 +70,8 @@ def window_candidates(
     fill = np.full((rounds * world - len(plan), plan.shape[1]), NOTHING, plan.dtype)
     own = np.concatenate([plan, fill]).reshape(rounds, world, -1)[:, rank]
     found = _Found(int(plan.max(initial=-1)) + 1, config.n_best_size) if accelerator.is_main_process else None
-    was_training = model.training
-    model.eval()
     loader = batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda")
-    # eager, though the model may be compiled for training: what a compiler puts together rounds differently
-    plain: Any = accelerator.unwrap_model(model)
-    with torch.compiler.set_stance("default" if plain._compiled_call_impl is None else "force_eager"):
+    with _evaluating(accelerator, model):
         for number, batch in enumerate(loader, start=1):
             batch = batch.to(accelerator.device, non_blocking=True)
             output = model(**batch.inputs)
@@ -61,8 +79,23 @@ def window_candidates(
             if found is not None:
                 found.put(rows_BC)  # type: ignore[arg-type]
             done(min(number * world, len(plan)))
-    model.train(was_training)
     return found.candidates() if found is not None else None
+
+
+@contextmanager
+def _evaluating(accelerator: Accelerator, model: Any) -> Iterator[None]:
+    """A torch model in evaluation mode and eager; any other callable as it is."""
+    if not isinstance(model, torch.nn.Module):
+        yield
+        return
+    was_training = model.training
+    model.eval()
+    plain: Any = accelerator.unwrap_model(model)
+    compiled = plain._compiled_call_impl is not None
+    # eager, though the model may be compiled for training: a fused kernel rounds differently
+    with torch.compiler.set_stance("force_eager" if compiled else "default"):
+        yield
+    model.train(was_training)
 
 
 def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, config: SpanConfig) -> torch.Tensor:

@@ -7,6 +7,8 @@ import inspect
 import json
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,13 +16,11 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from qa_accel.models import architectures
 
 logger = logging.getLogger(__name__)
-
-THRESHOLD_KEY = "null_score_diff_threshold"
-"""Name in the model's config.json under which the tuned no-answer threshold is kept."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,18 @@ class ModelConfig:
     updates; autocast (accelerate's mixed precision) does not need it."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide transformers' own progress bars ("Loading weights") within the block."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -176,20 +188,20 @@ def _with_adapter(model: PreTrainedModel, folder: str) -> Any:
     return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
-def takes(model: PreTrainedModel, name: str) -> bool:
-    """Whether the model's forward has this input."""
-    return name in inspect.signature(model.forward).parameters
+@dataclass(frozen=True)
+class ModelInputs:
+    """What batches have to know of a model."""
+
+    config: PretrainedConfig
+    names: frozenset[str]
+    """Arguments of its forward."""
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> "ModelInputs":
+        return cls(model.config, frozenset(inspect.signature(model.forward).parameters))
 
 
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Id that fills a batch: the pad token's, else the end-of-text token's, else 0. Attention never sees it."""
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((candidate for candidate in candidates if isinstance(candidate, int)), 0)
-
-
-def stored_threshold(folder_or_name: str | Path, model_config: PretrainedConfig) -> float | None:
-    """The no-answer threshold that training tuned and kept in the model's config, if any."""
-    threshold = getattr(model_config, THRESHOLD_KEY, None)
-    if threshold is not None and not isinstance(threshold, (int, float)):
-        raise ValueError(f"{folder_or_name}: config.json has {THRESHOLD_KEY} {threshold!r}; expected a number")
-    return threshold

@@ -1,34 +1,23 @@
-"""A training run's settings and the processes of its launch -> what would go wrong, on which host, and what to try.
+"""What the ranks see of their hosts -> what would go wrong in training, on which host, and what to try.
 
-Every rank looks around (`sight.look`), rank 0 compares what they saw (`judge`, which needs no process group) and prints a table.
-Nothing is trained, and nothing stays behind. It takes a few seconds beside the start of the processes.
+`judge` compares the ranks and needs no process group; `all_reduce` and `disk_of` measure.
 """
 
-import dataclasses
 import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator, init_empty_weights
-from accelerate.utils import broadcast_object_list, gather_object
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from accelerate.utils import gather_object
 from transformers import AutoModelForQuestionAnswering
 
-from qa_accel.distributed import accelerator as runtime
 from qa_accel.models import loading as model
-from qa_accel.preflight.probe import Sight, look
+from qa_accel.preflight.probe import Sight
+from qa_accel.training.settings import TrainConfig
 
-if TYPE_CHECKING:
-    from qa_accel.training.trainer import TrainConfig
-
-SECONDS_FOR_A_PEER = 60
-"""How long ranks wait for one another here; training itself has `--ddp_timeout`."""
 BUSY_GPU = 2 << 30
 """Bytes in use on a GPU that others must be using: a process's own context and NCCL take less."""
 BYTES_PER_PARAMETER = 12
@@ -63,24 +52,6 @@ class Fault:
     """False: training would work, but worse."""
 
 
-def run(settings: "TrainConfig") -> int:
-    """Look, compare, print. All ranks must call. Returns 2 where there is a fault that training would not survive."""
-    started = time.perf_counter()
-    patience = dataclasses.replace(settings.runtime, ddp_timeout=SECONDS_FOR_A_PEER)
-    accelerator = runtime.make_accelerator(patience, bfloat16_where_fast=True)
-    sights = gather_object([look(settings, accelerator)])
-    network = all_reduce(accelerator)
-    box: list[Any] = [0]
-    if accelerator.is_main_process:
-        disk = disk_of(settings)
-        faults = judge(sights, network, disk, settings.checkpoint.output_dir)
-        # wider than a log's 80 columns: hosts are compared line by line
-        show(Console(width=160), sights, network, disk, faults, time.perf_counter() - started)
-        box[0] = 2 if any(fault.fatal for fault in faults) else 0
-    broadcast_object_list(box)
-    return box[0]
-
-
 def all_reduce(accelerator: Accelerator) -> Network:
     """A sum over all ranks that must be right in every element, and how fast it was. All ranks must call."""
     ranks = accelerator.num_processes
@@ -100,7 +71,7 @@ def all_reduce(accelerator: Accelerator) -> Network:
     return Network(all(right for right, _ in answers), 2 * (ranks - 1) / ranks * 4 * numbers / slowest)
 
 
-def disk_of(settings: "TrainConfig") -> Disk | None:
+def disk_of(settings: TrainConfig) -> Disk | None:
     """Room that three checkpoints need and have; None where the model or the folder is not there to ask."""
     try:
         model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
@@ -156,47 +127,9 @@ def judge(sights: Sequence[Sight], network: Network, disk: Disk | None, output_d
         what = "an all-reduce gave a wrong sum"
         faults.append(Fault(tuple(hosts), what, "a broken driver or network: try fewer nodes, then NCCL_P2P_DISABLE=1"))
     if disk is not None and disk.free < disk.needed:
-        what = f"{_size(disk.free)} free for {output_dir}, three checkpoints take {_size(disk.needed)}"
+        what = f"{size_text(disk.free)} free for {output_dir}, three checkpoints take {size_text(disk.needed)}"
         faults.append(Fault((first.host,), what, "make room, or lower --save_total_limit to 1 and clean up old runs"))
     return faults
-
-
-def show(
-    console: Console,
-    sights: Sequence[Sight],
-    network: Network,
-    disk: Disk | None,
-    faults: Sequence[Fault],
-    seconds: float,
-) -> None:
-    """A line per host, what concerns all of them, then each fault with its remedy."""
-    nodes = sights[0].slurm_nodes
-    promised = "not under Slurm" if nodes is None else f"Slurm promised {nodes} node{'s' if nodes > 1 else ''}"
-    table = Table(title=f"pre-flight: {len(sights)} ranks, {promised}", title_justify="left")
-    for name in ("host", "ranks", "device", "code", "versions", "data", "model", "output_dir", "cache"):
-        table.add_column(name, overflow="fold")
-    for host in dict.fromkeys(sight.host for sight in sights):
-        here = [sight for sight in sights if sight.host == host]
-        one = here[0]
-        device = f"{len(here)} x {one.device.rpartition(' ')[0] or one.device}"
-        code = f"{one.code} ({one.commit})" if one.commit else one.code
-        output = "seen" if all(sight.sees_output for sight in here) else "NOT SEEN"
-        cache = "seen" if all(sight.sees_cache for sight in here) else "its own"
-        ranks = f"{one.rank}-{here[-1].rank}" if len(here) > 1 else str(one.rank)
-        texts = (host, ranks, device, code, one.versions, one.data, one.model, output, cache)
-        table.add_row(*map(escape, texts))
-    console.print(table)
-    if len(sights) > 1:
-        speed = f"{network.bytes_per_second / 1e9:.2f} GB/s"
-        console.print(f"all-reduce: {'right' if network.right else 'WRONG'}, {speed}", highlight=False)
-    if disk is not None:
-        console.print(f"disk: {_size(disk.free)} free, three checkpoints take {_size(disk.needed)}", highlight=False)
-    for fault in faults:
-        kind = "[bold red]fault[/]" if fault.fatal else "[bold yellow]note[/]"
-        console.print(f"{kind} on {', '.join(fault.hosts)}: {escape(fault.what)}", highlight=False)
-        console.print(f"    try: {escape(fault.remedy)}", highlight=False)
-    fatal = sum(fault.fatal for fault in faults)
-    console.print(f"pre-flight: {fatal or 'no'} fault{'' if fatal == 1 else 's'}, {seconds:.1f} s", highlight=False)
 
 
 def _gpu_faults(host: str, here: Sequence[Sight]) -> list[Fault]:
@@ -213,7 +146,7 @@ def _gpu_faults(host: str, here: Sequence[Sight]) -> list[Fault]:
         if shared:
             what = f"{len(here)} ranks share {len(used)} GPU{'s' if len(used) > 1 else ''}"
             faults.append(Fault((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
-        busy = [f"{sight.device} ({_size(sight.bytes_used)})" for sight in here if sight.bytes_used > BUSY_GPU]
+        busy = [f"{sight.device} ({size_text(sight.bytes_used)})" for sight in here if sight.bytes_used > BUSY_GPU]
         if busy and not shared:
             remedy = (
                 "find the process with nvidia-smi; ask for whole nodes (--exclusive), or leave the node out (--exclude)"
@@ -234,7 +167,7 @@ def _odd_ones(sights: Sequence[Sight], name: str, remedy: str) -> list[Fault]:
     ]
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -14,7 +14,6 @@ import uuid
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -23,9 +22,7 @@ from accelerate.utils import broadcast_object_list
 from qa_accel.data import questions as data
 from qa_accel.data import sources
 from qa_accel.models import loading as model
-
-if TYPE_CHECKING:
-    from qa_accel.training.trainer import TrainConfig
+from qa_accel.training.settings import TrainConfig
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -66,7 +63,7 @@ class Sight:
     cache_writable: bool
 
 
-def look(settings: "TrainConfig", accelerator: Accelerator) -> Sight:
+def look(settings: TrainConfig, accelerator: Accelerator) -> Sight:
     """What this rank sees. All ranks must call: rank 0 leaves a note in each folder, which the others look for."""
     output, cache = Path(settings.checkpoint.output_dir), data.cache_folder(settings.data)
     sees_output = _sees_note(output, accelerator)
@@ -143,7 +140,7 @@ def _writable(folder: Path) -> bool:
     return True
 
 
-def _data(settings: "TrainConfig") -> str:
+def _data(settings: TrainConfig) -> str:
     """Number and digest of the files' names and sizes; "!" and the reason where one is missing."""
     found = []
     for split in ("train", "validation"):
@@ -158,7 +155,7 @@ def _data(settings: "TrainConfig") -> str:
     return f"{len(found)} files {hashlib.sha256(listed.encode()).hexdigest()[:8]}"
 
 
-def _model(settings: "TrainConfig") -> str:
+def _model(settings: TrainConfig) -> str:
     try:
         model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
     except ValueError as error:

@@ -5,24 +5,28 @@ is written aside, its manifest of sizes and hashes last, and gets its name when 
 only folders whose files are those of their manifest.
 """
 
-import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 from accelerate import Accelerator
 
-from qa_accel import files
-from qa_accel.distributed import run_folder as lock
+from qa_accel import config, files
+from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
+from qa_accel.distributed.run_folder import FINISHED
 from qa_accel.manifest import damage_of, sync, write_manifest
+from qa_accel.models.adapters import TuningConfig
+from qa_accel.training.optim import OptimConfig
+from qa_accel.training.progress import Progress
 
-FINISHED = "all_results.json"
-"""The file that only a finished run has."""
 PARTIAL = ".partial-"
 REPLACED = ".partial-old-"
 
@@ -53,93 +57,39 @@ class CheckpointConfig:
             raise ValueError(f"--save_total_limit must be at least 1, got {self.save_total_limit}")
 
 
-@dataclass
-class Progress:
-    """Where a run stands. All that resuming needs beside the states of model, optimizer and random generators."""
+def run_fingerprint(
+    settings: dict[str, Any], questions: datasets.Dataset, windows: Windows, *, packed: bool
+) -> dict[str, Any]:
+    """All that decides what a step computes, the number of ranks aside: a resume under another fingerprint is another run.
 
-    epoch: int = 0
-    """Epochs that are over."""
-    segments: list[list[int]] = field(default_factory=list)
-    """[world size, optimizer steps done] within this epoch, one entry per layout it was run with."""
-    step: int = 0
-    """Optimizer steps of the whole run."""
-    windows: int = 0
-    """Training windows seen."""
-    best_score: float | None = None
-    """Best value of the chosen metric."""
-    best_step: int | None = None
-    """Step of the best value."""
-    evaluations_without_gain: int = 0
-    """Evaluations since the best one, for early stopping."""
-    evaluation_due: bool = False
-    """Whether this step's evaluation is still to come: the run was stopped before it was over."""
-    stopped_early: bool = False
-    """Whether early stopping has ended training."""
-
-    def advance(self, world_size: int, windows: int) -> None:
-        """Count one optimizer step on `world_size` ranks with `windows` real windows."""
-        if not self.segments or self.segments[-1][0] != world_size:
-            self.segments.append([world_size, 0])
-        self.segments[-1][1] += 1
-        self.step += 1
-        self.windows += windows
-
-    def end_epoch(self) -> None:
-        self.epoch += 1
-        self.segments = []
-
-    def state_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-def open_run(config: CheckpointConfig, accelerator: Accelerator) -> Path:
-    """The run's folder, made or checked by rank 0, and its alone from here on.
-
-    Raises ValueError for a finished run or one that another process writes, OSError if it can't be written.
+    `settings`: flat, of the whole run. `questions` and `windows`: those of training.
     """
-    folder = Path(config.output_dir)
-    if accelerator.is_main_process and (folder / FINISHED).exists() and not config.overwrite_output_dir:
-        raise ValueError(
-            f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
-        )
-    writable_folder(folder, accelerator)
-    if accelerator.is_main_process:
-        lock.hold(folder)
-    return folder
+    shape = hashlib.sha256()
+    for array in (windows.begin_W, windows.start_W, windows.end_W):
+        shape.update(np.ascontiguousarray(array).tobytes())
+    chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
+    chosen += ("num_train_epochs", "max_train_steps", "dtype", *config.settings_of(OptimConfig))
+    chosen += tuple(name for name in config.settings_of(TuningConfig) if name != "merge_lora")
+    return {name: settings[name] for name in chosen} | {
+        "batches": "packed" if packed else "padded",
+        "training questions": questions._fingerprint,
+        "training windows": shape.hexdigest()[:16],
+    }
 
 
-def clear(config: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:
+def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:
     """Do away with the former run where it is to be overwritten, and with what a killed one was just writing.
 
     Not in open_run: a mistake in the data's name must not cost the results that are there.
     """
     if accelerator.is_main_process:
-        if config.overwrite_output_dir:
+        if settings.overwrite_output_dir:
             for name in (FINISHED, "metrics.jsonl", "predictions.json", "nbest_predictions.json", "null_odds.json"):
                 (folder / name).unlink(missing_ok=True)
             for old in (*checkpoints(folder), folder / "best"):
                 shutil.rmtree(old, ignore_errors=True)
         _tidy(folder)
     accelerator.wait_for_everyone()
-
-
-def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
-    """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
-    folder = Path(folder)
-    if accelerator.is_main_process:
-        probe = folder / ".writable"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
-        except OSError as error:
-            raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
-    accelerator.wait_for_everyone()
-    return folder
 
 
 def _tidy(folder: Path) -> None:
@@ -183,7 +133,7 @@ def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
     accelerator.wait_for_everyone()
 
 
-def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], keep: int) -> Path:
+def save(folder: Path, accelerator: Accelerator, progress: Progress, fingerprint: dict[str, Any], keep: int) -> Path:
     """Write `folder/checkpoint-STEP` (all ranks must call) and delete all but the latest `keep`.
 
     Checkpoints of later steps are from a run that this one did not go on with: they would pass for its latest.
@@ -193,7 +143,7 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, identity: d
         accelerator.save_state(str(partial))
         if accelerator.is_main_process:
             layout = strategy.layout(accelerator)
-            state = {"progress": progress.state_dict(), "identity": identity, "layout": layout}
+            state = {"progress": progress.state_dict(), "identity": fingerprint, "layout": layout}
             (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
     if accelerator.is_main_process:
         found = checkpoints(folder)
@@ -220,12 +170,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
-def find(config: CheckpointConfig, folder: Path, say) -> Path | None:
+def find(settings: CheckpointConfig, folder: Path, say) -> Path | None:
     """The checkpoint to resume from, or None. Raises ValueError if a named one is damaged."""
-    if config.resume_from_checkpoint == "no" or config.overwrite_output_dir:
+    if settings.resume_from_checkpoint == "no" or settings.overwrite_output_dir:
         return None
-    if config.resume_from_checkpoint != "auto":
-        path = Path(config.resume_from_checkpoint)
+    if settings.resume_from_checkpoint != "auto":
+        path = Path(settings.resume_from_checkpoint)
         damage = damage_of(path)
         if damage:
             raise ValueError(f"--resume_from_checkpoint {path}: {damage}")
@@ -239,16 +189,16 @@ def find(config: CheckpointConfig, folder: Path, say) -> Path | None:
 
 
 def load(
-    path: Path, accelerator: Accelerator, progress: Progress, identity: dict[str, Any], *, allow_changes: bool
+    path: Path, accelerator: Accelerator, progress: Progress, fingerprint: dict[str, Any], *, allow_changes: bool
 ) -> dict[str, Any]:
-    """Restore everything from a checkpoint into prepared objects; returns the identity that it was saved with.
+    """Restore everything from a checkpoint into prepared objects; returns the fingerprint that it was saved with.
 
-    Raises ValueError if `identity`, all that decides what the next step does, differs from the checkpoint's.
+    Raises ValueError if `fingerprint`, all that decides what the next step does, differs from the checkpoint's.
     """
     saved = json.loads((path / "progress.json").read_text(encoding="utf-8"))
     changed = [
         f"{name}: {saved['identity'].get(name)!r} then, {value!r} now"
-        for name, value in identity.items()
+        for name, value in fingerprint.items()
         if saved["identity"].get(name) != value
     ]
     if changed and not allow_changes:

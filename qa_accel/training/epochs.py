@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qa_accel.batching import plan
-from qa_accel.training.checkpoint import Progress
+from qa_accel.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,13 @@ class LoopConfig:
     """Times that every training window is seen."""
     max_train_steps: int | None = None
     """Optimizer steps of the whole run; wins over num_train_epochs."""
-    eval_steps: int | None = None
-    """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    early_stopping_patience: int | None = None
-    """Stop after this many evaluations in a row without a better score."""
 
     def __post_init__(self):
         for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("max_train_steps", "eval_steps", "early_stopping_patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
+        if self.max_train_steps is not None and self.max_train_steps < 1:
+            raise ValueError(f"--max_train_steps must be at least 1, got {self.max_train_steps}")
 
 
 class Order:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from qa_accel import files
 from qa_accel.batching.plan import NOTHING
-from qa_accel.training.checkpoint import Progress
+from qa_accel.training.progress import Progress
 
 
 @dataclass(frozen=True)

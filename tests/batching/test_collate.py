@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator, batch_loader, span_loss, window_logits
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 
 PAD = 99
 

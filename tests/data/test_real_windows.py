@@ -12,7 +12,8 @@ from transformers import AutoTokenizer
 
 from qa_accel.data import window_cache as windows_module
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.window_cache import WindowConfig, Windows, prepare_windows
+from qa_accel.data.window_cache import prepare_windows
+from qa_accel.data.windows import WindowConfig, Windows
 
 
 def squad(path: Path) -> datasets.Dataset:

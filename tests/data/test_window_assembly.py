@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from toy_tokenizers import FAMILIES, TEXT, not_composable
 
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.window_assembly import Gold, Pieces, WindowConfig, begins, gold_tokens, runs, stretches
+from qa_accel.data.window_assembly import Pieces, begins, gold_tokens, runs, stretches
+from qa_accel.data.windows import Gold, WindowConfig
 
 NASTY = [
     *TEXT.split()[:40],

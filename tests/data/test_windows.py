@@ -9,12 +9,12 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from toy_questions import TINY, assert_equal, questions_of, rows
 from toy_tokenizers import FAMILIES, not_composable
-from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from qa_accel.data import window_cache as windows_module
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.window_assembly import Gold
-from qa_accel.data.window_cache import CODE_VERSION, WindowConfig, Windows, prepare_windows
+from qa_accel.data.window_cache import CODE_VERSION, check_tokenizer, prepare_windows
+from qa_accel.data.windows import Gold, WindowConfig, Windows
 
 
 def row_by_row(questions: datasets.Dataset, tokenizer, config: WindowConfig) -> list[dict]:
@@ -186,21 +186,16 @@ def test_threads_of_tokenizers_are_off_while_windows_are_made_and_as_before_afte
     assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
 
 
-def test_a_slow_tokenizer_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"ByT5Tokenizer is a slow tokenizer.*use_fast=True"):
-        prepare_windows(questions_of(rows()), ByT5Tokenizer(), TINY, cache_dir=tmp_path)
-
-
 @pytest.mark.parametrize(("stride", "fits"), [(49, False), (48, True)])
 def test_a_stride_without_room_is_refused_with_the_arithmetic(tmp_path, tokenizer, stride, fits):
     # The tokenizer itself panics, with no Exception to catch. The longest question counts, not the ones at hand.
     config = WindowConfig(max_seq_length=62, doc_stride=stride, max_query_length=10)
     if fits:
+        check_tokenizer(tokenizer, config)
         assert len(prepare_windows(questions_of(rows()), tokenizer, config, cache_dir=tmp_path)) >= 60
     else:
         with pytest.raises(ValueError, match=r"doc_stride=49 .* 62 - max_query_length 10 - 3 special tokens .* = 49"):
-            prepare_windows(questions_of(rows()), tokenizer, config, cache_dir=tmp_path)
-        assert list(tmp_path.iterdir()) == []
+            check_tokenizer(tokenizer, config)
 
 
 @pytest.mark.parametrize(
@@ -216,8 +211,8 @@ def test_settings_that_make_no_sense_are_refused(settings, message):
         WindowConfig(**settings)
 
 
-def test_a_length_beyond_the_models_is_warned_of(tmp_path, tokenizer, caplog):
-    prepare_windows(questions_of(rows()), tokenizer, WindowConfig(max_seq_length=513), cache_dir=tmp_path)
+def test_a_length_beyond_the_models_is_warned_of(tokenizer, caplog):
+    check_tokenizer(tokenizer, WindowConfig(max_seq_length=513))
     assert "max_seq_length=513" in caplog.text and "512" in caplog.text
 
 

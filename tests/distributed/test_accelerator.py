@@ -10,6 +10,7 @@ import torch
 from processes import call, run
 
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import entry
 from qa_accel.distributed.accelerator import RuntimeConfig
 
 
@@ -42,7 +43,7 @@ def test_a_single_process_of_a_launcher_for_many_is_no_group_of_one():
 def group_where_accelerate_sees_a_device() -> None:
     """As on a machine whose GPU torch reports but cannot use: accelerate then makes no group at all."""
     torch.accelerator.is_available = lambda: True  # type: ignore
-    runtime.run(group)
+    entry.main(group)
 
 
 def test_ranks_that_accelerate_does_not_see_are_refused():
@@ -129,7 +130,7 @@ def end_with(kind: str) -> None:
                 raise KeyError("a mistake of ours")
         print("all done")
 
-    runtime.run(main)
+    entry.main(main)
 
 
 def raise_in_the_package() -> None:
@@ -165,7 +166,7 @@ def fail_together() -> None:
             raise_in_the_package()
         accelerator.wait_for_everyone()
 
-    runtime.run(main)
+    entry.main(main)
 
 
 def test_one_rank_speaks_for_all():

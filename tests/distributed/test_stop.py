@@ -18,6 +18,7 @@ from qa_accel.distributed import run_folder as lock
 from qa_accel.distributed import stop
 from qa_accel.inference import predictor as predict
 from qa_accel.training import checkpoint
+from qa_accel.training.progress import Progress
 
 SETTINGS: dict[str, Any] = dict(eval_steps=4, learning_rate=1e-2, logging_steps=1)
 """Evaluations at 4, 8, 9, 12, 16, 18."""
@@ -25,7 +26,7 @@ SETTINGS: dict[str, Any] = dict(eval_steps=4, learning_rate=1e-2, logging_steps=
 
 def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:
     """Send this process a signal behind an optimizer step, on one rank only."""
-    original = checkpoint.Progress.advance
+    original = Progress.advance
 
     def advanced(self, *arguments):
         original(self, *arguments)
@@ -33,7 +34,7 @@ def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:
             for _ in range(times):
                 os.kill(os.getpid(), getattr(signal, name))
 
-    checkpoint.Progress.advance = advanced  # type: ignore
+    Progress.advance = advanced  # type: ignore
 
 
 def signal_in_evaluation(name: str, rank: int) -> None:
@@ -64,7 +65,7 @@ def signal_while_saving(name: str, times: int) -> None:
 
 def pass_hours(step: int) -> None:
     """Let the clock, as `stop` reads it, be an hour further behind this step."""
-    original, real, passed = checkpoint.Progress.advance, time.monotonic, []
+    original, real, passed = Progress.advance, time.monotonic, []
 
     class Clock:
         monotonic = staticmethod(lambda: real() + 3600 * len(passed))
@@ -76,7 +77,7 @@ def pass_hours(step: int) -> None:
             passed.append(1)
 
     stop.time = Clock  # type: ignore
-    checkpoint.Progress.advance = advanced  # type: ignore
+    Progress.advance = advanced  # type: ignore
 
 
 def die_at(rank: int, step: int) -> None:

@@ -21,7 +21,7 @@ from training_runs import assert_same_weights, kill_after, results_of, score_in_
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import strategy
+from qa_accel.distributed import entry, strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.models import loading as model
 from qa_accel.training import optim
@@ -196,7 +196,7 @@ def test_a_deepspeed_json_without_the_runs_numbers_gives_the_same_run(with_dropo
 
 
 def make_accelerator() -> None:
-    runtime.run(lambda: runtime.make_accelerator(RuntimeConfig(), training=True) and None)
+    entry.main(lambda: runtime.make_accelerator(RuntimeConfig(), training=True) and None)
 
 
 OWN_OPTIMIZER = {"optimizer": {"type": "AdamW", "params": {"lr": 1e-5}}}
@@ -297,4 +297,4 @@ def test_a_real_launch_on_a_machine_without_gpus(name, trainer, tmp_path, reposi
     )
     assert done.returncode == 0, done.stdout + done.stderr
     loaded = AutoModelForQuestionAnswering.from_pretrained(tmp_path / "run")
-    assert model.takes(loaded, "input_ids")
+    assert "input_ids" in model.ModelInputs.of(loaded).names

@@ -20,9 +20,10 @@ from qa_accel.batching import plan
 from qa_accel.batching.collate import PaddedCollator
 from qa_accel.data import splits as prepare
 from qa_accel.data.questions import DataConfig
-from qa_accel.data.window_cache import WindowConfig, Windows
+from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.inference import predictor as predict
 from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.models.loading import ModelInputs
 
 
 class Case(NamedTuple):
@@ -73,7 +74,9 @@ def predicted(case: Case) -> tuple[Candidates | None, list[int], bool]:
     model = accelerator.prepare_model(model, evaluation_mode=True).train()
     tokenizer = AutoTokenizer.from_pretrained(case.model, padding_side=case.padding_side)
     manner = batching.Batching(False, "a test's")
-    batches, collate = manner.evaluation(windows, tokenizer, model, case.batch_size, WINDOWS["max_seq_length"])
+    batches, collate = manner.evaluation(
+        windows, tokenizer, ModelInputs.of(model), case.batch_size, WINDOWS["max_seq_length"]
+    )
     done: list[int] = []
     found = predict.window_candidates(accelerator, model, collate, batches, case.config, done.append)
     return found, done, model.training
@@ -137,7 +140,9 @@ def test_a_model_that_is_compiled_for_training_predicts_as_it_is(case):
         model = AutoModelForQuestionAnswering.from_pretrained(case.model)
         if compiled:
             model.compile(backend=lambda *_: pytest.fail("evaluation was compiled"))
-        batches, collate = batching.Batching(False, "a test's").evaluation(windows, tokenizer, model, 8, 64)
+        batches, collate = batching.Batching(False, "a test's").evaluation(
+            windows, tokenizer, ModelInputs.of(model), 8, 64
+        )
         found.append(predict.window_candidates(accelerator, model, collate, batches, case.config))
     assert_equal(*found)
 
@@ -231,4 +236,4 @@ def test_rank_0_alone_makes_room_for_all_windows(case):
 
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="--per_device_eval_batch_size must be at least 1, got 0"):
-        predict.EvalConfig(0)
+        predict.PredictorConfig(0)

@@ -11,16 +11,18 @@ from processes import call, run
 from toy import WINDOWS, Toy, flags
 
 from qa_accel import config
+from qa_accel.commands import predict
 from qa_accel.data import splits as prepare
-from qa_accel.data.window_cache import WindowConfig
-from qa_accel.distributed import accelerator as runtime
+from qa_accel.data.windows import WindowConfig
+from qa_accel.distributed import entry
 from qa_accel.evaluation import scoring as evaluation
 from qa_accel.inference import postprocess as spans
 from qa_accel.inference import reader as answer
+from qa_accel.inference.answer_policy import AnswerPolicy
 
 
 def predict_script(words: list[str]) -> None:
-    runtime.run(lambda: answer.run(config.parse(answer.PredictConfig, words)))
+    entry.main(lambda: predict.run(config.parse(predict.PredictConfig, words)))
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,6 @@ def test_a_tuned_threshold_is_some_questions_null_odds_or_there_is_none():
     ("given", "stored", "used"), [(None, None, 0.0), (None, 1.5, 1.5), (-3.0, 1.5, -3.0), (0.0, 1.5, 0.0)]
 )
 def test_the_flags_threshold_wins_over_the_stored_one(given, stored, used):
-    found = evaluation.with_threshold(spans.SpanConfig(null_score_diff_threshold=given), stored)
+    found = AnswerPolicy(stored).apply(spans.SpanConfig(null_score_diff_threshold=given))
     assert found.null_score_diff_threshold == used
     assert asdict(found)["n_best_size"] == spans.SpanConfig().n_best_size

@@ -15,8 +15,8 @@ from training_runs import assert_same_weights, weights_of
 from transformers import AutoModelForQuestionAnswering
 
 from qa_accel import config
-from qa_accel.distributed import accelerator as runtime
-from qa_accel.inference import reader as answer
+from qa_accel.commands import predict as predict_command
+from qa_accel.distributed import entry
 from qa_accel.models import adapters as tuning
 from qa_accel.models import architectures
 from qa_accel.models import loading as model
@@ -152,7 +152,7 @@ def test_an_adapters_run_resumes_to_the_same_bits(trainer, merged, tmp_path):
 
 
 def predict(argv: list[str]) -> None:
-    runtime.run(lambda: answer.run(config.parse(answer.PredictConfig, argv)))
+    entry.main(lambda: predict_command.run(config.parse(predict_command.Config, argv)))
 
 
 def test_predictions_of_both_forms_are_those_of_training(trainer, adapter, merged, tmp_path):

@@ -21,7 +21,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
 
 from qa_accel.batching.collate import Batch, span_loss, window_logits
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 from qa_accel.models import attention
 from qa_accel.models.attention import PROVEN, reference_attention
 

@@ -137,8 +137,8 @@ def test_a_tokenizer_that_knows_more_tokens_than_the_embeddings_is_refused(toy, 
 def test_what_a_model_takes_is_read_from_its_forward(toy):
     settings = ModelConfig(str(toy.model))
     bert = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
-    assert model.takes(bert, "token_type_ids") and model.takes(bert, "position_ids")
-    assert not model.takes(bert, "pixel_values")
+    names = model.ModelInputs.of(bert).names
+    assert {"token_type_ids", "position_ids"} <= names and "pixel_values" not in names
 
 
 def test_a_batch_is_filled_with_the_pad_token_else_the_end_of_text_else_zero():
@@ -193,16 +193,6 @@ def test_another_type_of_weights_is_taken_where_asked_for(toy, tmp_path, dtype, 
     settings = ModelConfig(str(folder), dtype=dtype)
     loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
     assert {parameter.dtype for parameter in loaded.parameters()} == {loaded_as}
-
-
-def test_the_threshold_that_training_stored_is_found_and_must_be_a_number(toy):
-    config = model.load_model_config(ModelConfig(str(toy.model)), 64)
-    assert model.stored_threshold(toy.model, config) is None
-    setattr(config, model.THRESHOLD_KEY, -1.25)
-    assert model.stored_threshold(toy.model, config) == -1.25
-    setattr(config, model.THRESHOLD_KEY, "high")
-    with pytest.raises(ValueError, match=r"config.json has null_score_diff_threshold 'high'; expected a number"):
-        model.stored_threshold(toy.model, config)
 
 
 def test_a_checkpoint_that_asks_for_tuples_still_names_its_logits(toy, tmp_path):

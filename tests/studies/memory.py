@@ -31,7 +31,7 @@ from qa_accel.batching import collate as batches
 from qa_accel.batching import mode as batching
 from qa_accel.bench import synthetic
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import strategy
+from qa_accel.distributed import entry, strategy
 from qa_accel.models import loading as model
 from qa_accel.training import optim
 from qa_accel.training.compile import CompileConfig, LossFunction
@@ -100,7 +100,7 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     between = private_memory() - baseline
     figures = {"loading": loading, "training": training, "between": between}
     result.with_name(f"{result.name}-{accelerator.process_index}").write_text(json.dumps(figures))
-    runtime.leave(0)
+    entry.exit_process(0)
 
 
 def measured(folder: Path, name: str, gradient_checkpointing: bool) -> dict[str, float]:

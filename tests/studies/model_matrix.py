@@ -31,10 +31,10 @@ from transformers.utils import logging
 
 from qa_accel.batching import mode as batching
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.window_assembly import Gold
-from qa_accel.data.window_cache import WindowConfig, Windows
+from qa_accel.data.windows import Gold, WindowConfig, Windows
 from qa_accel.models import attention
 from qa_accel.models import loading as model
+from qa_accel.models.loading import ModelInputs
 
 STEPS, SAVED = 4, 2
 """Optimizer steps of a run, and the step whose checkpoint it is resumed from."""
@@ -171,7 +171,7 @@ def _described(name: str, checkpoint: Path, batches: str) -> Row:
     qa_model = model.load_model(settings, config, tokenizer)
     windows = _windows(tokenizer)
     manner = batching.Batching(False, "for the report")
-    plan, collate = manner.evaluation(windows, tokenizer, qa_model, 2, toy.WINDOWS["max_seq_length"])
+    plan, collate = manner.evaluation(windows, tokenizer, ModelInputs.of(qa_model), 2, toy.WINDOWS["max_seq_length"])
     batch = collate(plan[0])
     length = int(windows.lengths_W[0])
     null = {0: "first", length - 1: "last"}.get(int(windows.null_W[0]), "elsewhere")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 from qa_accel.inference.postprocess import Candidates
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import CONFIG_MAPPING, AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
 
 from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator
-from qa_accel.data.window_cache import Windows
+from qa_accel.data.windows import Windows
 from qa_accel.models.attention import PROVEN, use_packed_attention
 
 PAD = 1

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from toy import WINDOWS, Toy, flags
 
 from qa_accel import config
-from qa_accel.distributed import accelerator as runtime
+from qa_accel.commands import train
+from qa_accel.distributed import entry
 from qa_accel.evaluation import scoring as evaluation
-from qa_accel.training import checkpoint, log
-from qa_accel.training import trainer as train
+from qa_accel.training import log
+from qa_accel.training.progress import Progress
 
 SPEEDS = ("windows_per_second", "tokens_per_second")
 SPREAD: dict[int, dict[str, Any]] = {
@@ -32,7 +33,7 @@ def train_script(argv: list[str], arrangements: list[tuple]) -> None:
     """What scripts/train.py does; `arrangements` (function, arguments) change something beforehand."""
     for arrange, *arguments in arrangements:
         arrange(*arguments)
-    runtime.run(lambda: train.run(config.parse(train.TrainConfig, argv)))
+    entry.main(lambda: train.run(config.parse(train.Config, argv)))
 
 
 def kill_after(place: str, calls: int) -> None:
@@ -80,15 +81,15 @@ def score_in_turn(*f1: float) -> None:
 
 def touch_at(path: Path, step: int) -> None:
     """Make this file when the run has done so many steps; each rank waits until it looks for it again."""
-    original = checkpoint.Progress.advance
+    original = Progress.advance
 
-    def advanced(self, *arguments):
-        original(self, *arguments)
+    def advanced(self, *arguments, **options):
+        original(self, *arguments, **options)
         if self.step == step:
             path.touch()
             time.sleep(1.1)  # it is looked for once a second
 
-    checkpoint.Progress.advance = advanced  # type: ignore
+    Progress.advance = advanced  # type: ignore
 
 
 @dataclass

@@ -59,7 +59,7 @@ def _logits(qa_model, folder, width):
         "input_ids": [model.padding_id(tokenizer)] * before + ids + [model.padding_id(tokenizer)] * after,
         "attention_mask": [0] * before + [1] * len(ids) + [0] * after,
     }
-    if side == "left" and model.takes(qa_model, "position_ids"):
+    if side == "left" and "position_ids" in model.ModelInputs.of(qa_model).names:
         inputs["position_ids"] = [0] * before + list(range(len(ids) + after))
     with torch.no_grad():
         output = qa_model(**{name: torch.tensor([row]) for name, row in inputs.items()})

@@ -7,7 +7,8 @@ from processes import run
 from toy import WINDOWS, flags
 
 from qa_accel import config
-from qa_accel.distributed import accelerator as runtime
+from qa_accel.commands import preflight as preflight_command
+from qa_accel.distributed import entry
 from qa_accel.preflight import checks as preflight
 from qa_accel.preflight import probe as sight
 from qa_accel.preflight.checks import Disk, Network
@@ -125,7 +126,7 @@ def test_a_file_s_change_changes_the_code_s_digest(tmp_path, monkeypatch):
 
 
 def look_and_judge(argv: list[str]) -> None:
-    runtime.run(lambda: preflight.run(config.parse(train.TrainConfig, argv)))
+    entry.main(lambda: preflight_command.run(config.parse(preflight_command.Config, argv)))
 
 
 def flags_of_run(toy, folder, **settings) -> list[str]:

@@ -14,7 +14,8 @@ from processes import call, run
 from torch import nn
 
 from qa_accel.training import checkpoint
-from qa_accel.training.checkpoint import CheckpointConfig, Progress
+from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.progress import Progress
 
 
 def make_checkpoint(folder: Path, step: int) -> Path:

@@ -14,6 +14,7 @@ from qa_accel.batching.mode import BatchingConfig
 from qa_accel.bench import steps as bench_steps
 from qa_accel.bench import synthetic
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.models.loading import ModelInputs
 from qa_accel.training import compile as compiled
 from qa_accel.training import optim, step
 from qa_accel.training.compile import CompileConfig
@@ -54,7 +55,7 @@ def trained(
     loop = LoopConfig(per_device_train_batch_size=16 // accumulation, gradient_accumulation_steps=accumulation)
     order = Order(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
     epoch_plan = order.plan(0)
-    collate = how.collator(windows, bench_steps.TOKENIZER, qa_model, [epoch_plan], 384)
+    collate = how.collator(windows, bench_steps.TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], 384)
     loss = compiled.LossFunction(CompileConfig(compile), accelerator, qa_model, packed=how.packed)  # type: ignore[arg-type]
     # such an epsilon makes AdamW's step follow the gradient's size, so that one clipped otherwise goes another way
     settings = optim.OptimConfig(learning_rate=0.1, adam_epsilon=1.0)

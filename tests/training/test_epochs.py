@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qa_accel.batching import plan
-from qa_accel.training.checkpoint import Progress
 from qa_accel.training.epochs import LoopConfig, Order
+from qa_accel.training.progress import Progress
 
 
 def order(windows: int, world_size: int, *, packed: bool = False, **settings) -> Order:

@@ -26,13 +26,13 @@ WITH_CHECKPOINTS: dict[str, Any] = dict(save_steps=3, eval_steps=4, save_total_l
 """Evaluations at 4, 8, 9, 12, 16, 18, checkpoints at 3, 6, 9, ..."""
 
 MOMENTS = {
-    "before any checkpoint": ("training.checkpoint.Progress.advance", 2),
-    "in the middle of an epoch": ("training.checkpoint.Progress.advance", 5),
-    "at the last step of an epoch": ("training.checkpoint.Progress.advance", 9),
-    "at the first step of the next epoch": ("training.checkpoint.Progress.advance", 10),
-    "right after an evaluation": ("training.evaluator.Outcome.evaluate", 4),
+    "before any checkpoint": ("training.progress.Progress.advance", 2),
+    "in the middle of an epoch": ("training.progress.Progress.advance", 5),
+    "at the last step of an epoch": ("training.progress.Progress.advance", 9),
+    "at the first step of the next epoch": ("training.progress.Progress.advance", 10),
+    "right after an evaluation": ("training.evaluator.Evaluator.evaluate", 4),
     "while a checkpoint is written": ("training.checkpoint.write_manifest", 6),
-    "before the run's folder is filled": ("training.trainer.Run.train", 1),
+    "before the run's folder is filled": ("training.trainer.Trainer.train", 1),
     "while the run's folder is filled": ("evaluation.report.model_card", 1),
 }
 
@@ -105,7 +105,7 @@ def test_resuming_on_another_number_of_ranks_sees_each_remaining_window_once(
     killed = trainer(
         tmp_path / "run",
         processes=before,
-        arrangements=[note, (kill_after, "training.checkpoint.Progress.advance", done + 1)],
+        arrangements=[note, (kill_after, "training.progress.Progress.advance", done + 1)],
         **settings,
     )
     assert killed[0].code == -signal.SIGKILL, killed[0].output
@@ -126,7 +126,7 @@ def test_a_resume_with_another_accumulation_still_steps_once_per_optimizer_step(
     would be in the middle of a step of 2 batches, and every step would be made with half of its gradient."""
     settings: dict[str, Any] = dict(model_name_or_path=trainer.toy.without_dropout, warmup_ratio=0.2, save_steps=3)
     whole, folder = trainer.whole(tmp_path / "whole", **settings), tmp_path / "killed"
-    left = trainer(folder, arrangements=[(kill_after, "training.checkpoint.Progress.advance", 4)], **settings)
+    left = trainer(folder, arrangements=[(kill_after, "training.progress.Progress.advance", 4)], **settings)
     assert left[0].code == -signal.SIGKILL
     settings |= dict(gradient_accumulation_steps=2, per_device_train_batch_size=4)
     trainer.whole(folder, "--resume_with_changed_settings", **settings)
@@ -137,7 +137,7 @@ def test_a_resume_with_another_accumulation_still_steps_once_per_optimizer_step(
 def test_changed_settings_are_refused_and_the_run_left_as_it_is(trainer, tmp_path):
     """Breaks if the folder's config.yaml afterwards shows settings that no step was made with."""
     settings: dict[str, Any] = dict(save_steps=3, num_train_epochs=1)
-    left = trainer(tmp_path, arrangements=[(kill_after, "training.checkpoint.Progress.advance", 4)], **settings)
+    left = trainer(tmp_path, arrangements=[(kill_after, "training.progress.Progress.advance", 4)], **settings)
     assert left[0].code == -signal.SIGKILL
     before = {
         path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != lock.LOCK

@@ -27,29 +27,30 @@ from transformers import AutoModelForQuestionAnswering
 from qa_accel import config
 from qa_accel.data import questions as data
 from qa_accel.data import splits as prepare
-from qa_accel.data.window_cache import WindowConfig, Windows
+from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.models import loading as model
 from qa_accel.training import checkpoint
 from qa_accel.training import trainer as train
+from qa_accel.training.progress import Progress
 
 
 def break_weights_after(step: int) -> None:
     """Set a weight to infinity behind an optimizer step: from then on no loss is finite."""
-    original = checkpoint.Progress.advance
+    original = Progress.advance
     models: list[torch.nn.Module] = []
-    train_loop = train.Run.train
+    train_loop = train.Trainer.train
 
     def remembered(self):
         models.append(self.model)
         train_loop(self)
 
-    def broken(self, *arguments):
-        original(self, *arguments)
+    def broken(self, *arguments, **options):
+        original(self, *arguments, **options)
         if self.step == step:
             with torch.no_grad():
                 next(models[0].parameters()).fill_(torch.inf)
 
-    train.Run.train, checkpoint.Progress.advance = remembered, broken  # type: ignore
+    train.Trainer.train, Progress.advance = remembered, broken  # type: ignore
 
 
 def training_windows(trainer: Trainer) -> Windows:

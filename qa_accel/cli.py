@@ -1,0 +1,91 @@
+"""`qa-accel COMMAND ...`: the name of a command -> its module of `commands/`, imported only then.
+
+Each of those modules has a `Config`, whose fields are the flags, and `run(config)`. scripts/*.py call the same `main`.
+"""
+
+import difflib
+import importlib
+import sys
+from typing import Any
+
+import qa_accel
+from qa_accel.distributed import signals
+from qa_accel.training.stage_timer import Clock
+
+COMMANDS = {
+    "train": "fine-tune a model, evaluate it, keep the best",
+    "predict": "answer the questions of a file with a fine-tuned model",
+    "prepare": "fill the cache of a training run before it starts",
+    "score": "score a predictions file by the official definitions",
+    "preflight": "check hosts and settings of a training run before it starts",
+    "bench": "measure the speed of each part on this machine",
+    "summary": "mean and spread of the scores of several runs",
+}
+WITHOUT_TORCH = ("score", "summary")
+"""Commands that must start in a fraction of a second."""
+
+
+def main(command: str | None = None) -> None:
+    """Run a command, or the one that the command line begins with, and exit."""
+    timer = Clock()
+    arguments = sys.argv[1:]
+    if command is None:
+        command = _command_of(arguments)
+        arguments = arguments[1:]
+    if command == "train":
+        signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
+    module = importlib.import_module(f"qa_accel.commands.{command}")
+
+    def run() -> int | None:
+        from qa_accel import config
+
+        settings = config.parse(module.Config, arguments, description=module.__doc__)
+        options: dict[str, Any] = {"timer": timer} if command == "train" else {}
+        return module.run(settings, **options)
+
+    if command in WITHOUT_TORCH:
+        try:
+            run()
+        except (ValueError, OSError) as error:
+            print(f"{command}: {error}", file=sys.stderr)
+            raise SystemExit(2) from error
+        return
+    from qa_accel.distributed import entry
+
+    timer.ends("imports")
+    entry.main(run)
+
+
+def _command_of(arguments: list[str]) -> str:
+    """The first word, if it is a command; otherwise help or an error, and the end."""
+    name = arguments[0] if arguments else "--help"
+    if name in COMMANDS:
+        return name
+    if name in ("--version", "-V"):
+        print(f"qa-accel {qa_accel.__version__}")
+        raise SystemExit(0)
+    if name in ("--help", "-h"):
+        print(_help())
+        raise SystemExit(0)
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands: {', '.join(COMMANDS)}"
+    print(f"qa-accel: unknown command {name!r}; {hint}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _help() -> str:
+    lines = [
+        "usage: qa-accel COMMAND [--config RECIPE.yaml] [FLAGS]",
+        "",
+        "Fine-tune, evaluate and use extractive question answering models.",
+        "",
+        *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
+        "",
+        "qa-accel COMMAND --help lists the flags of a command. On several processes:",
+        "accelerate launch --config_file FILE -m qa_accel.cli COMMAND ...",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

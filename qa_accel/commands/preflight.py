@@ -1,0 +1,85 @@
+"""Check hosts and settings of a training run before it starts. slurm/train.sbatch begins with it.
+
+accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/preflight.py --config scripts/recipes/squad_v2.yaml
+
+Takes a training run's settings and its launch line, and prints what would go wrong. Nothing is trained, and no file is left
+behind. It takes a few seconds beside the start of the processes.
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from accelerate.utils import broadcast_object_list, gather_object
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from qa_accel.distributed import accelerator as runtime
+from qa_accel.preflight.checks import Disk, Fault, Network, all_reduce, disk_of, judge, size_text
+from qa_accel.preflight.probe import Sight, look
+from qa_accel.training.settings import TrainConfig
+
+Config = TrainConfig
+
+SECONDS_FOR_A_PEER = 60
+"""How long ranks wait for one another here; training itself has `--ddp_timeout`."""
+
+
+def run(settings: TrainConfig) -> int:
+    """Probe every host, compare, print findings. All ranks must call. Returns 2 if there is a fatal one."""
+    started = time.perf_counter()
+    patience = dataclasses.replace(settings.runtime, ddp_timeout=SECONDS_FOR_A_PEER)
+    accelerator = runtime.make_accelerator(patience, bfloat16_where_fast=True)
+    sights = gather_object([look(settings, accelerator)])
+    network = all_reduce(accelerator)
+    box: list[Any] = [0]
+    if accelerator.is_main_process:
+        disk = disk_of(settings)
+        faults = judge(sights, network, disk, settings.checkpoint.output_dir)
+        # wider than a log's 80 columns: hosts are compared line by line
+        show(Console(width=160), sights, network, disk, faults, time.perf_counter() - started)
+        box[0] = 2 if any(fault.fatal for fault in faults) else 0
+    broadcast_object_list(box)
+    return box[0]
+
+
+def show(
+    console: Console,
+    sights: Sequence[Sight],
+    network: Network,
+    disk: Disk | None,
+    faults: Sequence[Fault],
+    seconds: float,
+) -> None:
+    """A line per host, what concerns all of them, then each fault with its remedy."""
+    nodes = sights[0].slurm_nodes
+    promised = "not under Slurm" if nodes is None else f"Slurm promised {nodes} node{'s' if nodes > 1 else ''}"
+    table = Table(title=f"pre-flight: {len(sights)} ranks, {promised}", title_justify="left")
+    for name in ("host", "ranks", "device", "code", "versions", "data", "model", "output_dir", "cache"):
+        table.add_column(name, overflow="fold")
+    for host in dict.fromkeys(sight.host for sight in sights):
+        here = [sight for sight in sights if sight.host == host]
+        one = here[0]
+        device = f"{len(here)} x {one.device.rpartition(' ')[0] or one.device}"
+        code = f"{one.code} ({one.commit})" if one.commit else one.code
+        output = "seen" if all(sight.sees_output for sight in here) else "NOT SEEN"
+        cache = "seen" if all(sight.sees_cache for sight in here) else "its own"
+        ranks = f"{one.rank}-{here[-1].rank}" if len(here) > 1 else str(one.rank)
+        texts = (host, ranks, device, code, one.versions, one.data, one.model, output, cache)
+        table.add_row(*map(escape, texts))
+    console.print(table)
+    if len(sights) > 1:
+        speed = f"{network.bytes_per_second / 1e9:.2f} GB/s"
+        console.print(f"all-reduce: {'right' if network.right else 'WRONG'}, {speed}", highlight=False)
+    if disk is not None:
+        console.print(
+            f"disk: {size_text(disk.free)} free, three checkpoints take {size_text(disk.needed)}", highlight=False
+        )
+    for fault in faults:
+        kind = "[bold red]fault[/]" if fault.fatal else "[bold yellow]note[/]"
+        console.print(f"{kind} on {', '.join(fault.hosts)}: {escape(fault.what)}", highlight=False)
+        console.print(f"    try: {escape(fault.remedy)}", highlight=False)
+    fatal = sum(fault.fatal for fault in faults)
+    console.print(f"pre-flight: {fatal or 'no'} fault{'' if fatal == 1 else 's'}, {seconds:.1f} s", highlight=False)

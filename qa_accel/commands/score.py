@@ -1,0 +1,121 @@
+"""Score a predictions file by the official SQuAD v2.0 definitions.
+
+python scripts/score.py --validation_file dev.json --predictions_file runs/answers/predictions.json
+
+Prints the figures as one JSON object on stdout. No torch, no network; nothing is written.
+With a no-answer score per question (a probability, or our null odds) it finds the best thresholds too; these need the
+texts of best spans: where a prediction is "" already, no threshold can bring its text back.
+"""
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qa_accel.evaluation.squad_scores import squad_scores
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    validation_file: tuple[str, ...]
+    """Questions with gold answers: JSON (nested SQuAD or rows), JSONL, CSV or Parquet, .gz and globs allowed."""
+    predictions_file: str
+    """JSON object: id -> text, "" for no answer."""
+    no_answer_probability_file: str | None = None
+    """JSON object: id -> probability that the question has no answer, 0 to 1."""
+    null_odds_file: str | None = None
+    """JSON object: id -> null score minus the best span's score, as in our null_odds.json."""
+    no_answer_threshold: float | None = None
+    """Questions whose no-answer score is above this count as answered with "". Not given: every text counts as it is, which
+    is what the official scorer's default of 1 does with probabilities."""
+    id_column: str = "id"
+    """Column of the question's id in validation_file."""
+    question_column: str = "question"
+    """Column of the question's text in validation_file."""
+    context_column: str = "context"
+    """Column of the context in validation_file."""
+    answers_column: str = "answers"
+    """Column of the gold answers in validation_file."""
+
+    def __post_init__(self):
+        if self.no_answer_probability_file and self.null_odds_file:
+            raise ValueError("give --no_answer_probability_file or --null_odds_file, not both")
+        if self.no_answer_threshold is None:
+            return
+        if math.isnan(self.no_answer_threshold):
+            raise ValueError("--no_answer_threshold must be a number, got nan")
+        if not (self.no_answer_probability_file or self.null_odds_file):
+            raise ValueError(
+                "--no_answer_threshold has nothing to compare with: "
+                "give --no_answer_probability_file or --null_odds_file, or leave it out"
+            )
+
+
+Config = ScoreConfig
+
+
+def run(settings: ScoreConfig) -> None:
+    """Print the scores. Raises ValueError for files that cannot be scored."""
+    print(json.dumps(scores(settings), indent=2))
+
+
+def scores(settings: ScoreConfig) -> dict[str, float | int]:
+    probability_file, threshold = settings.no_answer_probability_file, settings.no_answer_threshold
+    score_file = probability_file or settings.null_odds_file
+    predictions = read_object(settings.predictions_file)
+    no_answer_scores = read_object(score_file) if score_file else None
+    if probability_file and no_answer_scores:
+        for key, value in no_answer_scores.items():
+            if isinstance(value, int | float) and not 0 <= value <= 1:
+                raise ValueError(
+                    f"{probability_file}: {key!r}: {value} is no probability; null odds go to --null_odds_file"
+                )
+    references = read_references(settings)
+
+    # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
+    scored = {key: text for key, text in predictions.items() if key in references}
+    result = squad_scores(scored, references, no_answer_scores, math.inf if threshold is None else threshold)
+    if len(scored) < len(predictions):
+        first = next(key for key in predictions if key not in references)
+        print(
+            f"score: {len(predictions) - len(scored)} predictions do not count, the first for {first!r}: "
+            "--validation_file does not have these questions",
+            file=sys.stderr,
+        )
+    return result
+
+
+def read_references(settings: ScoreConfig) -> dict[str, list[str]]:
+    """Gold texts by id, read as training reads them, but without its cache: scoring leaves nothing behind."""
+    from qa_accel.data import sources, squad_format  # these take a second, which a mistyped path need not wait for
+
+    columns = squad_format.Columns(*(getattr(settings, f"{name}_column") for name in squad_format.Columns._fields))
+    source = sources.file_source(settings.validation_file, "validation_file")
+    references = {}
+    for batch in squad_format.question_batches(source.rows(), columns):
+        for key, answers in zip(batch["id"].to_pylist(), batch["answers"].to_pylist()):
+            if answers is None:
+                raise ValueError(
+                    f"{source.name}: {key!r} has no {columns.answers!r}, so there is nothing to score against; "
+                    "where the context holds no answer, empty lists say so"
+                )
+            references[key] = answers["text"]
+    return references
+
+
+def read_object(path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
+        ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: is not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected one JSON object with an entry per question id, found a {type(content).__name__}"
+        )
+    return content

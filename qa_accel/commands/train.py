@@ -1,0 +1,48 @@
+"""Fine-tune a model on every process that accelerate started; evaluate it, keep the best, write the final folder.
+
+accelerate launch --config_file accelerate_configs/multi_gpu.yaml --num_processes 8 scripts/train.py --config scripts/recipes/squad_v2.yaml
+"""
+
+import gc
+
+from qa_accel.distributed.stop import StopRequested, exit_code
+from qa_accel.training.build import build
+from qa_accel.training.log import NonFiniteLoss
+from qa_accel.training.settings import TrainConfig
+from qa_accel.training.stage_timer import Clock
+
+Config = TrainConfig
+
+
+def run(settings: TrainConfig, timer: Clock | None = None) -> int:
+    """Train, evaluate, write `output_dir`. All ranks must call; rank 0 writes.
+
+    `timer`: one that has run since the process began. Returns the exit code: 0, or that of a stopped run. Raises
+    ValueError for settings or data that cannot work, and for a loss that is not finite.
+    """
+    timer = timer or Clock()
+    trainer = build(settings, timer)
+    # objects that are alive now stay: a full collection would stop the loop for a third of a second to find that out
+    gc.collect()
+    gc.freeze()
+    stopped = False
+    try:
+        with trainer.metrics:
+            try:
+                trainer.train()
+            except StopRequested:
+                stopped = True
+                trainer.save_and_exit()
+        trainer.stop.close()
+        if trainer.loss.compiled:
+            trainer.console.print(f"compiled graphs: {trainer.loss.graphs}", highlight=False)
+        if not stopped:
+            trainer.publish()
+    except NonFiniteLoss as error:
+        trainer.rank_status.failed(error)
+        raise ValueError(trainer.describe_bad_step(error)) from error
+    except BaseException as error:
+        trainer.rank_status.failed(error)
+        raise
+    trainer.rank_status.ended()
+    return exit_code() if stopped else 0

@@ -1,0 +1,85 @@
+"""Model name or path + settings -> all that answering needs: tokenizer, config, batching mode, answer policy, model.
+
+In two stages, since a command refuses what cannot work before it reads data, and reads weights after it: `load_task`
+reads no weights, `QATask.load_model` does. Training, `predict.py` and `Reader` all come through here.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+from transformers import PretrainedConfig
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from qa_accel.batching import mode as batching
+from qa_accel.batching.mode import Batching, BatchingConfig, Collator
+from qa_accel.data.window_cache import check_tokenizer
+from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.models import loading
+from qa_accel.models.loading import ModelConfig, ModelInputs
+
+
+@dataclass(frozen=True)
+class QATask:
+    """What the checkpoint and the settings decide before any weight is read."""
+
+    settings: ModelConfig
+    tokenizer: PreTrainedTokenizerBase
+    config: PretrainedConfig
+    mode: Batching
+    answer_policy: AnswerPolicy
+    max_seq_length: int
+
+    def load_model(self, *, trained: bool) -> "QAModel":
+        """Read the weights. `trained`: raise ValueError where the head's weights are not in the checkpoint."""
+        model = self.mode.set_up(loading.load_model(self.settings, self.config, self.tokenizer, trained=trained))
+        return QAModel(self.tokenizer, self.mode, model, ModelInputs.of(model), self.answer_policy, self.max_seq_length)
+
+
+@dataclass(frozen=True)
+class QAModel:
+    """A model that answers questions, with what belongs to it."""
+
+    tokenizer: PreTrainedTokenizerBase
+    mode: Batching
+    model: Any
+    """Called as `model(**batch.inputs)`; whatever returns `start_logits` and `end_logits` for that may stand in for it."""
+    inputs: ModelInputs
+    answer_policy: AnswerPolicy
+    max_seq_length: int
+    """Tokens of the longest window."""
+
+    def with_model(self, model: Any) -> "QAModel":
+        """The same around another model: prepared for a device, exported, or several that count as one."""
+        return replace(self, model=model)
+
+    def evaluation_batches(self, windows: Windows, batch_size: int) -> tuple[np.ndarray, Collator]:
+        """Plan (batches, batch_size) of all windows, from the data alone, and the collator that goes with it."""
+        return self.mode.evaluation(windows, self.tokenizer, self.inputs, batch_size, self.max_seq_length)
+
+
+def load_task(
+    settings: ModelConfig,
+    windows: WindowConfig,
+    batching_config: BatchingConfig,
+    accelerator: Accelerator,
+    *,
+    training: bool = False,
+) -> QATask:
+    """Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode."""
+    tokenizer, config = load_tokenizer_and_config(settings, windows)
+    mode = batching.choose(batching_config, accelerator, config, training=training)
+    policy = AnswerPolicy.of_model(config, settings.model_name_or_path)
+    return QATask(settings, tokenizer, config, mode, policy, windows.max_seq_length)
+
+
+def load_tokenizer_and_config(
+    settings: ModelConfig, windows: WindowConfig
+) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
+    """The part of `load_task` that needs no processes and no device."""
+    tokenizer = loading.load_tokenizer(settings)
+    config = loading.load_model_config(settings, windows.max_seq_length, tokenizer)
+    check_tokenizer(tokenizer, windows)
+    return tokenizer, config

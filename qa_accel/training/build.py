@@ -1,0 +1,176 @@
+"""Settings -> a run that is ready for its next step: each line returns what the next ones take."""
+
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+
+from qa_accel import config, files
+from qa_accel.data import splits
+from qa_accel.data.splits import prepare_splits
+from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import run_folder, strategy
+from qa_accel.distributed.rank_status import LastSigns
+from qa_accel.distributed.stop import Stop
+from qa_accel.inference.qa_model import QAModel, QATask, load_task
+from qa_accel.models import adapters, architectures, loading
+from qa_accel.training import checkpoint, optim
+from qa_accel.training.checkpoint import run_fingerprint
+from qa_accel.training.compile import LossFunction
+from qa_accel.training.epochs import Order
+from qa_accel.training.evaluator import Evaluator
+from qa_accel.training.export import KeptModel
+from qa_accel.training.log import Log
+from qa_accel.training.progress import Progress
+from qa_accel.training.settings import TrainConfig
+from qa_accel.training.stage_timer import Clock
+from qa_accel.training.step import Step
+from qa_accel.training.trainer import Trainer
+
+
+def build(settings: TrainConfig, timer: Clock) -> Trainer:
+    """A run that is ready for its next step, resumed where its folder or the settings say so. All ranks must call.
+
+    Whatever can be refused early, is: settings and processes, then tokenizer and model config, then data, then weights.
+    """
+    accelerator = runtime.make_accelerator(
+        settings.runtime,
+        gradient_accumulation_steps=settings.loop.gradient_accumulation_steps,
+        bfloat16_where_fast=True,
+        training=True,
+        log_with=list(settings.log.report_to) or None,
+        project_dir=settings.checkpoint.output_dir,
+    )
+    console = runtime.console(accelerator)
+    task = load_task(settings.model, settings.windows, settings.batching, accelerator, training=True)
+    overwrite = settings.checkpoint.overwrite_output_dir
+    folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
+    runtime.announce(
+        console,
+        run=runtime.describe(accelerator),
+        model=settings.model.model_name_or_path,
+        tokens=architectures.describe_tokens(task.tokenizer, task.config, loading.padding_id(task.tokenizer)),
+        output=str(folder),
+    )
+    timer.ends("start")
+    with runtime.first_on_each_cache(accelerator):
+        prepared_splits = prepare_splits(settings.data, settings.windows, task.tokenizer)
+    console.print(splits.audit_table(prepared_splits))
+    windows = prepared_splits["train"].windows
+    timer.ends("data")
+
+    order = Order(
+        settings.loop,
+        windows.lengths_W,
+        seed=settings.runtime.seed,
+        world_size=accelerator.num_processes,
+        packed=task.mode.packed,
+    )
+    qa, loss = _build_model(settings, task, accelerator, console)
+    model, optimizer = accelerator.prepare(qa.model, optim.make_optimizer(qa.model, settings.optim))
+    runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
+
+    fingerprint = run_fingerprint(
+        config.as_dict(settings), prepared_splits["train"].questions, windows, packed=task.mode.packed
+    )
+    progress = _resume(settings, accelerator, folder, fingerprint, console)
+    if accelerator.is_main_process:  # not before: a resume that is refused leaves the folder as it is
+        files.write_text(folder / "config.yaml", config.dump(settings))
+        files.write_json(folder / "data_report.json", splits.audit_as_dict(prepared_splits))
+
+    collate = task.mode.collator(windows, task.tokenizer, qa.inputs, order.plans(progress), qa.max_seq_length)
+    total_steps = order.total_steps(progress)
+    schedule = optim.make_schedule(optimizer, settings.optim, total_steps, progress.step)
+    metrics = Log(
+        accelerator,
+        console,
+        folder / "metrics.jsonl",
+        settings.log,
+        settings=config.as_dict(settings),
+        total_steps=total_steps,
+        first_step=progress.step,
+        epoch_windows=len(windows),
+    )
+    optimizer_step = Step(
+        accelerator, model, loss, optimizer, max_grad_norm=settings.optim.max_grad_norm, capture=loss.whole_step
+    )
+    kept = KeptModel(folder, accelerator, model, task.tokenizer, merge_lora=settings.tuning.merge_lora)
+    evaluator = None
+    if "validation" in prepared_splits:
+        evaluator = Evaluator(
+            settings.evaluation,
+            settings.spans,
+            accelerator,
+            qa,
+            model,
+            prepared_splits["validation"],
+            progress,
+            kept,
+            version_2_with_negative=splits.version_2_with_negative(settings.data, *prepared_splits.values()),
+        )
+    stop = Stop(settings.stop, accelerator, folder, settings.runtime.ddp_timeout, settings.checkpoint.save_minutes)
+    rank_status = LastSigns(folder, accelerator)
+    timer.ends("model")
+    return Trainer(
+        settings=settings,
+        timer=timer,
+        accelerator=accelerator,
+        console=console,
+        folder=folder,
+        splits=prepared_splits,
+        model=model,
+        loss=loss,
+        optimizer_step=optimizer_step,
+        schedule=schedule,
+        order=order,
+        collate=collate,
+        progress=progress,
+        total_steps=total_steps,
+        fingerprint=fingerprint,
+        metrics=metrics,
+        kept=kept,
+        evaluator=evaluator,
+        stop=stop,
+        rank_status=rank_status,
+    )
+
+
+def _build_model(
+    settings: TrainConfig, task: QATask, accelerator: Accelerator, console: Console
+) -> tuple[QAModel, LossFunction]:
+    """Weights, adapter and loss, ready for accelerator.prepare."""
+    runtime.seed_everything(settings.runtime.seed)  # the head's first weights: the same on all ranks
+    qa = task.load_model(trained=False)
+    trained = adapters.apply(qa.model, settings.tuning)
+    loss = LossFunction(settings.compile, accelerator, qa.model, packed=task.mode.packed)
+    runtime.announce(
+        console,
+        batches=f"{'packed' if task.mode.packed else 'padded'}: {task.mode.reason}",
+        trained=trained,
+        compile=loss.reason,
+    )
+    strategy.fit(
+        accelerator,
+        qa.model,
+        batch_size=settings.loop.per_device_train_batch_size,
+        max_grad_norm=settings.optim.max_grad_norm,
+    )
+    return qa, loss
+
+
+def _resume(
+    settings: TrainConfig, accelerator: Accelerator, folder: Path, fingerprint: dict[str, Any], console: Console
+) -> Progress:
+    """Restore the checkpoint to resume from, if there is one, into what accelerator.prepare returned."""
+    progress, checkpoints = Progress(), settings.checkpoint
+    checkpoint.clear(checkpoints, folder, accelerator)
+    found = checkpoint.find(checkpoints, folder, console.print)
+    if found is not None:
+        allow_changes = checkpoints.resume_with_changed_settings
+        checkpoint.load(found, accelerator, progress, fingerprint, allow_changes=allow_changes)
+        name = runtime.escape(str(found))
+        console.print(f"resumed from {name} (epoch {progress.epoch}, step {progress.step})")
+        if accelerator.is_main_process:
+            checkpoint.rotate(folder, found, checkpoints.save_total_limit)
+    return progress

@@ -1,0 +1,151 @@
+"""The model that a run ends with: kept whole in `best/` during the run, published as the run's folder at its end.
+
+`best/` is written at the evaluation that chose the model, with its predictions and scores; at the end its files move into
+the run's folder. No weights are loaded back, so this is the same under every strategy.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from qa_accel import files, manifest
+from qa_accel.distributed import strategy
+from qa_accel.distributed.run_folder import FINISHED
+from qa_accel.evaluation.scoring import tuned_threshold
+from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.postprocess import Answers, write_answers
+from qa_accel.models import adapters
+from qa_accel.training.checkpoint import written_aside
+from qa_accel.training.progress import Progress
+from qa_accel.training.stage_timer import Clock
+
+BEST = "best"
+SCORES = "scores.json"
+
+
+class KeptModel:
+    """The best model so far, or the last one. Every method must be called by all ranks."""
+
+    def __init__(
+        self,
+        folder: Path,
+        accelerator: Accelerator,
+        prepared_model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        merge_lora: bool,
+    ):
+        """`folder`: the run's."""
+        self.folder, self.accelerator, self.merge_lora = folder, accelerator, merge_lora
+        self.model, self.tokenizer = prepared_model, tokenizer
+
+    def exists(self) -> bool:
+        """Broadcast from rank 0, so that all ranks take the same branch."""
+        box = [manifest.damage_of(self.folder / BEST) is None]
+        broadcast_object_list(box)
+        return box[0]
+
+    def keep(self, answers: Answers | None, scores: dict[str, Any] | None, step: int) -> None:
+        """Replace what is kept by the model as it is now. `answers` are None on all ranks but 0, both without validation."""
+        with written_aside(self.folder / BEST, self.accelerator) as partial:
+            threshold = None
+            if answers is not None and scores is not None:
+                threshold = tuned_threshold(answers, scores)
+            policy = AnswerPolicy(threshold)
+            save_model(self.accelerator, self.model, self.tokenizer, partial, policy, merge_lora=self.merge_lora)
+            if answers is not None:
+                write_answers(answers, partial)
+                files.write_json(partial / SCORES, {"scores": scores, "step": step})
+
+    def publish(
+        self,
+        progress: Progress,
+        timer: Clock,
+        model_card: Callable[[dict[str, Any] | None], str],
+        *,
+        kept_is_best: bool,
+    ) -> dict[str, Any] | None:
+        """Move the kept files into the run's folder, with a card made from their scores; `all_results.json` comes last.
+
+        `kept_is_best`: the kept model is that of the best evaluation, not the last one. Returns the scores on rank 0 of a
+        run with validation data, else None.
+        """
+        scores = None
+        if self.accelerator.is_main_process:
+            kept = self.folder / BEST
+            best_step = progress.best_step
+            if (kept / SCORES).is_file():
+                content = json.loads((kept / SCORES).read_text(encoding="utf-8"))
+                scores = content["scores"]
+                if kept_is_best:
+                    # progress may remember an older best one, whose files were replaced just before a kill
+                    best_step = content["step"]
+            files.write_text(self.folder / "README.md", model_card(scores))
+            for path in sorted(kept.iterdir()):
+                if path.name not in (manifest.MANIFEST, SCORES):
+                    _link_or_copy(path, self.folder / path.name)
+            timer.ends("end")
+            results = {
+                **(scores or {}),
+                "best_step": best_step,
+                "steps": progress.step,
+                "epochs": progress.epoch,
+                "train_windows": progress.windows,
+                "stopped_early": progress.stopped_early,
+                "seconds": round(timer.total, 1),
+                "seconds_of": {stage: round(seconds, 1) for stage, seconds in timer.seconds.items()},
+            }
+            files.write_json(self.folder / FINISHED, results)
+            shutil.rmtree(kept)
+        self.accelerator.wait_for_everyone()
+        return scores
+
+
+def save_model(
+    accelerator: Accelerator,
+    prepared_model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    policy: AnswerPolicy,
+    *,
+    merge_lora: bool = False,
+) -> None:
+    """Plain safetensors that AutoModelForQuestionAnswering loads anywhere, with tokenizer and answer policy.
+
+    Of a model with an adapter, the adapter alone unless it is to be merged.
+
+    All ranks must call: gathering the weights is a collective where they are sharded.
+    """
+    weights = strategy.full_weights(accelerator, prepared_model)
+    plain: Any = accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
+    policy.store(plain.config)
+    if not adapters.has_adapter(plain):
+        plain.save_pretrained(
+            folder,
+            is_main_process=accelerator.is_main_process,
+            state_dict=weights,
+            save_original_format=False,  # else old checkpoints' LayerNorm.gamma comes back, which other tools do not load
+        )
+    elif accelerator.is_main_process:
+        adapters.save(plain, weights, folder, merge=merge_lora)
+    if accelerator.is_main_process:
+        tokenizer.save_pretrained(folder)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Put `source` at `target` in one move, its bytes copied only where the file system cannot link."""
+    aside = target.with_name(f".{target.name}.partial")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(source, aside)
+    except OSError:
+        shutil.copy2(source, aside)
+    os.replace(aside, target)

@@ -1,0 +1,36 @@
+"""The settings of a training run: only a nest of the stages' own settings."""
+
+from dataclasses import dataclass, field
+
+from qa_accel.batching.mode import BatchingConfig
+from qa_accel.data.questions import DataConfig
+from qa_accel.data.windows import WindowConfig
+from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.stop import StopConfig
+from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.models.adapters import TuningConfig
+from qa_accel.models.loading import ModelConfig
+from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.compile import CompileConfig
+from qa_accel.training.epochs import LoopConfig
+from qa_accel.training.evaluator import EvaluationConfig
+from qa_accel.training.log import LogConfig
+from qa_accel.training.optim import OptimConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    model: ModelConfig
+    checkpoint: CheckpointConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    compile: CompileConfig = field(default_factory=CompileConfig)
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    spans: SpanConfig = field(default_factory=SpanConfig)
+    stop: StopConfig = field(default_factory=StopConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
