@@ -92,7 +92,7 @@ def run(settings: TrainConfig, clock: Clock | None = None) -> int:
         if training.loss.compiled:
             training.console.print(f"compiled graphs: {training.loss.graphs}", highlight=False)
         if not stopped:
-            training.outcome.publish(training.console, runtime.describe(training.accelerator), clock)
+            training.outcome.publish(training.console, training.what_runs, clock)
     except log.NonFiniteLoss as error:
         training.last_signs.failed(error)
         raise ValueError(report.bad_step(error, training.splits["train"], training.folder)) from error
@@ -116,6 +116,7 @@ class Run:
             log_with=list(settings.log.report_to) or None,
             project_dir=settings.checkpoint.output_dir,
         )
+        self.what_runs = runtime.describe(accelerator, bfloat16_where_fast=True)
         tokenizer = model.load_tokenizer(settings.model)
         model_config = model.load_model_config(settings.model, settings.windows.max_seq_length, tokenizer)
         check_tokenizer(tokenizer, settings.windows)
@@ -124,11 +125,14 @@ class Run:
         self.console = runtime.console(accelerator)
         report.announce(
             self.console,
-            run=runtime.describe(accelerator),
+            run=self.what_runs,
             model=settings.model.model_name_or_path,
             tokens=architectures.describe_tokens(tokenizer, model_config, model.padding_id(tokenizer)),
             output=str(self.folder),
         )
+        faster = runtime.faster_launch(accelerator, settings.loop.per_device_train_batch_size)
+        if faster is not None:
+            self.console.print(f"a process per core is faster here: {faster} ...", highlight=False, markup=False)
         clock.ends("start")
         with runtime.first_on_each_cache(accelerator):
             self.splits = prepare.prepare_splits(settings.data, settings.windows, tokenizer)

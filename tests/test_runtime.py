@@ -24,7 +24,8 @@ def test_all_processes_that_were_launched_are_one_group(processes):
     """Breaks if processes on a machine without GPUs each believe that they are alone."""
     found = call(group, processes=processes)
     assert [(rank, world) for rank, world, _, _ in found] == [(rank, processes) for rank in range(processes)]
-    assert found[0][3].startswith("1 process on CPU" if processes == 1 else "3 processes on CPU")
+    what = "1 process on CPU, fp32" if processes == 1 else "3 processes on CPU, DDP, fp32"
+    assert found[0][3] == f"{what}, torch {torch.__version__}"
 
 
 def alone() -> tuple[str, str | None]:
@@ -53,27 +54,6 @@ def test_ranks_that_accelerate_does_not_see_are_refused():
             break
     else:
         pytest.fail("nobody complained")
-
-
-def precision(fast: bool, wanted: bool) -> str:
-    runtime.cpu_has_bfloat16 = lambda: fast  # type: ignore
-    return runtime.make_accelerator(RuntimeConfig(), bfloat16_where_fast=wanted).mixed_precision
-
-
-@pytest.mark.parametrize(
-    ("fast", "wanted", "launch", "expected"),
-    [
-        (True, True, None, "bf16"),
-        (True, False, None, "no"),
-        (False, True, None, "no"),
-        (True, True, "no", "no"),
-        (False, False, "bf16", "bf16"),
-    ],
-)
-def test_bf16_is_taken_where_the_cpu_has_it_and_the_launch_does_not_say_otherwise(fast, wanted, launch, expected):
-    environment = {} if launch is None else {"ACCELERATE_MIXED_PRECISION": launch}
-    unset = ["ACCELERATE_MIXED_PRECISION"] if launch is None else []
-    assert call(precision, fast, wanted, environment=environment, without=unset) == [expected]
 
 
 def draws() -> tuple[float, float, float]:
