@@ -56,6 +56,24 @@ def test_ranks_that_accelerate_does_not_see_are_refused():
         pytest.fail("nobody complained")
 
 
+def faster_launch(threads: int, batch_size: int) -> str | None:
+    torch.set_num_threads(threads)
+    sys.argv = ["scripts/train.py"]
+    return runtime.faster_launch(runtime.make_accelerator(RuntimeConfig()), batch_size)
+
+
+def test_one_process_with_threads_is_shown_the_faster_launch_line():
+    """32 windows on 6 threads: 4 processes of 8. Breaks if the line trains on another number of windows a step, or is
+    shown where there is nothing to gain or the launch was chosen by hand."""
+    alone = ["ACCELERATE_DYNAMO_BACKEND"]  # which only a launch sets
+    [line] = call(faster_launch, 6, 32, without=alone)
+    words = ["--num_processes 4 scripts/train.py", "--per_device_train_batch_size 8"]
+    assert line == f"accelerate launch --config_file accelerate_configs/cpu_ddp.yaml {' '.join(words)}"
+    assert call(faster_launch, 1, 32, without=alone) == [None]
+    assert call(faster_launch, 2, 1, without=alone) == [None]
+    assert call(faster_launch, 6, 32) == [None]
+
+
 def draws() -> tuple[float, float, float]:
     accelerator = runtime.make_accelerator(RuntimeConfig())
     runtime.seed_everything(7)
