@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 
 import torch
+from accelerate.utils import parse_flag_from_env
+
+from qa_accel import strategy
 
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
 """Set by hand or, always, by `accelerate launch`: `no` (fp32), `bf16`, `fp16`."""
@@ -24,17 +27,24 @@ def cpu_has_units() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def on_cpu() -> bool:
+    """Whether this process runs on the CPU, for want of a device or because the launch says so."""
+    return not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
 def bf16_is_fast() -> bool:
     """Whether the device that this process gets, or the CPU, multiplies bf16 in hardware."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return not torch.accelerator.is_available() and cpu_has_units()
+    if on_cpu():
+        return cpu_has_units()
+    return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def asked_for() -> str | None:
     """The precision that a flag, the launch's config file or the environment names; None: the script decides."""
     named = os.environ.get(LAUNCHED_PRECISION)
-    if named == "no" and not torch.accelerator.is_available() and _launcher_was_not_asked():
+    # under FSDP and DeepSpeed precision is a part of the strategy: one that names none is fp32
+    whole = not any(map(strategy.launched, strategy.LAUNCHED))
+    if named == "no" and whole and on_cpu() and _launcher_was_not_asked():
         return None
     return named
 
@@ -48,7 +58,7 @@ def of_training() -> str | None:
 
 def check(chosen: str) -> None:
     """Raises ValueError for bf16 on a CPU that has no units for it, unless the environment allows that."""
-    if chosen != "bf16" or torch.accelerator.is_available() or cpu_has_units() or os.environ.get(ALLOW_SLOW) == "1":
+    if chosen != "bf16" or not on_cpu() or cpu_has_units() or os.environ.get(ALLOW_SLOW) == "1":
         return
     raise ValueError(
         f"bf16 is asked for (by --mixed_precision, the launch's config file or {LAUNCHED_PRECISION}), and this CPU has no units "
@@ -66,8 +76,8 @@ def _launcher_was_not_asked() -> bool:
     """
     launcher = Path("/proc", str(os.getppid()))
     try:
-        words = (launcher / "cmdline").read_text().split("\0")[:-1]
-        environment = (launcher / "environ").read_text().split("\0")
+        words = os.fsdecode((launcher / "cmdline").read_bytes()).split("\0")[:-1]
+        environment = os.fsdecode((launcher / "environ").read_bytes()).split("\0")
     except OSError:
         return False
     words = _words_after_launch(words)
@@ -79,9 +89,10 @@ def _launcher_was_not_asked() -> bool:
     parsed, _ = launch_command_parser().parse_known_args(words)
     if parsed.mixed_precision is not None:
         return False
-    if parsed.config_file is None and (parsed.cpu or not os.path.isfile(default_config_file)):
+    config_file = parsed.config_file or default_config_file
+    if parsed.config_file is None and (parsed.cpu or not os.path.isfile(config_file)):
         return True  # as accelerate does: --cpu leaves the default file unread
-    return load_config_from_file(parsed.config_file).mixed_precision is None
+    return load_config_from_file(str(launcher / "cwd" / config_file)).mixed_precision is None
 
 
 def _words_after_launch(words: list[str]) -> list[str] | None:

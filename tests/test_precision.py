@@ -94,6 +94,17 @@ def test_a_launcher_is_known_by_its_command_line(line, given):
     assert precision._words_after_launch(line.split()) == given
 
 
+@pytest.mark.parametrize("variable", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_a_silent_launch_of_fsdp_or_deepspeed_stays_fp32(variable, monkeypatch):
+    """Breaks if a DeepSpeed JSON of one's own that names no precision becomes bf16, in which DeepSpeed would keep the model."""
+    monkeypatch.setattr(precision, "on_cpu", lambda: True)
+    monkeypatch.setattr(precision, "_launcher_was_not_asked", lambda: True)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    assert precision.asked_for() is None
+    monkeypatch.setenv(variable, "true")
+    assert precision.asked_for() == "no"
+
+
 SAY = """from qa_accel import runtime
 accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), bfloat16_where_fast=True)
 runtime.console(accelerator).print(runtime.describe(accelerator, bfloat16_where_fast=True))"""
