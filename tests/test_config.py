@@ -256,7 +256,8 @@ def test_accelerate_loads_every_launch_config_and_knows_all_its_keys(launch):
     from accelerate.commands.config.config_args import load_config_from_file
 
     loaded = load_config_from_file(str(launch))
-    assert loaded.mixed_precision in ("no", "bf16")
+    on_cpu = launch.name.startswith("cpu")  # there the script decides, by what the CPU multiplies
+    assert loaded.mixed_precision == (None if on_cpu else "bf16")
     assert launch.read_text().startswith("#"), "the first line says what the file is for"
     for part in ("fsdp_config", "deepspeed_config"):
         if getattr(loaded, part, None):

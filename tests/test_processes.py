@@ -9,6 +9,7 @@ import pytest
 import torch
 from accelerate import PartialState
 from processes import call, run
+from speed import scaled
 
 
 def world() -> tuple[int, int, int]:
@@ -33,8 +34,8 @@ def hang(folder: Path) -> None:
 
 
 def test_what_hangs_is_killed_with_its_children_and_shown(tmp_path):
-    with pytest.raises(TimeoutError, match=r"2 processes were not done after 5 s(.|\n)*still waiting"):
-        run(hang, tmp_path, processes=2, limit=5)
+    with pytest.raises(TimeoutError, match=r"2 processes were not done after \d+ s(.|\n)*still waiting"):
+        run(hang, tmp_path, processes=2, limit=scaled(5))
     children = [int(path.name) for path in tmp_path.iterdir()]
     assert len(children) == 2
     for child in children:

@@ -39,6 +39,8 @@ from qa_accel.models import loading as model
 from qa_accel.models.loading import ModelInputs
 from qa_accel.training.compile import CompileConfig
 
+PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What a run in this precision multiplies."""
 Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess"]
 
 
@@ -96,12 +98,33 @@ class Bench:
         print(json.dumps(line), flush=True)
 
     def matmul(self) -> None:
-        """The device's own rate of bf16 matrix products, as the measure of what a step reaches."""
-        size = 8192 if self.on_cuda else 2048
-        left, right = (torch.randn(size, size, device=self.accelerator.device, dtype=torch.bfloat16) for _ in range(2))
-        seconds = self.median_seconds(lambda: [left @ right for _ in range(5)]) / 5
+        """The device's own rate of matrix products in this run's precision, as the measure of what a step reaches."""
+        name = precision_name(self.accelerator)
+        if self.on_cuda:
+            size = 8192
+            product = self.product(size, PRODUCTS[name])
+            seconds = self.median_seconds(lambda: [product() for _ in range(5)]) / 5
+        else:
+            size, seconds = self.host_product(PRODUCTS[name])
         self.matmul_rate = 2 * size**3 / seconds
-        self.say("matmul", dtype="bf16", size=size, tflops=round(self.matmul_rate / 1e12, 3))
+        self.say("matmul", dtype=name, size=size, tflops=round(self.matmul_rate / 1e12, 6))
+
+    def product(self, size: int, dtype: torch.dtype) -> Callable[[], Any]:
+        left, right = (torch.randn(size, size, device=self.accelerator.device, dtype=dtype) for _ in range(2))
+        return lambda: left @ right
+
+    def host_product(self, dtype: torch.dtype) -> tuple[int, float]:
+        """Size of a product that takes 20 ms or more, and its median seconds; after half a second it is what there is."""
+        end = time.perf_counter() + 0.5
+        size, seconds = 128, [0.0]
+        while seconds[-1] < 0.02 and size < 2048:
+            size *= 2
+            product = self.product(size, dtype)
+            product()
+            seconds = [timed(product)]
+        while time.perf_counter() < end:
+            seconds.append(timed(product))
+        return size, statistics.median(seconds)
 
     def prepare(self) -> None:
         """Questions per CPU second into windows: each text tokenized once, against the tokenizer's pair encoding."""
@@ -210,6 +233,13 @@ class Bench:
             wait()
             seconds.append(time.perf_counter() - began)
         return statistics.median(seconds)
+
+
+def timed(go: Callable[[], Any]) -> float:
+    """Seconds that one call takes on a CPU."""
+    began = time.perf_counter()
+    go()
+    return time.perf_counter() - began
 
 
 def cpu_seconds() -> float:

@@ -1,7 +1,7 @@
 """What the launcher started -> one `Accelerator`, with its console, seeds and order of ranks at a cache."""
 
-import logging
 import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,13 +10,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object, set_seed
 from rich.console import Console
 from rich.markup import escape
 
-from qa_accel.distributed import strategy
-
-logger = logging.getLogger(__name__)
+from qa_accel.distributed import precision, stop, strategy
 
 
 @dataclass(frozen=True)
@@ -25,19 +23,6 @@ class RuntimeConfig:
     """Seed of the head's first weights, of dropout and of every epoch's order."""
     ddp_timeout: int = 1800
     """Seconds after which ranks that wait for another one give up."""
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX); without that it is slower than fp32."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def bfloat16_is_fast() -> bool:
-    """Whether the device that this process gets, or the CPU, multiplies bfloat16 in hardware."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return not torch.accelerator.is_available() and cpu_has_bfloat16()
 
 
 def make_accelerator(
@@ -49,10 +34,11 @@ def make_accelerator(
     training: bool = False,
     **options: Any,
 ) -> Accelerator:
-    """An Accelerator over every process that the launcher started. Raises ValueError where it would see fewer.
+    """An Accelerator over every process that the launcher started. Raises ValueError where it would see fewer, and for bf16
+    on a CPU that has no units for it.
 
-    accelerate takes strategy and precision from the launch. Started without a launcher there is one process; its
-    precision is fp32, or bf16 where `bfloat16_where_fast` and the device has it (ACCELERATE_MIXED_PRECISION=no forbids it).
+    accelerate takes strategy and precision from the launch. Where neither launch nor environment names a precision, it is
+    fp32, or bf16 where `bfloat16_where_fast` and the device has it (ACCELERATE_MIXED_PRECISION=no forbids it).
     `training`: FSDP or DeepSpeed, where the launch asks for it, splits the training state; else each process has all.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
@@ -70,8 +56,9 @@ def make_accelerator(
     if not has_device:
         for chosen, needed in zip((options, group), strategy.options_without_device()):
             chosen.update(needed)
-    if bfloat16_where_fast and "ACCELERATE_MIXED_PRECISION" not in os.environ and bfloat16_is_fast():
-        options = {"mixed_precision": "bf16"} | options
+    chosen = precision.of_training() if bfloat16_where_fast else None
+    if chosen is not None:
+        options = {"mixed_precision": chosen} | options
     handlers: list[Any] = [InitProcessGroupKwargs(**group)]
     handlers.append(
         DistributedDataParallelKwargs(
@@ -93,9 +80,20 @@ def make_accelerator(
             "accelerate_configs/, or unset WORLD_SIZE, RANK and LOCAL_RANK for a single process"
         )
     strategy.set_up(accelerator, gradient_accumulation_steps)
-    if strategy.precision(accelerator) == "bf16" and not has_device and not cpu_has_bfloat16():
-        logger.warning("bf16 on a CPU without AVX512-BF16 or AMX is slower than fp32: launch with --mixed_precision no")
+    precision.check(strategy.precision(accelerator))
+    if launched > 1 and not has_device:
+        _check_all_alike(accelerator)
     return accelerator
+
+
+def _check_all_alike(accelerator: Accelerator) -> None:
+    """All ranks must call. Raises ValueError where hosts with different CPUs chose different precisions."""
+    chosen: list[str] = gather_object([strategy.precision(accelerator)])
+    if len(set(chosen)) > 1:
+        without = ", ".join(str(rank) for rank, name in enumerate(chosen) if name == "no")
+        raise ValueError(
+            f"the CPUs of some processes multiply bf16, those of ranks {without} do not: launch with --mixed_precision no"
+        )
 
 
 @contextmanager
@@ -132,12 +130,31 @@ def announce(console: Console, **facts: str) -> None:
         console.print(f"[bold]{name.replace('_', ' '):<{width}}[/]  {escape(value)}", highlight=False)
 
 
-def describe(accelerator: Accelerator) -> str:
-    """One line on what runs where, for the console and the model card."""
+def describe(accelerator: Accelerator, *, bfloat16_where_fast: bool = False) -> str:
+    """One line on what runs where, for the console and the model card; `bfloat16_where_fast`: as given to make_accelerator."""
     device = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else accelerator.device.type.upper()
     processes = f"{accelerator.num_processes} process{'es' if accelerator.num_processes > 1 else ''}"
-    precision = {"no": "fp32"}.get(strategy.precision(accelerator), strategy.precision(accelerator))
-    return f"{processes} on {device}, {strategy.name(accelerator)}, {precision}, torch {torch.__version__}"
+    products = {"no": "fp32"}.get(strategy.precision(accelerator), strategy.precision(accelerator))
+    if bfloat16_where_fast and accelerator.device.type == "cpu" and precision.of_training() == "no":
+        products += " (this CPU has no bf16 units)"
+    return ", ".join(
+        filter(None, [f"{processes} on {device}", strategy.name(accelerator), products, f"torch {torch.__version__}"])
+    )
+
+
+def faster_launch(accelerator: Accelerator, batch_size: int) -> str | None:
+    """The launch line that trains with a process per core in the place of one with threads, on as many windows a step;
+    None where this is not one process on several cores of a CPU, or a launcher has started it."""
+    threads = torch.get_num_threads()
+    if accelerator.device.type != "cpu" or stop.launched() or threads == 1:
+        return None
+    processes = max(count for count in range(1, threads + 1) if batch_size % count == 0)
+    if processes == 1:
+        return None
+    return (
+        f"accelerate launch --config_file accelerate_configs/cpu_ddp.yaml --num_processes {processes} {sys.argv[0]} "
+        f"--per_device_train_batch_size {batch_size // processes}"
+    )
 
 
 def seed_everything(seed: int, accelerator: Accelerator | None = None) -> None:

@@ -144,11 +144,15 @@ class Stop:
         return None
 
 
+def launched() -> bool:
+    """Whether a launcher started this process."""
+    # the launcher of one process sets no rank; the precision is also set by hand
+    return "LOCAL_RANK" in os.environ or "ACCELERATE_DYNAMO_BACKEND" in os.environ
+
+
 def exit_code() -> int:
     """With what a process leaves whose run was stopped."""
-    # the launcher of one process sets no rank; the precision is also set by hand
-    launched = "LOCAL_RANK" in os.environ or "ACCELERATE_DYNAMO_BACKEND" in os.environ
-    return 0 if launched else EXIT_CODE
+    return 0 if launched() else EXIT_CODE
 
 
 def _seconds(text: str | None) -> float | None:

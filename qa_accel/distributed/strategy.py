@@ -186,14 +186,14 @@ def zero_stage(accelerator: Accelerator) -> int | None:
 
 
 def name(accelerator: Accelerator) -> str:
-    """For people."""
+    """For people; empty for one process that has all."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         offload = _deepspeed_settings(accelerator)["zero_optimization"].get("offload_optimizer", {})
         offloads = (offload or {}).get("device", "none") != "none"
         return f"DeepSpeed ZeRO-{zero_stage(accelerator)}{' with offload' if offloads else ''}"
     if accelerator.distributed_type == DistributedType.FSDP:
         return "FSDP2"
-    return accelerator.distributed_type.value
+    return "" if accelerator.distributed_type == DistributedType.NO else "DDP"
 
 
 def layout(accelerator: Accelerator) -> str:

@@ -46,13 +46,17 @@ def build(settings: TrainConfig, timer: Clock) -> Trainer:
     task = load_task(settings.model, settings.windows, settings.batching, accelerator, training=True)
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
+    where = runtime.describe(accelerator, bfloat16_where_fast=True)
     runtime.announce(
         console,
-        run=runtime.describe(accelerator),
+        run=where,
         model=settings.model.model_name_or_path,
         tokens=architectures.describe_tokens(task.tokenizer, task.config, loading.padding_id(task.tokenizer)),
         output=str(folder),
     )
+    faster = runtime.faster_launch(accelerator, settings.loop.per_device_train_batch_size)
+    if faster is not None:
+        console.print(f"a process per core is faster here: {faster} ...", highlight=False, markup=False)
     timer.ends("start")
     with runtime.first_on_each_cache(accelerator):
         prepared_splits = prepare_splits(settings.data, settings.windows, task.tokenizer)
@@ -115,6 +119,7 @@ def build(settings: TrainConfig, timer: Clock) -> Trainer:
     return Trainer(
         settings=settings,
         timer=timer,
+        where=where,
         accelerator=accelerator,
         console=console,
         folder=folder,

@@ -65,6 +65,8 @@ class Trainer:
 
     settings: TrainConfig
     timer: Clock
+    where: str
+    """Processes, device and precision, in words."""
     accelerator: Accelerator
     console: Console
     """Silent on all ranks but 0."""
@@ -227,7 +229,7 @@ class Trainer:
             scores=scores,
             settings=config.as_dict(self.settings),
             data_report=splits.audit_as_dict(self.splits),
-            where=runtime.describe(self.accelerator),
+            where=self.where,
         )
 
     def describe_bad_step(self, error: NonFiniteLoss) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import datasets
 import pytest
 from question_files import QUESTIONS, as_lines, file_of, row
+from speed import scaled
 
 from qa_accel.data import questions as data
 from qa_accel.data import sources
@@ -119,7 +120,9 @@ def test_several_that_fill_the_cache_at_once_all_get_whole_questions(tmp_path, m
     config = file_of(tmp_path, [row(number) for number in range(1500)])
     together = threading.Barrier(4)
     fill = data._fill
-    monkeypatch.setattr(data, "_fill", lambda *arguments: (together.wait(timeout=30) and None) or fill(*arguments))
+    monkeypatch.setattr(
+        data, "_fill", lambda *arguments: (together.wait(timeout=scaled(30)) and None) or fill(*arguments)
+    )
     results = []
     threads = [threading.Thread(target=lambda: results.append(load_questions(config, "train"))) for _ in range(4)]
     for thread in threads:

@@ -25,7 +25,8 @@ def test_all_processes_that_were_launched_are_one_group(processes):
     """Breaks if processes on a machine without GPUs each believe that they are alone."""
     found = call(group, processes=processes)
     assert [(rank, world) for rank, world, _, _ in found] == [(rank, processes) for rank in range(processes)]
-    assert found[0][3].startswith("1 process on CPU" if processes == 1 else "3 processes on CPU")
+    what = "1 process on CPU, fp32" if processes == 1 else "3 processes on CPU, DDP, fp32"
+    assert found[0][3] == f"{what}, torch {torch.__version__}"
 
 
 def alone() -> tuple[str, str | None]:
@@ -56,25 +57,22 @@ def test_ranks_that_accelerate_does_not_see_are_refused():
         pytest.fail("nobody complained")
 
 
-def precision(fast: bool, wanted: bool) -> str:
-    runtime.cpu_has_bfloat16 = lambda: fast  # type: ignore
-    return runtime.make_accelerator(RuntimeConfig(), bfloat16_where_fast=wanted).mixed_precision
+def faster_launch(threads: int, batch_size: int) -> str | None:
+    torch.set_num_threads(threads)
+    sys.argv = ["scripts/train.py"]
+    return runtime.faster_launch(runtime.make_accelerator(RuntimeConfig()), batch_size)
 
 
-@pytest.mark.parametrize(
-    ("fast", "wanted", "launch", "expected"),
-    [
-        (True, True, None, "bf16"),
-        (True, False, None, "no"),
-        (False, True, None, "no"),
-        (True, True, "no", "no"),
-        (False, False, "bf16", "bf16"),
-    ],
-)
-def test_bf16_is_taken_where_the_cpu_has_it_and_the_launch_does_not_say_otherwise(fast, wanted, launch, expected):
-    environment = {} if launch is None else {"ACCELERATE_MIXED_PRECISION": launch}
-    unset = ["ACCELERATE_MIXED_PRECISION"] if launch is None else []
-    assert call(precision, fast, wanted, environment=environment, without=unset) == [expected]
+def test_one_process_with_threads_is_shown_the_faster_launch_line():
+    """32 windows on 6 threads: 4 processes of 8. Breaks if the line trains on another number of windows a step, or is
+    shown where there is nothing to gain or the launch was chosen by hand."""
+    alone = ["ACCELERATE_DYNAMO_BACKEND"]  # which only a launch sets
+    [line] = call(faster_launch, 6, 32, without=alone)
+    words = ["--num_processes 4 scripts/train.py", "--per_device_train_batch_size 8"]
+    assert line == f"accelerate launch --config_file accelerate_configs/cpu_ddp.yaml {' '.join(words)}"
+    assert call(faster_launch, 1, 32, without=alone) == [None]
+    assert call(faster_launch, 2, 1, without=alone) == [None]
+    assert call(faster_launch, 6, 32) == [None]
 
 
 def draws() -> tuple[float, float, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from speed import scaled
 from training_runs import SPREAD, Trainer, assert_same_weights, evaluations_of, lines_of, results_of, steps_of, touch_at
 
 from qa_accel.distributed import rank_status as last_signs
@@ -217,11 +218,11 @@ def test_a_process_of_its_own_leaves_with_the_documented_code(toy, tmp_path, rep
     run = subprocess.Popen(
         words, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    metrics, end = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 120
+    metrics, end = tmp_path / "run" / "metrics.jsonl", time.monotonic() + scaled(120)
     while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < end and run.poll() is None:
         time.sleep(0.1)
     run.terminate()
-    output = run.communicate(timeout=60)[0]
+    output = run.communicate(timeout=scaled(60))[0]
     assert run.returncode == stop.EXIT_CODE == 75, output
     assert marker_of(tmp_path / "run")["reason"] == "SIGTERM"
 
@@ -242,7 +243,7 @@ def test_an_early_signal_is_noted_before_torch_is_there(repository, tmp_path):
 def hold_and_wait(folder: Path, ready: Path) -> None:
     lock.hold(folder)
     ready.touch()
-    time.sleep(60)
+    time.sleep(600)  # longer than the other run takes anywhere; it is killed then
 
 
 def test_a_second_run_on_a_folder_is_refused_until_the_first_is_gone(trainer, repository, tmp_path):

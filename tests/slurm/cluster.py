@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from speed import scaled
+
 PACKAGES = "slurmctld slurmd slurm-client munge procps"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "pkill", "ip", "nsenter", "unshare")
 CONTROLLER = "ctl"
@@ -233,7 +235,7 @@ class Cluster:
             cwd=cwd,
             capture_output=True,
             text=True,
-            timeout=limit,
+            timeout=scaled(limit),
         )
         assert done.returncode == 0, f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
@@ -255,9 +257,10 @@ class Cluster:
 
     @staticmethod
     def wait_for(holds: Callable[[], Any], limit: float, else_say: Callable[[], str] = lambda: "") -> None:
+        limit = scaled(limit)
         end = time.monotonic() + limit
         while not holds():
-            assert time.monotonic() < end, f"not within {limit} s: {else_say()}"
+            assert time.monotonic() < end, f"not within {limit:.0f} s: {else_say()}"
             time.sleep(0.2)
 
 

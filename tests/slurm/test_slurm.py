@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from lab import Site, environment
+from speed import scaled
 from toy import WINDOWS, flags
 from training_runs import assert_same_weights, lines_of
 
@@ -53,7 +54,7 @@ def test_a_run_on_two_nodes_answers_like_one_process(site):
     words += flags(null_score_diff_threshold=0.0)
     site.finished(site.sbatch("$TRAIN_JOB slurm/predict.sbatch", *words, *flags(output_dir=site.folder("together"))))
     alone = [sys.executable, "scripts/predict.py", *words, *flags(output_dir=site.folder("alone"))]
-    subprocess.run(alone, cwd=site.project, env=environment(), check=True, timeout=120)
+    subprocess.run(alone, cwd=site.project, env=environment(), check=True, timeout=scaled(120))
     for name in ANSWERS:
         assert (site.folder("alone") / name).read_bytes() == (site.folder("together") / name).read_bytes(), name
     assert same_answers("four", "alone", site)

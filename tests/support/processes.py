@@ -25,7 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speed import scaled
 
+SECONDS = 150
+"""Within which a run must be over, on the machine that limits were chosen on (speed.py)."""
 SECONDS_AFTER_A_DEATH = 1
 """How long the others may go on when one has died; a launcher ends them at once."""
 
@@ -87,14 +90,16 @@ def run(
     processes: int = 1,
     environment: Mapping[str, str] | None = None,
     without: Iterable[str] = (),
-    limit: float = 150,
+    limit: float | None = None,
 ) -> list[Left]:
     """Call `function(*arguments)` in each of so many processes, ranks of one group; all are gone when this returns.
 
     They run on the CPU in fp32, one thread each, unless `environment` says otherwise, or the variable that says so is to
     be missing (`without`).
-    Raises TimeoutError with what they wrote if they take more than `limit` seconds.
+    Raises TimeoutError with what they wrote if they take more than `limit` seconds; left out: SECONDS, as scaled for this
+    machine.
     """
+    limit = scaled(SECONDS) if limit is None else limit
     common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "CUDA_VISIBLE_DEVICES": ""}
     common["ACCELERATE_DYNAMO_BACKEND"] = "NO"  # every launch sets it
     if processes > 1:  # a single process gets none of these, as accelerate launches it

@@ -22,6 +22,7 @@ def test_every_part_is_measured_and_compared(manner):
     lines = [json.loads(line) for line in left.output.splitlines() if line.startswith("{")]
     order = ["matmul", "prepare", "input", "train", "train", "ratio", "predict", "postprocess"]
     assert [line["part"] for line in lines] == order
+    assert lines[0]["dtype"] == "fp32" and lines[0]["tflops"] > 0
     ours, plain, ratio = lines[3:6]
     assert (ours["manner"], plain["manner"]) == ("ours", "plain")
     assert ours["batches"] == manner and 0.5 < ours["fill"] <= 1
@@ -30,3 +31,15 @@ def test_every_part_is_measured_and_compared(manner):
     assert ratio["windows_per_second"] == pytest.approx(
         ours["windows_per_second"] / plain["windows_per_second"], abs=0.02
     )
+
+
+def test_products_are_measured_in_the_precision_of_the_run():
+    """Breaks if a CPU without units for bf16 is asked for products in it: one of 2048 x 2048 takes it 20 seconds."""
+    words = [*SMALL, "--parts", "matmul"]
+    for units, dtype in (("0", "fp32"), ("1", "bf16")):
+        (left,) = run(
+            script, BENCH, words, environment={"QA_ACCEL_CPU_BF16": units}, without=["ACCELERATE_MIXED_PRECISION"]
+        )
+        assert left.code == 0, left.output
+        [line] = [json.loads(line) for line in left.output.splitlines() if line.startswith("{")]
+        assert (line["part"], line["dtype"]) == ("matmul", dtype) and line["tflops"] > 0

@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from speed import scaled
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path for path in (REPOSITORY / "slurm").iterdir() if path.suffix != ".md")
@@ -12,7 +13,7 @@ SCRIPTS = sorted(path for path in (REPOSITORY / "slurm").iterdir() if path.suffi
 def shell(command: str, *words: object) -> list[str]:
     """Lines that a command prints to which the functions are known."""
     line = ["bash", "-c", f"source slurm/jobs.sh; {command}", "shell", *map(str, words)]
-    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, text=True, timeout=scaled(60))
     assert done.stderr == "", done.stderr
     return done.stdout.splitlines()
 

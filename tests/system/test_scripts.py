@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from launches import SCRIPTS, SECONDS, TWO_ON_ONE_CPU, finish, launched, only_message, refused, start, training_flags
+from speed import scaled
 from toy import WINDOWS, flags
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
@@ -141,7 +142,7 @@ def test_a_rank_that_dies_ends_the_job(training, tmp_path):
     words += flags(output_dir=tmp_path / "run", num_train_epochs=100_000, save_steps=5)
     process = start(words)
     try:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + scaled(SECONDS)
         while not checkpoint.checkpoints(tmp_path / "run"):
             assert time.monotonic() < end and process.poll() is None, process.communicate(timeout=10)[0]
             time.sleep(0.2)

@@ -202,7 +202,7 @@ def test_the_resolved_settings_and_the_tuned_threshold_are_left_beside_the_model
     resolved = config.parse(train.TrainConfig, ["--config", str(folder / "config.yaml")])
     assert (folder / "config.yaml").read_text() == config.dump(resolved)
     assert resolved.loop.per_device_train_batch_size == 4 and resolved.optim.learning_rate == 1e-2
-    threshold = json.loads((folder / "config.json").read_text())["null_score_diff_threshold"]
+    threshold = json.loads((folder / "config.json").read_text())["answer_policy"]["null_score_diff_threshold"]
     assert threshold == results_of(folder)["best_f1_thresh"]
 
 
