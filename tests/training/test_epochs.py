@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from qa_accel.batching import plan
 from qa_accel.training.epochs import LoopConfig, Order
+from qa_accel.training.evaluator import EvaluationConfig
 from qa_accel.training.progress import Progress
 
 
@@ -77,7 +78,15 @@ def test_a_run_of_so_many_steps_begins_no_more_epochs_than_it_needs():
     assert order(50, 2, num_train_epochs=3).epochs == 3
 
 
-@pytest.mark.parametrize("name", ["num_train_epochs", "max_train_steps", "eval_steps", "early_stopping_patience"])
-def test_counts_below_one_are_refused(name):
+@pytest.mark.parametrize(
+    ("config_class", "name"),
+    [
+        (LoopConfig, "num_train_epochs"),
+        (LoopConfig, "max_train_steps"),
+        (EvaluationConfig, "eval_steps"),
+        (EvaluationConfig, "early_stopping_patience"),
+    ],
+)
+def test_counts_below_one_are_refused(config_class, name):
     with pytest.raises(ValueError, match=f"--{name} must be at least 1, got 0"):
-        LoopConfig(**{name: 0})
+        config_class(**{name: 0})

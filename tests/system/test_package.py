@@ -1,0 +1,110 @@
+"""The package as `pip install` leaves it: every module, the command, the names that it shows, and no torch before it is needed."""
+
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import qa_accel
+
+
+@pytest.fixture(scope="module")
+def wheel(repository, tmp_path_factory) -> Path:
+    """Built from what git has, so that what a checkout holds besides does not get in."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        (source / name).write_bytes((repository / name).read_bytes())
+    for path in (repository / "qa_accel").rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            target = source / path.relative_to(repository)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, source]
+    built = subprocess.run(list(map(str, words)), capture_output=True, text=True)
+    if "No matching distribution" in built.stderr or "ConnectionError" in built.stderr:
+        pytest.skip("no package index: the build's own requirements cannot be fetched")
+    assert built.returncode == 0, built.stderr
+    [path] = folder.glob("qa_accel-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    """A fresh environment outside of the checkout that has the wheel and nothing else; its folder of programs."""
+    folder = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*pip, wheel], check=True)
+    return folder / "bin"
+
+
+def run(words: list, folder: Path) -> subprocess.CompletedProcess[str]:
+    """In another folder than the checkout, whose package would else be found first."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(list(map(str, words)), cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_the_wheel_holds_every_module(wheel, repository):
+    """Breaks if packages are listed by hand and a folder is forgotten: an editable install hides that."""
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("qa_accel/")}
+    there = {path.relative_to(repository).as_posix() for path in (repository / "qa_accel").rglob("*.py")}
+    assert "qa_accel/training/trainer.py" in there
+    assert held == there | {"qa_accel/py.typed"}
+
+
+def test_the_command_and_the_package_work_without_any_dependency(installed, tmp_path):
+    """Breaks if help or the import of the package needs a library: neither tqdm nor torch is installed here."""
+    helped = run([installed / "qa-accel", "--help"], tmp_path)
+    assert helped.returncode == 0, helped.stderr
+    for command in ("train", "predict", "prepare", "score", "preflight", "bench", "summary"):
+        assert f"\n  {command} " in helped.stdout
+    version = run([installed / "qa-accel", "--version"], tmp_path)
+    assert version.stdout == f"qa-accel {qa_accel.__version__}\n"
+    imported = run([installed / "python", "-c", "import qa_accel; print(qa_accel.__version__)"], tmp_path)
+    assert imported.stdout.strip() == qa_accel.__version__, imported.stderr
+
+
+def test_an_unknown_command_is_refused_with_a_suggestion(installed, tmp_path):
+    refused = run([installed / "qa-accel", "trian"], tmp_path)
+    assert refused.returncode == 2 and "unknown command 'trian'; did you mean 'train'?" in refused.stderr
+
+
+def test_importing_the_package_or_showing_help_imports_no_torch(repository):
+    """Breaks if a name of the package is imported before it is used, which takes seconds."""
+    program = "import sys, qa_accel; print(sorted({'torch', 'transformers', 'numpy', 'tyro'} & sys.modules.keys()))"
+    bare = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True)
+    assert bare.stdout.strip() == "[]", bare.stderr
+    program = "import sys, qa_accel; qa_accel.Reader; print('torch' in sys.modules)"
+    used = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True)
+    assert used.stdout.strip() == "True", used.stderr
+
+
+def test_help_answers_within_a_second(repository):
+    """Of processor time, which other work on the machine does not stretch."""
+    command = [sys.executable, "-m", "qa_accel.cli", "--help"]
+    before, began = os.times(), time.monotonic()
+    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    after = os.times()
+    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    assert seconds < 1, f"{seconds} s of processor time in {time.monotonic() - began} s"
+
+
+def test_the_names_of_the_package_are_what_they_say():
+    from qa_accel.commands import train as command
+    from qa_accel.evaluation.squad_metric import SquadMetric
+    from qa_accel.evaluation.squad_scores import squad_scores
+    from qa_accel.inference.reader import Reader
+    from qa_accel.training.settings import TrainConfig
+
+    assert (qa_accel.Reader, qa_accel.TrainConfig, qa_accel.SquadMetric) == (Reader, TrainConfig, SquadMetric)
+    assert (qa_accel.train, qa_accel.score) == (command.run, squad_scores)
+    assert set(qa_accel.__all__) <= set(dir(qa_accel))
+    with pytest.raises(AttributeError, match="no attribute 'Trainer'"):
+        qa_accel.Trainer  # noqa: B018
