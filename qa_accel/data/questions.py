@@ -7,9 +7,7 @@ column mapping and the reader's version, and every later start maps that file. T
 
 import hashlib
 import logging
-import os
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,25 +219,12 @@ def _cached(source: sources.Source, columns: canonical.Columns, folder: Path) ->
 
 
 def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
-    """Writes the file aside and renames it: whoever finds the name finds all of it, also if another fills it now."""
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial")  # a name that no other process takes
+    """Whoever finds the file finds all of it; several processes may fill it at once, each with the same content."""
     count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_abandoned(path.parent, ".questions-*.partial")
-        with partial.open("xb") as file:
-            with pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-                    count += len(batch)
-            if not count:
-                raise ValueError(f"{source}: holds no question; at least one is expected")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, or name another folder with --cache_dir"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replacing(path, files.CACHE_REMEDY) as partial:
+        with partial.open("wb") as file, pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                count += len(batch)
+        if not count:
+            raise ValueError(f"{source}: holds no question; at least one is expected")

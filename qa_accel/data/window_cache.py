@@ -9,10 +9,9 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -49,23 +48,14 @@ def prepare_windows(
         logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
         return read(path)
     began = time.perf_counter()
-    folder = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_abandoned(path.parent, "windows-*.partial-*")
-        # Beside its final place, as a rename is all or nothing within one file system only.
-        folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}.partial-", dir=path.parent))
+    with (
+        files.replacing(path, files.CACHE_REMEDY) as partial,
+        # For what datasets.map writes. Named so that files.ABANDONED matches it.
+        TemporaryDirectory(prefix=f"{partial.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder,
+    ):
         with one_thread():
-            made, row_of_place = _tokenized(questions, tokenizer, config, folder, num_proc)
-        write_in_question_order(made, row_of_place, folder / path.name)
-        (folder / path.name).rename(path)
-    except OSError as error:
-        raise OSError(
-            f"windows could not be kept in {path.parent}: {error}; make room there, or set another cache_dir"
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            made, row_of_place = _tokenized(questions, tokenizer, config, Path(folder), num_proc)
+        write_in_question_order(made, row_of_place, partial)
     windows, seconds = read(path), time.perf_counter() - began
     logger.info("windows of %d questions: %d made in %.1f s, %s", len(questions), len(windows), seconds, path)
     return windows

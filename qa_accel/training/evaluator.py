@@ -5,7 +5,6 @@ these files move into the run's folder. No weights are loaded back, so this is t
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import config, files, manifest
+from qa_accel import config, files
 from qa_accel.batching import mode as batching
 from qa_accel.data import splits as prepare
 from qa_accel.distributed import strategy
@@ -80,7 +79,7 @@ class Outcome:
 
     def _best_is_here(self) -> bool:
         """Rank 0's word for all, since what is the best so far decides what every rank does."""
-        box = [manifest.damage_of(self.folder / BEST) is None]
+        box = [files.damage_of(self.folder / BEST) is None]
         broadcast_object_list(box)
         return box[0]
 
@@ -144,8 +143,8 @@ class Outcome:
         )
         files.write_text(self.folder / "README.md", card)
         for path in sorted(kept.iterdir()):
-            if path.name not in (manifest.MANIFEST, "scores.json"):
-                _link_or_copy(path, self.folder / path.name)
+            if path.name not in (files.MANIFEST, "scores.json"):
+                files.link_or_copy(path, self.folder / path.name)
         clock.ends("end")
         results = {
             **(scores or {}),
@@ -167,7 +166,7 @@ class Outcome:
         self.accelerator.wait_for_everyone()
 
     def _keep(self, answers: spans.Answers | None, scores: dict[str, Any] | None) -> None:
-        with checkpoint.written_aside(self.folder / BEST, self.accelerator) as partial:
+        with checkpoint.atomic_folder(self.folder / BEST, self.accelerator) as partial:
             threshold = None
             if answers is not None and scores is not None:
                 threshold = evaluation.tuned_threshold(answers, scores)
@@ -207,14 +206,3 @@ def save_model(
         tuning.save(plain, weights, folder, merge=merge_lora)
     if accelerator.is_main_process:
         tokenizer.save_pretrained(folder)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Put `source` at `target` in one move, its bytes copied only where the file system cannot link."""
-    aside = target.with_name(f".{target.name}.partial")
-    aside.unlink(missing_ok=True)
-    try:
-        os.link(source, aside)
-    except OSError:
-        shutil.copy2(source, aside)
-    os.replace(aside, target)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qa_accel import config, files, manifest
+from qa_accel import config, files
 from qa_accel.batching import collate as batches
 from qa_accel.batching import mode as batching
 from qa_accel.batching import plan
@@ -260,9 +260,7 @@ class Run:
         seconds = self.clock.ends("saving")
         self.stop.saved(seconds)
         self.log.restart_clock()
-        self.console.print(
-            f"{saved.name} saved in {seconds:.2f} s ({manifest.megabytes(saved):.0f} MB)", highlight=False
-        )
+        self.console.print(f"{saved.name} saved in {seconds:.2f} s ({files.megabytes(saved):.0f} MB)", highlight=False)
         return saved
 
     def leave(self) -> None:

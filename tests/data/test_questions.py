@@ -136,8 +136,8 @@ def test_full_disk_names_the_folder_and_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data.os, "fsync", full)
-    with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\).*--cache_dir"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written: No space left on device\. .*--cache_dir"):
         load_questions(config, "train")
     assert list((tmp_path / "cache").iterdir()) == []
 

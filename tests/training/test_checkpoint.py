@@ -59,7 +59,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(kind, tmp_path
     damage(latest)
     assert checkpoint.find(settings, tmp_path, said.append) == before
     [message] = said
-    assert "checkpoint-10 is passed over" in message and reason in message
+    assert "checkpoint-10 is skipped" in message and reason in message
     with pytest.raises(ValueError, match=r"--resume_from_checkpoint .*checkpoint-10: "):
         checkpoint.find(CheckpointConfig(str(tmp_path), resume_from_checkpoint=str(latest)), tmp_path, said.append)
 
@@ -131,7 +131,7 @@ def fail_in_the_middle(folder: Path, first: int | None = None) -> str:
     return "did not fail"
 
 
-FULL = "{} cannot be written: No space left on device. Make room or mend it, then start the same command again"
+FULL = "{} cannot be written: No space left on device. Free some space or fix the cause, then rerun the same command"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -146,7 +146,7 @@ def test_a_write_that_fails_leaves_nothing_under_the_final_name(processes, tmp_p
 def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
     """Breaks if it says "No such file or directory": nothing is missing on that rank, the disk was full on rank 0."""
     final = tmp_path / "checkpoint-2"
-    given_up = f"{final} was given up by rank 0, whose error says why"
+    given_up = f"rank 0 failed to write {final}; see its error"
     assert call(fail_in_the_middle, tmp_path, 0, processes=2) == [FULL.format(final), given_up]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
@@ -154,7 +154,7 @@ def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
 def die(folder: Path, moment: str) -> None:
     """Write `best` twice, and end without a word in the second time: in the middle of it, or while it gets its name."""
     accelerator, _, _ = small_training()
-    with checkpoint.written_aside(folder / "best", accelerator) as partial:
+    with checkpoint.atomic_folder(folder / "best", accelerator) as partial:
         (partial / "weights").write_text("first")
     rename = Path.rename
 
@@ -164,7 +164,7 @@ def die(folder: Path, moment: str) -> None:
 
     if moment == "renaming":
         Path.rename = rename_and_die  # type: ignore
-    with checkpoint.written_aside(folder / "best", accelerator) as partial:
+    with checkpoint.atomic_folder(folder / "best", accelerator) as partial:
         (partial / "weights").write_text("second")
         if moment == "writing":
             os._exit(9)
