@@ -1,4 +1,4 @@
-"""A file or folder appears under its name whole or not at all, and a damaged folder is told from a whole one."""
+"""A file or folder appears under its name whole or not at all, and a damaged folder is detected."""
 
 import contextlib
 import errno
@@ -82,7 +82,7 @@ def test_content_is_forced_to_the_disk_before_it_gets_its_name(tmp_path, monkeyp
 
 
 def on_a_full_disk(program: str, repository: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program that cannot write more than 10 kB to a file, which stands in for a full disk."""
+    """Run a program that cannot write more than 10 kB to a file, which simulates a full disk."""
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
     words = [sys.executable, "-c", limit + program]
     return subprocess.run(words, cwd=repository, capture_output=True, text=True)

@@ -66,7 +66,7 @@ def check_tokenizer(tokenizer, config: WindowConfig) -> None:
     name = type(tokenizer).__name__
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
-            f"{name} is a slow tokenizer: it does not say which characters its tokens stand for, and answers are "
+            f"{name} is a slow tokenizer: it does not say which characters its tokens cover, and answers are "
             "characters. Load the fast one (AutoTokenizer.from_pretrained(..., use_fast=True), or a checkpoint with "
             "a tokenizer.json)"
         )
@@ -181,13 +181,13 @@ def _tokenized(
 def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, int]:
     """All rows, those of one context together, contexts in order of their first row; and the contexts' characters.
 
-    Where nearly all stand together as they are, as in SQuAD's own files, rows stay: to pick them one by one costs more.
+    Where nearly all are together already, as in SQuAD's own files, rows stay: to pick them one by one costs more.
     """
     hashes, characters = [], 0
     tables: Any = questions.select_columns("context").with_format("arrow").iter(batch_size=10_000)  # pa.Table each
     for table in tables:
         encoded = table["context"].combine_chunks().dictionary_encode()
-        # Two texts with one hash would only stand together for nothing.
+        # Two texts with one hash would only be put together for nothing.
         hash_of = np.array([hash(text) for text in encoded.dictionary.to_pylist()], np.int64)
         hashes.append(hash_of[encoded.indices.to_numpy()])
         characters += table["context"].nbytes

@@ -27,7 +27,7 @@ def hold(folder: Path) -> None:
     path = folder / LOCK
     if path in _held:
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     job = os.environ.get("SLURM_JOB_ID")
     give_up = time.monotonic() + SECONDS_FOR_A_DEAD_NODE
     while True:

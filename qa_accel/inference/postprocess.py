@@ -1,6 +1,6 @@
 """Best spans of every window -> one answer, an n-best list and a no-answer score for every question.
 
-Spans of all windows are compared at once, by the characters that they stand for: neighbouring windows share tokens, so
+Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
 the same span comes from several, and counts once, with its best score. What wins among equal scores is the span that
 starts first, then the one that ends first. Answers are cut out of the context and blanks at their edges left off;
 spans of blanks alone are no answers.
@@ -66,7 +66,7 @@ class Candidates:
 class Entry(TypedDict):
     """One line of an n-best list: `context[start:end] == text`, in characters.
 
-    The empty answer stands at 0, 0 and without logits of its own: only their sum, the null score, leaves the device.
+    The empty answer is at 0, 0 and without logits of its own: only their sum, the null score, leaves the device.
     """
 
     text: str

@@ -8,6 +8,7 @@ only folders whose files are those of their manifest.
 import dataclasses
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from rich.markup import escape
 
 from qa_accel import files
 from qa_accel.distributed import run_folder as lock
@@ -53,7 +55,7 @@ class CheckpointConfig:
 
 @dataclass
 class Progress:
-    """Where a run stands. All that resuming needs beside the states of model, optimizer and random generators."""
+    """Where a run is. All that resuming needs beside the states of model, optimizer and random generators."""
 
     epoch: int = 0
     """Epochs that are over."""
@@ -129,11 +131,10 @@ def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
     """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
     folder = Path(folder)
     if accelerator.is_main_process:
-        probe = folder / ".writable"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody has put there
+                pass
         except OSError as error:
             raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
     accelerator.wait_for_everyone()
@@ -215,7 +216,7 @@ def find(config: CheckpointConfig, folder: Path, say) -> Path | None:
         damage = damage_of(path)
         if damage is None:
             return path
-        say(f"[yellow]checkpoint {path.name} is skipped: {damage}[/]")
+        say(f"[yellow]checkpoint {path.name} is skipped: {escape(damage)}[/]")
     return None
 
 
@@ -245,7 +246,7 @@ def load(
             "a model: --model_name_or_path"
         )
     accelerator.load_state(str(path))
-    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint stands between two steps; under
+    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint is between two steps; under
     # another accumulation the restored count would be in the middle of one.
     accelerator.step = 0
     progress.load_state_dict(saved["progress"])

@@ -78,7 +78,7 @@ class Outcome:
             progress.best_score = progress.best_step = None
 
     def _best_is_here(self) -> bool:
-        """Rank 0's word for all, since what is the best so far decides what every rank does."""
+        """Broadcast from rank 0, so that all ranks take the same branch."""
         box = [files.damage_of(self.folder / BEST) is None]
         broadcast_object_list(box)
         return box[0]

@@ -266,7 +266,7 @@ def test_files_win_over_a_recipes_dataset_name_and_say_so(tmp_path, caplog):
     as_lines(QUESTIONS)(tmp_path / "q.jsonl")
     config = DataConfig(dataset_name="squad_v2", train_file=(str(tmp_path / "q.jsonl"),), cache_dir=str(tmp_path))
     assert len(load_questions(config, "train")) == 4
-    assert "dataset_name squad_v2 is left aside, since train_file is given" in caplog.text
+    assert "dataset_name squad_v2 is ignored, since train_file is given" in caplog.text
     assert not has_split(config, "validation")
     with pytest.raises(ValueError, match="no validation questions: give --validation_file"):
         load_questions(config, "validation")

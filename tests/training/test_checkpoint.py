@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from processes import call, run
+from rich.text import Text
 from torch import nn
 
 from qa_accel.training import checkpoint
@@ -33,6 +34,10 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def list_in_manifest(folder: Path, name: str) -> None:
+    (folder / "manifest.json").write_text(json.dumps({"files": {name: {"size": 1, "sha256": ""}}}))
+
+
 DAMAGES = {
     "truncated": (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), "5 bytes, 1000 were written"),
     "one bit flipped": (lambda folder: flip_a_bit(folder / "model.safetensors"), "its hash differs"),
@@ -45,6 +50,9 @@ DAMAGES = {
         lambda folder: (folder / "manifest.json").write_text('{"files": {"model.safetensors": 3}}'),
         "manifest.json is not",
     ),
+    "nested manifest": (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), "manifest.json is not"),
+    "long name": (lambda folder: list_in_manifest(folder, "n" * 300), "File name too long"),
+    "markup as a name": (lambda folder: list_in_manifest(folder, "[/x]"), "[/x] is missing"),
 }
 
 
@@ -59,6 +67,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(kind, tmp_path
     damage(latest)
     assert checkpoint.find(settings, tmp_path, said.append) == before
     [message] = said
+    message = str(Text.from_markup(message))  # raises where the damage is taken for markup
     assert "checkpoint-10 is skipped" in message and reason in message
     with pytest.raises(ValueError, match=r"--resume_from_checkpoint .*checkpoint-10: "):
         checkpoint.find(CheckpointConfig(str(tmp_path), resume_from_checkpoint=str(latest)), tmp_path, said.append)
@@ -149,6 +158,23 @@ def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
     given_up = f"rank 0 failed to write {final}; see its error"
     assert call(fail_in_the_middle, tmp_path, 0, processes=2) == [FULL.format(final), given_up]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize("planted", [".writable", ".lock"])
+def test_a_link_in_the_runs_folder_does_not_lead_the_run_to_another_file(planted, tmp_path):
+    """Breaks if a file under a fixed name is opened through a link: whoever may write in a shared folder could empty a
+    file of the user who trains."""
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    folder.mkdir()
+    (folder / planted).symlink_to(victim)
+    [left] = run(open_folder, folder)
+    assert victim.read_text() == "precious"
+    assert (left.code == 0) == (planted == ".writable"), left.output
+
+
+def open_folder(folder: Path) -> None:
+    checkpoint.open_run(CheckpointConfig(str(folder)), small_training()[0])
 
 
 def die(folder: Path, moment: str) -> None:
