@@ -36,8 +36,10 @@ def writing(path: Path | str, remedy: str = REMEDY) -> Iterator[None]:
         if isinstance(error, OSError):
             reason = error.strerror
         else:  # safetensors, torch and datasets raise their own errors for a full disk
-            full = isinstance(error, SafetensorError) or "inline_container" in str(error) or "closed file" in str(error)
-            reason = f"the disk seems to be full ({error})" if full else None
+            text = str(error)
+            closed = text.startswith("I/O operation on closed file")
+            full = closed or "inline_container" in text or isinstance(error, SafetensorError)
+            reason = f"the disk seems to be full ({text})" if full else None
         if reason is None:  # explained already, or not an error of the disk
             raise
         raise OSError(f"{path} cannot be written: {reason}. {remedy}, then rerun the same command") from error

@@ -1,7 +1,7 @@
 """Questions + a fast tokenizer -> windows, computed once, kept in one Arrow file and read from there without a copy.
 
 The file's name is a fingerprint of what windows depend on: the questions, the tokenizer, the window settings, this code.
-Whoever asks again with the same ones (another learning rate, a resumed run, another process of this node) tokenizes
+A second call with the same ones (another learning rate, a resumed run, another process of this node) tokenizes
 nothing. The file appears under its name only when it is whole.
 """
 

@@ -66,7 +66,7 @@ class Candidates:
 class Entry(TypedDict):
     """One line of an n-best list: `context[start:end] == text`, in characters.
 
-    The empty answer is at 0, 0 and without logits of its own: only their sum, the null score, leaves the device.
+    The empty answer is at 0, 0 and its logits are None: only their sum, the null score, leaves the device.
     """
 
     text: str

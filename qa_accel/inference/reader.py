@@ -89,8 +89,7 @@ def run(settings: PredictConfig) -> None:
         )
     if answers is None:
         return
-    with files.writing(folder):
-        write_answers(answers, folder)
+    write_answers(answers, folder)
     if has_gold:
         threshold = span_config.null_score_diff_threshold or 0.0
         scores = evaluation.scores_of(answers, split, threshold, version_2_with_negative=negative)

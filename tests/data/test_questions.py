@@ -151,7 +151,7 @@ def test_damaged_cache_file_is_named(tmp_path):
         load_questions(config, "train")
 
 
-def test_cache_lies_in_the_cache_of_datasets_unless_told_otherwise(monkeypatch, tmp_path):
+def test_the_cache_is_in_the_cache_of_datasets_unless_set_otherwise(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     assert data.cache_folder(DataConfig()) == tmp_path / "qa_accel"
     assert data.cache_folder(DataConfig(cache_dir="mine")) == Path("mine")

@@ -94,7 +94,7 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
 
 
 @pytest.mark.parametrize("setting", [{"resume_from_checkpoint": "no"}, {"overwrite_output_dir": True}])
-def test_a_run_that_starts_anew_takes_no_checkpoint(setting, tmp_path):
+def test_a_run_that_starts_over_takes_no_checkpoint(setting, tmp_path):
     make_checkpoint(tmp_path, 9)
     assert checkpoint.find(CheckpointConfig(str(tmp_path), **setting), tmp_path, print) is None
 
@@ -222,7 +222,7 @@ def test_only_the_latest_checkpoints_are_kept(tmp_path):
     assert checkpoint.damage_of(tmp_path / "checkpoint-8") is None
 
 
-def test_a_run_that_started_anew_keeps_its_own_checkpoints_not_those_of_the_run_before(tmp_path):
+def test_a_run_that_started_over_keeps_its_own_checkpoints_not_those_of_the_run_before(tmp_path):
     """Breaks if rotation goes by the step alone: the old run's high steps would oust the new run's every checkpoint, and
     a resume would continue the old run."""
     make_checkpoint(tmp_path, 300)
