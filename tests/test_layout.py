@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "qa_accel"
 LEVELS = (
-    "files config manifest",
+    "files config",
     "data",
     "models",
     "distributed",

@@ -75,8 +75,7 @@ def run(settings: PredictConfig) -> None:
         )
     if answers is None:
         return
-    with files.writing(folder):
-        write_answers(answers, folder)
+    write_answers(answers, folder)
     if "answers" in split.questions.column_names:
         threshold = span_config.null_score_diff_threshold or 0.0
         scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=negative)

@@ -7,9 +7,7 @@ column mapping and the reader's version, and every later start maps that file. T
 
 import hashlib
 import logging
-import os
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +30,7 @@ SplitName = Literal["train", "validation", "test"]
 class DataConfig:
     dataset_name: str | None = None
     """A data set of the hub, or a folder that `save_to_disk` wrote. Its splits are train, validation and test. Files win:
-    where any *_file is given, a recipe's dataset_name is left aside."""
+    where any *_file is given, a recipe's dataset_name is ignored."""
     dataset_config_name: str | None = None
     """Which configuration of the hub's data set."""
     train_file: tuple[str, ...] | None = None
@@ -114,7 +112,7 @@ def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
         found = next(source.rows()).values
         error = canonical.missing_column(found, config.answers_column, "answers_column")
         raise ValueError(f"{source.name}: {error} ({split} needs answers; questions without them go to test_file)")
-    # Asked of the whole source, else a limit would hide it until the long run.
+    # Checked on the whole source, else a limit would hide it until the long run.
     if config.version_2_with_negative is False and has_unanswerable(questions):
         first = int(np.argmin(answer_counts(questions)))
         raise ValueError(
@@ -186,7 +184,7 @@ def _source(config: DataConfig, split: SplitName) -> sources.Source:
     patterns = getattr(config, f"{split}_file")
     if patterns is not None:
         if config.dataset_name is not None:
-            logger.warning("dataset_name %s is left aside, since %s_file is given", config.dataset_name, split)
+            logger.warning("dataset_name %s is ignored, since %s_file is given", config.dataset_name, split)
         return sources.file_source(patterns, f"{split}_file")
     if config.dataset_name is not None and not _has_files(config):
         return sources.dataset_source(config.dataset_name, config.dataset_config_name, split, config.cache_dir)
@@ -197,7 +195,7 @@ def _source(config: DataConfig, split: SplitName) -> sources.Source:
 
 
 def _has_files(config: DataConfig) -> bool:
-    # One data set's training questions beside another's validation file would be a mix-up more often than a wish.
+    # One data set's training questions beside another's validation file would more often be a mix-up than intended.
     return any(files is not None for files in (config.train_file, config.validation_file, config.test_file))
 
 
@@ -212,7 +210,7 @@ def _cached(source: sources.Source, columns: canonical.Columns, folder: Path) ->
     try:
         questions = datasets.Dataset.from_file(str(path))
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it is made anew") from error
+        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it is made again") from error
     # Which of these a source has is known only when it is read to its end, so the file has both.
     unused = [name for name in ("title", "answers") if questions.data.column(name).null_count == len(questions)]
     questions = questions.remove_columns(unused)
@@ -221,25 +219,12 @@ def _cached(source: sources.Source, columns: canonical.Columns, folder: Path) ->
 
 
 def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
-    """Writes the file aside and renames it: whoever finds the name finds all of it, also if another fills it now."""
-    partial = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.partial")  # a name that no other process takes
+    """Whoever finds the file finds all of it; several processes may fill it at once, each with the same content."""
     count = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_abandoned(path.parent, ".questions-*.partial")
-        with partial.open("xb") as file:
-            with pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
-                for batch in batches:
-                    writer.write_batch(batch)
-                    count += len(batch)
-            if not count:
-                raise ValueError(f"{source}: holds no question; at least one is expected")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be written ({error.strerror or error}); make room, or name another folder with --cache_dir"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replacing(path, files.CACHE_REMEDY) as partial:
+        with partial.open("wb") as file, pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                count += len(batch)
+        if not count:
+            raise ValueError(f"{source}: holds no question; at least one is expected")

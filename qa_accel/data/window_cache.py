@@ -1,7 +1,7 @@
 """Questions + a fast tokenizer -> windows, computed once, kept in one Arrow file and read from there without a copy.
 
 The file's name is a fingerprint of what windows depend on: the questions, the tokenizer, the window settings, this code.
-Whoever asks again with the same ones (another learning rate, a resumed run, another process of this node) tokenizes
+A second call with the same ones (another learning rate, a resumed run, another process of this node) tokenizes
 nothing. The file appears under its name only when it is whole.
 """
 
@@ -9,10 +9,9 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -48,23 +47,14 @@ def prepare_windows(
         logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
         return read(path)
     began = time.perf_counter()
-    folder = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.remove_abandoned(path.parent, "windows-*.partial-*")
-        # Beside its final place, as a rename is all or nothing within one file system only.
-        folder = Path(tempfile.mkdtemp(prefix=f"{path.stem}.partial-", dir=path.parent))
+    with (
+        files.replacing(path, files.CACHE_REMEDY) as partial,
+        # For what datasets.map writes. Named so that files.ABANDONED matches it.
+        TemporaryDirectory(prefix=f"{partial.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder,
+    ):
         with one_thread():
-            made, row_of_place = _tokenized(questions, tokenizer, config, folder, num_proc)
-        write_in_question_order(made, row_of_place, folder / path.name)
-        (folder / path.name).rename(path)
-    except OSError as error:
-        raise OSError(
-            f"windows could not be kept in {path.parent}: {error}; make room there, or set another cache_dir"
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            made, row_of_place = _tokenized(questions, tokenizer, config, Path(folder), num_proc)
+        write_in_question_order(made, row_of_place, partial)
     windows, seconds = read(path), time.perf_counter() - began
     logger.info("windows of %d questions: %d made in %.1f s, %s", len(questions), len(windows), seconds, path)
     return windows
@@ -184,13 +174,13 @@ def _tokenized(
 def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, int]:
     """All rows, those of one context together, contexts in order of their first row; and the contexts' characters.
 
-    Where nearly all stand together as they are, as in SQuAD's own files, rows stay: to pick them one by one costs more.
+    Where nearly all are together already, as in SQuAD's own files, rows stay: to pick them one by one costs more.
     """
     hashes, characters = [], 0
     tables: Any = questions.select_columns("context").with_format("arrow").iter(batch_size=10_000)  # pa.Table each
     for table in tables:
         encoded = table["context"].combine_chunks().dictionary_encode()
-        # Two texts with one hash would only stand together for nothing.
+        # Two texts with one hash would only be put together for nothing.
         hash_of = np.array([hash(text) for text in encoded.dictionary.to_pylist()], np.int64)
         hashes.append(hash_of[encoded.indices.to_numpy()])
         characters += table["context"].nbytes

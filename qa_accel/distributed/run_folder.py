@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -43,11 +44,10 @@ def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
     """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
     folder = Path(folder)
     if accelerator.is_main_process:
-        probe = folder / ".writable"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe.write_text("")
-            probe.unlink()
+            with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody has put there
+                pass
         except OSError as error:
             raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
     accelerator.wait_for_everyone()
@@ -63,7 +63,7 @@ def hold(folder: Path) -> None:
     path = folder / LOCK
     if path in _held:
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     job = os.environ.get("SLURM_JOB_ID")
     give_up = time.monotonic() + SECONDS_FOR_A_DEAD_NODE
     while True:

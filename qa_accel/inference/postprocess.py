@@ -1,6 +1,6 @@
 """Best spans of every window -> one answer, an n-best list and a no-answer score for every question.
 
-Spans of all windows are compared at once, by the characters that they stand for: neighbouring windows share tokens, so
+Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
 the same span comes from several, and counts once, with its best score. What wins among equal scores is the span that
 starts first, then the one that ends first. Answers are cut out of the context and blanks at their edges left off;
 spans of blanks alone are no answers.
@@ -11,7 +11,6 @@ are the null score minus the best span's. Numpy only, no torch: this runs on ran
 
 import json
 import math
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
+from qa_accel import files
 from qa_accel.data.windows import Windows
 
 if TYPE_CHECKING:  # at run time numpy is enough
@@ -65,7 +65,7 @@ class Candidates:
 class Entry(TypedDict):
     """One line of an n-best list: `context[start:end] == text`, in characters.
 
-    The empty answer stands at 0, 0 and without logits of its own: only their sum, the null score, leaves the device.
+    The empty answer is at 0, 0 and its logits are None: only their sum, the null score, leaves the device.
     """
 
     text: str
@@ -221,7 +221,7 @@ def _check_finite(score_C: np.ndarray, question_C: np.ndarray, ids: Sequence[str
 def write_answers(answers: Answers, folder: Path | str) -> None:
     """predictions.json, nbest_predictions.json and null_odds.json, in full or not at all.
 
-    All three are written aside before the first takes its name: a disk that fills up leaves what was there before.
+    All three are on the disk before the first takes its name: a disk that fills up leaves what was there before.
     """
     folder = Path(folder)
     contents = {
@@ -229,31 +229,23 @@ def write_answers(answers: Answers, folder: Path | str) -> None:
         "nbest_predictions.json": _nbest_json(answers.nbest),
         "null_odds.json": [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
     }
-    aside = {folder / name: folder / f".{name}.partial" for name in contents}
-    try:
-        for partial, pieces in zip(aside.values(), contents.values()):
+    with files.replacing_all([folder / name for name in contents]) as partials:
+        for partial, pieces in zip(partials, contents.values()):
             with open(partial, "w", encoding="utf-8", newline="\n") as file:
                 file.writelines(pieces)
                 file.write("\n")
-                file.flush()
-                os.fsync(file.fileno())  # some file systems report a full disk only now
-        for path, partial in aside.items():
-            partial.replace(path)
-    finally:
-        for partial in aside.values():
-            partial.unlink(missing_ok=True)
 
 
 def _nbest_json(nbest: dict[str, list[Entry]]) -> Iterator[str]:
-    """What `json.dumps(nbest, indent=2)` gives, question by question and five times as fast.
+    """What `json.dumps(nbest, indent=2)` gives, question by question and twice as fast.
 
-    The standard library indents in Python and encodes in C only what is not indented. So the line breaks go into the
-    separator; between entries they are then widened, which cannot hit a text: no JSON string holds a bare line break.
+    The standard library indents in Python and encodes in C only what is not indented. So each entry is encoded alone,
+    with its line breaks in the separator.
     """
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",\n      ", ": ")).encode
     opening = "{"
     for key, entries in nbest.items():
-        inner = encode(entries)[2:-2].replace("},\n      {", "\n    },\n    {\n      ")
-        yield f"{opening}\n  {encode(key)}: [\n    {{\n      {inner}\n    }}\n  ]"
+        listed = ",\n    ".join(f"{{\n      {encode(entry)[1:-1]}\n    }}" for entry in entries)
+        yield f"{opening}\n  {encode(key)}: [\n    {listed}\n  ]"
         opening = ","
     yield "\n}" if nbest else "{}"

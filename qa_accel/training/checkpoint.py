@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,16 @@ from typing import Any
 import datasets
 import numpy as np
 from accelerate import Accelerator
+from rich.markup import escape
 
 from qa_accel import config, files
 from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED
-from qa_accel.manifest import damage_of, sync, write_manifest
+from qa_accel.files import damage_of, write_manifest
 from qa_accel.models.adapters import TuningConfig
 from qa_accel.training.optim import OptimConfig
 from qa_accel.training.progress import Progress
-
-PARTIAL = ".partial-"
-REPLACED = ".partial-old-"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class CheckpointConfig:
     output_dir: str
     """Folder of the run: model, predictions, scores, metrics, checkpoints."""
     overwrite_output_dir: bool = False
-    """Start anew even if the folder holds a finished or an interrupted run; its files are replaced."""
+    """Start over even if the folder holds a finished or an interrupted run; its files are replaced."""
     resume_from_checkpoint: str = "auto"
     """`auto`: continue this folder's interrupted run from its latest whole checkpoint; or a checkpoint's path; or `no`."""
     resume_with_changed_settings: bool = False
@@ -78,7 +76,7 @@ def run_fingerprint(
 
 
 def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:
-    """Do away with the former run where it is to be overwritten, and with what a killed one was just writing.
+    """Delete the previous run if `overwrite_output_dir` is set, and what a killed one was writing.
 
     Not in open_run: a mistake in the data's name must not cost the results that are there.
     """
@@ -88,48 +86,31 @@ def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) ->
                 (folder / name).unlink(missing_ok=True)
             for old in (*checkpoints(folder), folder / "best"):
                 shutil.rmtree(old, ignore_errors=True)
-        _tidy(folder)
+        files.remove_partial(folder)
     accelerator.wait_for_everyone()
-
-
-def _tidy(folder: Path) -> None:
-    """Do away with what a killed run was just writing; what it was about to replace keeps its name."""
-    for replaced in folder.glob(f"{REPLACED}*"):
-        final = folder / replaced.name.removeprefix(REPLACED)
-        if not final.exists():
-            replaced.rename(final)
-    for partial in folder.glob(f"{PARTIAL}*"):
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager
-def written_aside(final: Path, accelerator: Accelerator) -> Iterator[Path]:
+def atomic_folder(final: Path, accelerator: Accelerator) -> Iterator[Path]:
     """A folder for all ranks to write in; it becomes `final` when every rank is done and its bytes are on the disk."""
-    partial = final.with_name(PARTIAL + final.name)
-    if accelerator.is_main_process:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    try:
-        with files.writing(final):
-            yield partial
-            accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
-            if accelerator.is_main_process:
-                write_manifest(partial)
-    except BaseException as error:
+    partial = files.partial_of(final)
+    with ExitStack() as stack:
         if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)  # a full disk is a likely reason: others need the room
-        elif not partial.exists() and isinstance(error.__cause__ or error, (FileNotFoundError, RuntimeError)):
-            # the folder is gone, or a barrier has found rank 0 gone
-            raise OSError(f"{final} was given up by rank 0, whose error says why") from error
-        raise
-    if accelerator.is_main_process:
-        replaced = final.with_name(REPLACED + final.name)
-        if final.exists():
-            final.rename(replaced)
-        partial.rename(final)
-        sync(final.parent)
-        shutil.rmtree(replaced, ignore_errors=True)
+            stack.enter_context(files.replacing_folder(final))
+        accelerator.wait_for_everyone()
+        try:
+            with files.writing(final):
+                yield partial
+                accelerator.wait_for_everyone()  # else rank 0 names a folder that a slow rank still writes
+                if accelerator.is_main_process:
+                    files.apply_umask(partial)
+                    write_manifest(partial)
+        except BaseException as error:
+            rank_0_failed = not accelerator.is_main_process and not partial.exists()
+            if rank_0_failed and isinstance(error.__cause__ or error, (FileNotFoundError, RuntimeError)):
+                # the folder is gone, or a barrier has found rank 0 gone
+                raise OSError(f"rank 0 failed to write {final}; see its error") from error
+            raise
     accelerator.wait_for_everyone()
 
 
@@ -139,7 +120,7 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, fingerprint
     Checkpoints of later steps are from a run that this one did not go on with: they would pass for its latest.
     """
     final = folder / f"checkpoint-{progress.step}"
-    with written_aside(final, accelerator) as partial:
+    with atomic_folder(final, accelerator) as partial:
         accelerator.save_state(str(partial))
         if accelerator.is_main_process:
             layout = strategy.layout(accelerator)
@@ -184,7 +165,7 @@ def find(settings: CheckpointConfig, folder: Path, say) -> Path | None:
         damage = damage_of(path)
         if damage is None:
             return path
-        say(f"[yellow]checkpoint {path.name} is passed over: {damage}[/]")
+        say(f"[yellow]checkpoint {path.name} is skipped: {escape(damage)}[/]")
     return None
 
 
@@ -205,7 +186,7 @@ def load(
         raise ValueError(
             f"{path} was made with other settings, so resuming would continue a different run:\n  "
             + "\n  ".join(changed)
-            + "\nGive the former settings, start anew (--overwrite_output_dir), or pass --resume_with_changed_settings"
+            + "\nGive the former settings, start over (--overwrite_output_dir), or pass --resume_with_changed_settings"
         )
     if saved["layout"] != strategy.layout(accelerator):
         raise ValueError(
@@ -214,7 +195,7 @@ def load(
             "a model: --model_name_or_path"
         )
     accelerator.load_state(str(path))
-    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint stands between two steps; under
+    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint is between two steps; under
     # another accumulation the restored count would be in the middle of one.
     accelerator.step = 0
     progress.load_state_dict(saved["progress"])

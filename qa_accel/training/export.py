@@ -5,7 +5,6 @@ the run's folder. No weights are loaded back, so this is the same under every st
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +15,14 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import files, manifest
+from qa_accel import files
 from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED
 from qa_accel.evaluation.scoring import tuned_threshold
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import Answers, write_answers
 from qa_accel.models import adapters
-from qa_accel.training.checkpoint import written_aside
+from qa_accel.training.checkpoint import atomic_folder
 from qa_accel.training.progress import Progress
 from qa_accel.training.stage_timer import Clock
 
@@ -49,13 +48,13 @@ class KeptModel:
 
     def exists(self) -> bool:
         """Broadcast from rank 0, so that all ranks take the same branch."""
-        box = [manifest.damage_of(self.folder / BEST) is None]
+        box = [files.damage_of(self.folder / BEST) is None]
         broadcast_object_list(box)
         return box[0]
 
     def keep(self, answers: Answers | None, scores: dict[str, Any] | None, step: int) -> None:
         """Replace what is kept by the model as it is now. `answers` are None on all ranks but 0, both without validation."""
-        with written_aside(self.folder / BEST, self.accelerator) as partial:
+        with atomic_folder(self.folder / BEST, self.accelerator) as partial:
             threshold = None
             if answers is not None and scores is not None:
                 threshold = tuned_threshold(answers, scores)
@@ -90,8 +89,8 @@ class KeptModel:
                     best_step = content["step"]
             files.write_text(self.folder / "README.md", model_card(scores))
             for path in sorted(kept.iterdir()):
-                if path.name not in (manifest.MANIFEST, SCORES):
-                    _link_or_copy(path, self.folder / path.name)
+                if path.name not in (files.MANIFEST, SCORES):
+                    files.link_or_copy(path, self.folder / path.name)
             timer.ends("end")
             results = {
                 **(scores or {}),
@@ -138,14 +137,3 @@ def save_model(
         adapters.save(plain, weights, folder, merge=merge_lora)
     if accelerator.is_main_process:
         tokenizer.save_pretrained(folder)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Put `source` at `target` in one move, its bytes copied only where the file system cannot link."""
-    aside = target.with_name(f".{target.name}.partial")
-    aside.unlink(missing_ok=True)
-    try:
-        os.link(source, aside)
-    except OSError:
-        shutil.copy2(source, aside)
-    os.replace(aside, target)

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch.optim.lr_scheduler import LambdaLR
 
-from qa_accel import config, manifest
+from qa_accel import config, files
 from qa_accel.batching import mode as batching
 from qa_accel.batching import plan
 from qa_accel.batching.collate import Batch, batch_loader
@@ -193,7 +193,7 @@ class Trainer:
         seconds = self.timer.ends("saving")
         self.stop.saved(seconds)
         self.metrics.restart_clock()
-        megabytes = manifest.megabytes(saved)
+        megabytes = files.megabytes(saved)
         self.console.print(f"{saved.name} saved in {seconds:.2f} s ({megabytes:.0f} MB)", highlight=False)
         return saved
 

@@ -139,8 +139,8 @@ def test_full_disk_names_the_folder_and_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data.os, "fsync", full)
-    with pytest.raises(ValueError, match=r"cannot be written \(No space left on device\).*--cache_dir"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written: No space left on device\. .*--cache_dir"):
         load_questions(config, "train")
     assert list((tmp_path / "cache").iterdir()) == []
 
@@ -154,7 +154,7 @@ def test_damaged_cache_file_is_named(tmp_path):
         load_questions(config, "train")
 
 
-def test_cache_lies_in_the_cache_of_datasets_unless_told_otherwise(monkeypatch, tmp_path):
+def test_the_cache_is_in_the_cache_of_datasets_unless_set_otherwise(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     assert data.cache_folder(DataConfig()) == tmp_path / "qa_accel"
     assert data.cache_folder(DataConfig(cache_dir="mine")) == Path("mine")
@@ -269,7 +269,7 @@ def test_files_win_over_a_recipes_dataset_name_and_say_so(tmp_path, caplog):
     as_lines(QUESTIONS)(tmp_path / "q.jsonl")
     config = DataConfig(dataset_name="squad_v2", train_file=(str(tmp_path / "q.jsonl"),), cache_dir=str(tmp_path))
     assert len(load_questions(config, "train")) == 4
-    assert "dataset_name squad_v2 is left aside, since train_file is given" in caplog.text
+    assert "dataset_name squad_v2 is ignored, since train_file is given" in caplog.text
     assert not has_split(config, "validation")
     with pytest.raises(ValueError, match="no validation questions: give --validation_file"):
         load_questions(config, "validation")

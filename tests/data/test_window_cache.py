@@ -47,7 +47,7 @@ def test_the_cache_file_depends_on_questions_tokenizer_and_settings_and_on_nothi
 
     tokenizer.save_pretrained(tmp_path / "elsewhere")
     elsewhere = AutoTokenizer.from_pretrained(tmp_path / "elsewhere")
-    used_before = copy.deepcopy(tokenizer)  # trained anew it would differ: the trainer breaks ties by chance
+    used_before = copy.deepcopy(tokenizer)  # trained again it would differ: the trainer breaks ties by chance
     used_before(["a"], ["b"], truncation="only_second", max_length=8, stride=1, padding="max_length")
     left = copy.deepcopy(tokenizer)
     left.padding_side = left.truncation_side = "left"
@@ -94,7 +94,15 @@ def test_nothing_half_written_stays_behind(tmp_path, monkeypatch, tokenizer):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(windows_module, "write_in_question_order", full)
-    with pytest.raises(OSError, match=r"(?s)could not be kept in .*No space left on device.*cache_dir"):
+    with pytest.raises(OSError, match=r"cannot be written: No space left on device\. .*--cache_dir"):
+        prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+    def closed(made, row_of_place, path):
+        raise ValueError("I/O operation on closed file")  # datasets' writer, when it is closed after a full disk
+
+    monkeypatch.setattr(windows_module, "write_in_question_order", closed)
+    with pytest.raises(OSError, match=r"cannot be written: the disk seems to be full .*--cache_dir"):
         prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 

@@ -154,8 +154,8 @@ def test_a_question_without_a_valid_span_is_answered_with_nothing(negative, tmp_
 
 
 def test_a_span_in_two_windows_is_listed_once_with_its_better_score():
-    """Breaks if spans are told apart by token positions, or the first window's score is kept: here the second's is best,
-    and the same word stands at another place of it."""
+    """Breaks if spans are distinguished by token positions, or the first window's score is kept: here the second's is best,
+    and the same word is at another place of it."""
     first = window(null=0, Paris=1, France=0.5)
     second = Window([None, None, WORDS["France"]], [0, -20, 3.0], [0, -20, 0.25])
     found = answers_to([first, second], n_best_size=2, max_answer_length=1)
@@ -254,7 +254,7 @@ def test_files_are_plain_indented_json_and_the_same_each_time(tmp_path):
 
 def test_a_disk_that_fills_up_leaves_the_former_files_and_nothing_beside_them(tmp_path, repository):
     """Breaks if a file is written under its own name, or the first is renamed before the last is written. The limit on
-    a file's size stands in for a full disk: predictions.json would fit, nbest_predictions.json does not."""
+    a file's size simulates a full disk: predictions.json would fit, nbest_predictions.json does not."""
     write_answers(Answers({"q": "old"}, {"q": "old"}, {"q": 0.0}, {"q": []}), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     program = f"""

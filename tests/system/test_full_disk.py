@@ -83,3 +83,14 @@ def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training,
     message = only_message(Left(code, output, None))
     assert str(tmp_path / "disk") in message and "No space left" in message
     assert left == {}
+
+
+@pytest.mark.parametrize("kilobytes", [4, 44, 80])
+def test_a_cache_that_fills_up_ends_in_one_message_and_leaves_whole_files(toy, tmp_path, kilobytes):
+    """The questions do not fit, or datasets' writer fails when it is closed, or the windows do not fit. Breaks if the
+    error of one of these libraries ends in a traceback, or if it does not say that another folder can be named."""
+    words = flags(model_name_or_path=toy.model, train_file=toy.train, cache_dir=tmp_path / "disk", **WINDOWS)
+    code, output, left = small_disk(tmp_path / "disk", kilobytes, "prepare.py", [*words, *flags(output_dir=tmp_path)])
+    message = only_message(Left(code, output, None))
+    assert str(tmp_path / "disk") in message and "cannot be written" in message and "--cache_dir" in message
+    assert all(name.startswith("questions-") and name.endswith(".arrow") for name in left)

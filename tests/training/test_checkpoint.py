@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from processes import call, run
+from rich.text import Text
 from torch import nn
 
 from qa_accel.training import checkpoint
@@ -34,6 +35,10 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(bytes(content))
 
 
+def list_in_manifest(folder: Path, name: str) -> None:
+    (folder / "manifest.json").write_text(json.dumps({"files": {name: {"size": 1, "sha256": ""}}}))
+
+
 DAMAGES = {
     "truncated": (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), "5 bytes, 1000 were written"),
     "one bit flipped": (lambda folder: flip_a_bit(folder / "model.safetensors"), "its hash differs"),
@@ -46,6 +51,9 @@ DAMAGES = {
         lambda folder: (folder / "manifest.json").write_text('{"files": {"model.safetensors": 3}}'),
         "manifest.json is not",
     ),
+    "nested manifest": (lambda folder: (folder / "manifest.json").write_text("[" * 100_000), "manifest.json is not"),
+    "long name": (lambda folder: list_in_manifest(folder, "n" * 300), "File name too long"),
+    "markup as a name": (lambda folder: list_in_manifest(folder, "[/x]"), "[/x] is missing"),
 }
 
 
@@ -60,7 +68,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(kind, tmp_path
     damage(latest)
     assert checkpoint.find(settings, tmp_path, said.append) == before
     [message] = said
-    assert "checkpoint-10 is passed over" in message and reason in message
+    message = str(Text.from_markup(message))  # raises where the damage is taken for markup
+    assert "checkpoint-10 is skipped" in message and reason in message
     with pytest.raises(ValueError, match=r"--resume_from_checkpoint .*checkpoint-10: "):
         checkpoint.find(CheckpointConfig(str(tmp_path), resume_from_checkpoint=str(latest)), tmp_path, said.append)
 
@@ -86,7 +95,7 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
 
 
 @pytest.mark.parametrize("setting", [{"resume_from_checkpoint": "no"}, {"overwrite_output_dir": True}])
-def test_a_run_that_starts_anew_takes_no_checkpoint(setting, tmp_path):
+def test_a_run_that_starts_over_takes_no_checkpoint(setting, tmp_path):
     make_checkpoint(tmp_path, 9)
     assert checkpoint.find(CheckpointConfig(str(tmp_path), **setting), tmp_path, print) is None
 
@@ -132,7 +141,7 @@ def fail_in_the_middle(folder: Path, first: int | None = None) -> str:
     return "did not fail"
 
 
-FULL = "{} cannot be written: No space left on device. Make room or mend it, then start the same command again"
+FULL = "{} cannot be written: No space left on device. Free some space or fix the cause, then rerun the same command"
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -147,15 +156,32 @@ def test_a_write_that_fails_leaves_nothing_under_the_final_name(processes, tmp_p
 def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
     """Breaks if it says "No such file or directory": nothing is missing on that rank, the disk was full on rank 0."""
     final = tmp_path / "checkpoint-2"
-    given_up = f"{final} was given up by rank 0, whose error says why"
+    given_up = f"rank 0 failed to write {final}; see its error"
     assert call(fail_in_the_middle, tmp_path, 0, processes=2) == [FULL.format(final), given_up]
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize("planted", [".writable", ".lock"])
+def test_a_link_in_the_runs_folder_does_not_lead_the_run_to_another_file(planted, tmp_path):
+    """Breaks if a file under a fixed name is opened through a link: whoever may write in a shared folder could empty a
+    file of the user who trains."""
+    victim, folder = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("precious")
+    folder.mkdir()
+    (folder / planted).symlink_to(victim)
+    [left] = run(open_folder, folder)
+    assert victim.read_text() == "precious"
+    assert (left.code == 0) == (planted == ".writable"), left.output
+
+
+def open_folder(folder: Path) -> None:
+    checkpoint.open_run(CheckpointConfig(str(folder)), small_training()[0])
 
 
 def die(folder: Path, moment: str) -> None:
     """Write `best` twice, and end without a word in the second time: in the middle of it, or while it gets its name."""
     accelerator, _, _ = small_training()
-    with checkpoint.written_aside(folder / "best", accelerator) as partial:
+    with checkpoint.atomic_folder(folder / "best", accelerator) as partial:
         (partial / "weights").write_text("first")
     rename = Path.rename
 
@@ -165,7 +191,7 @@ def die(folder: Path, moment: str) -> None:
 
     if moment == "renaming":
         Path.rename = rename_and_die  # type: ignore
-    with checkpoint.written_aside(folder / "best", accelerator) as partial:
+    with checkpoint.atomic_folder(folder / "best", accelerator) as partial:
         (partial / "weights").write_text("second")
         if moment == "writing":
             os._exit(9)
@@ -197,7 +223,7 @@ def test_only_the_latest_checkpoints_are_kept(tmp_path):
     assert checkpoint.damage_of(tmp_path / "checkpoint-8") is None
 
 
-def test_a_run_that_started_anew_keeps_its_own_checkpoints_not_those_of_the_run_before(tmp_path):
+def test_a_run_that_started_over_keeps_its_own_checkpoints_not_those_of_the_run_before(tmp_path):
     """Breaks if rotation goes by the step alone: the old run's high steps would oust the new run's every checkpoint, and
     a resume would continue the old run."""
     make_checkpoint(tmp_path, 300)

@@ -1,6 +1,7 @@
 """A run that is killed and started again ends as if nothing had happened; one that must not go on is left as it is."""
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -34,6 +35,7 @@ MOMENTS = {
     "while a checkpoint is written": ("training.checkpoint.write_manifest", 6),
     "before the run's folder is filled": ("training.trainer.Trainer.train", 1),
     "while the run's folder is filled": ("evaluation.report.model_card", 1),
+    "between a file's link and its final name": ("training.evaluator.files.os.link", 2),
 }
 
 
@@ -41,7 +43,13 @@ MOMENTS = {
 def uninterrupted(trainer, tmp_path_factory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("uninterrupted")
     return {
-        processes: trainer.whole(folder / str(processes), processes=processes, **WITH_CHECKPOINTS, **spread)
+        processes: trainer.whole(
+            folder / str(processes),
+            processes=processes,
+            arrangements=[(os.umask, 0o022)],
+            **WITH_CHECKPOINTS,
+            **spread,
+        )
         for processes, spread in SPREAD.items()
     }
 
@@ -84,6 +92,16 @@ def test_the_runs_above_leave_something_to_compare(uninterrupted):
             "checkpoint-15",
             "checkpoint-18",
         ]
+
+
+def test_all_files_of_a_run_have_the_mode_that_the_umask_gives(uninterrupted):
+    """Breaks if others may read config.json and not the weights, which safetensors makes private."""
+    for folder in uninterrupted.values():
+        modes = {
+            str(path.relative_to(folder)): path.stat().st_mode & 0o777 for path in folder.rglob("*") if path.is_file()
+        }
+        assert {"model.safetensors", "checkpoint-18/model.safetensors", "checkpoint-18/manifest.json"} <= modes.keys()
+        assert modes == dict.fromkeys(modes, 0o644)
 
 
 @pytest.mark.parametrize(
