@@ -14,6 +14,8 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
+from qa_accel.models import architectures
+
 logger = logging.getLogger(__name__)
 
 LAUNCHED = {"deepspeed": "ACCELERATE_USE_DEEPSPEED", "fsdp": "ACCELERATE_USE_FSDP"}
@@ -144,24 +146,12 @@ def _put(settings: dict[str, Any], name: str, value: float, also_default: float 
 
 
 def layer_classes(qa_model: torch.nn.Module) -> list[str]:
-    """Names of the classes of the model's layers: the members of its outermost lists of modules.
+    """Names of the classes of the model's layers, apart from single modules (a norm, a linear layer) in a list.
 
     transformers' own lists (`_no_split_modules`) are empty for some encoders, and hold the embeddings too for others.
     """
-    found: set[str] = set()
-
-    def look(module: torch.nn.Module) -> None:
-        for child in module.children():
-            layers = (
-                [layer for layer in child if any(layer.children())] if isinstance(child, torch.nn.ModuleList) else []
-            )
-            if layers and not any(isinstance(layer, torch.nn.ModuleList) for layer in layers):
-                found.update(type(layer).__name__ for layer in layers)
-            else:
-                look(child)
-
-    look(qa_model)
-    return sorted(found)
+    layers = architectures.layers(qa_model).values()
+    return sorted({type(layer).__name__ for layer in layers if any(layer.children())})
 
 
 def precision(accelerator: Accelerator) -> str:

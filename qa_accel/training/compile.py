@@ -14,8 +14,8 @@ from transformers import PreTrainedModel
 
 from qa_accel.batching.collate import Batch, span_loss
 from qa_accel.distributed import strategy
+from qa_accel.models import architectures
 from qa_accel.models import fast_layers as layers
-from qa_accel.models.attention import PROVEN
 from qa_accel.training.fused_linears import compile_merged
 
 
@@ -56,7 +56,7 @@ class LossFunction:
             self.reason = f"off: {off}"
             return
         dynamic = not packed
-        kind = PROVEN[qa_model.config.model_type] if on_cuda and packed else None
+        kind = architectures.architecture(qa_model.config) if on_cuda and packed else None
         if kind is not None and kind.post_norm:
             layers.replace(qa_model, layers.HalfLayerNorm)
         if accelerator.distributed_type == DistributedType.NO:  # a process alone may be wrapped in DDP all the same

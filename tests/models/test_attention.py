@@ -23,7 +23,8 @@ from transformers import AutoModelForQuestionAnswering, PretrainedConfig, PreTra
 from qa_accel.batching.collate import Batch, span_loss, window_logits
 from qa_accel.data.window_cache import Windows
 from qa_accel.models import attention
-from qa_accel.models.attention import PROVEN, reference_attention
+from qa_accel.models.architectures import PACKABLE
+from qa_accel.models.attention import reference_attention
 
 
 def run(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
@@ -38,9 +39,9 @@ def run(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tenso
 
 
 @pytest.mark.parametrize("way", ["window by window", "reference"])
-@pytest.mark.parametrize("kind", sorted(PROVEN))
+@pytest.mark.parametrize("kind", PACKABLE)
 def test_packed_logits_loss_and_gradients_equal_padded_ones(kind, way, monkeypatch):
-    # What a kind must pass to stand in PROVEN. Breaks if its positions begin elsewhere, if it drops cu_seq_lens on the
+    # What a model type must pass to be packable. Breaks if its positions begin elsewhere, if it drops cu_seq_lens on the
     # way to the attention, or if anything in it looks along the row.
     if way == "reference":  # what a compiled step runs
         monkeypatch.setattr(
@@ -79,7 +80,7 @@ def change_elsewhere(model: PreTrainedModel, model_config: PretrainedConfig) -> 
     return (logits[0] - logits[1]).abs().max().item()
 
 
-@pytest.mark.parametrize("kind", sorted(PROVEN))
+@pytest.mark.parametrize("kind", PACKABLE)
 def test_a_window_does_not_see_its_neighbours(kind):
     model_config = tiny_config(kind)
     assert change_elsewhere(tiny_model(model_config, "packed"), model_config) == 0

@@ -33,7 +33,7 @@ from qa_accel.batching import mode as batching
 from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.window_assembly import Gold
 from qa_accel.data.window_cache import WindowConfig, Windows
-from qa_accel.models import attention
+from qa_accel.models import architectures
 from qa_accel.models import loading as model
 
 STEPS, SAVED = 4, 2
@@ -83,7 +83,7 @@ def row_of(name: str, folder: Path, *, batches: str = "padded") -> Row:
 def rows_of(name: str) -> list[str]:
     """The kinds of batches that a model can have."""
     kind = zoo.KINDS[name]
-    return ["padded", "packed"] if (kind.model_type or name) in attention.PROVEN else ["padded"]
+    return ["padded", "packed"] if (kind.model_type or name) in architectures.PACKABLE else ["padded"]
 
 
 def assert_answers(name: str, folder: Path) -> None:
