@@ -1,4 +1,4 @@
-"""Windows and a row of a plan -> one batch of tensors, padded or packed, and the loss over its windows.
+"""Windows and a row of a plan -> one batch of tensors, padded or packed; a model's logits -> a row per window.
 
 Padded: a row per window, filled up to the longest of the batch. Packed: all windows end to end in one row of T tokens,
 T the same for the whole run, so that nothing is wasted and no shape ever changes; the row's tail is cut into filler
@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from qa_accel.batching.plan import NOTHING
@@ -216,7 +215,7 @@ def window_logits(
     """The model's logits, (B, L) or (1, T) -> start_BL, end_BL in float32, token_BL: a row per window, and its tokens.
 
     Where a row has no token, the logits are the lowest finite number: a softmax gives it nothing, and a window that has
-    no tokens at all (fill) still has a finite loss, which weight 0 then takes away.
+    no tokens at all (fill) still has a finite loss, which weight 0 then removes.
     """
     if "cu_seq_lens_q" in batch.inputs:
         column_L = torch.arange(batch.context_BL.shape[1], device=start_logits.device)
@@ -230,17 +229,6 @@ def window_logits(
         start_BL, end_BL = start_logits, end_logits
     lowest = torch.finfo(torch.float32).min
     return start_BL.float().masked_fill(~token_BL, lowest), end_BL.float().masked_fill(~token_BL, lowest), token_BL
-
-
-def span_loss(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Sum over the windows of weight * (cross-entropy of the start + of the end) / 2, each over its own window's tokens.
-
-    A sum, so that whoever calls divides by the windows of the whole step, over all ranks and micro-batches.
-    """
-    start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
-    start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
-    end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
-    return (batch.weight_B * (start_loss_B + end_loss_B) / 2).sum()
 
 
 class PlannedBatches(Dataset):

@@ -208,7 +208,7 @@ class Run:
             for number, (step_plan, step_batches) in enumerate(self.steps(epoch_plan), start=1):
                 learning_rate = float(self.schedule.get_last_lr()[0])
                 real = int((step_plan != plan.NOTHING).sum())
-                loss_sum, grad_norm = self.step(step_batches, windows=real)
+                result = self.step(step_batches, windows=real)
                 if self.step.steps == 1:
                     self.clock.ends("first step")  # the compiler's time, mostly
                 self.schedule.step()
@@ -217,8 +217,8 @@ class Run:
                 self.log.step(
                     progress,
                     step_plan,
-                    loss_sum=loss_sum,
-                    grad_norm=grad_norm,
+                    loss_parts=result.loss_parts,
+                    grad_norm=result.grad_norm,
                     learning_rate=learning_rate,
                     tokens=int(plan.batch_tokens(self.order.lengths_W, step_plan).sum()),
                     slots=batching.slots(self.order.lengths_W, step_plan, self.collate),

@@ -20,11 +20,12 @@ from tiny_packed import (
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
 
-from qa_accel.batching.collate import Batch, span_loss, window_logits
+from qa_accel.batching.collate import Batch, window_logits
 from qa_accel.data.window_cache import Windows
 from qa_accel.models import attention
 from qa_accel.models.architectures import PACKABLE
 from qa_accel.models.attention import reference_attention
+from qa_accel.training.loss import span_loss
 
 
 def run(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
