@@ -1,14 +1,15 @@
 """Every architecture of the zoo through the real training script; what cannot work is refused before data is touched.
 
-`python tests/model_matrix.py` prints the same as a table.
+`python tests/studies/model_matrix.py` prints the same as a table.
 """
 
 import json
+import re
 
 import pytest
 import torch
 import zoo
-from model_matrix import row_of, rows_of
+from model_matrix import generated_tables, row_of, rows_of
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.models import architectures
@@ -28,6 +29,26 @@ def test_an_architecture_is_trained_resumed_and_answers_as_the_slow_decoder_does
     kind = zoo.KINDS[name]
     assert row.token_types == ("yes" if kind.types else "no")
     assert row.null.startswith(kind.null)
+
+
+def test_the_page_of_models_follows_from_the_table_of_architectures(repository):
+    """Breaks if a reason or a model type changes in the table but not in docs/models.md: print it with --tables."""
+    page = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    tables = generated_tables()
+    assert len(tables) == 5
+    for heading, text in tables.items():
+        assert f"### {heading}\n\n{text}\n" in page, heading
+
+
+def test_the_matrix_on_the_page_has_every_row_and_the_list_all_other_packable_types(repository):
+    """Breaks if an architecture is declared packable and appears nowhere, or a row of the matrix was never measured."""
+    page = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    measured = re.findall(r"^\| (\S+) \| (padded|packed) \| .* \| yes \| yes \| yes \|$", page, re.MULTILINE)
+    assert measured == ROWS
+    in_matrix = {zoo.KINDS[name].model_type or name for name, batches in measured if batches == "packed"}
+    [listed] = re.findall(r"not in the matrix: (.*)\.$", page, re.MULTILINE)
+    assert in_matrix | set(listed.split(", ")) == set(architectures.PACKABLE)
+    assert not in_matrix & set(listed.split(", "))
 
 
 @pytest.mark.parametrize("name", ["fnet", "funnel", "big_bird"])

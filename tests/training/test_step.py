@@ -5,12 +5,13 @@ tests/test_cuda.py captures whole steps, where there is a GPU.
 
 import copy
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
 from accelerate import Accelerator
 
-from qa_accel.training.step import Step
+from qa_accel.training.step import Step, StepResult
 
 
 def updated(first: torch.nn.Module, dtype: torch.dtype, max_grad_norm: float, *, recorded: bool) -> torch.Tensor:
@@ -96,3 +97,17 @@ def test_a_loss_of_two_parts_is_trained_by_their_sum_and_reported_by_name():
     norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
     torch.testing.assert_close(result.grad_norm, norm)
     assert norm > 0.1
+
+
+def test_the_next_replay_leaves_the_result_of_the_last_one_alone():
+    """The graph is a stand-in that adds 1 to its tensors. Breaks if a part of the loss is returned without a copy."""
+    model = torch.nn.Linear(1, 1)
+    step = Step(Accelerator(cpu=True), model, two_parts, torch.optim.SGD(model.parameters()), max_grad_norm=0)  # type: ignore[arg-type]
+    static = torch.zeros(3)
+    step.static, step.numbers = [], torch.zeros(2)
+    step.result = StepResult({"span": static[0], "distillation": static[1]}, static[2])
+    step.graph = SimpleNamespace(replay=lambda: static.add_(1))  # type: ignore[assignment]
+    results = [step._replay([], 1.0) for _ in range(2)]
+    for expected, result in enumerate(results, start=1):
+        assert [*result.loss_parts.items()] == [("span", expected), ("distillation", expected)]
+        assert result.grad_norm == expected and result.loss_sum == 2 * expected
