@@ -66,7 +66,7 @@ def options_without_device() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def set_up(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
-    """Make the accelerator what the launch asked for. Raises ValueError where its config cannot be honoured."""
+    """Applies the strategy that the launch requests. Raises ValueError if its config cannot be honoured."""
     if launched("fsdp"):
         _set_up_fsdp(accelerator)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -134,7 +134,7 @@ def fit(accelerator: Accelerator, qa_model: torch.nn.Module, *, batch_size: int,
         whole = batch_size * accelerator.gradient_accumulation_steps * accelerator.num_processes
         _put(settings, "train_micro_batch_size_per_gpu", batch_size)
         _put(settings, "train_batch_size", whole)
-        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips by itself; 0 turns it off there too
+        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips gradients; 0 turns it off there too
 
 
 def _put(settings: dict[str, Any], name: str, value: float, also_default: float | None = None) -> None:
@@ -187,7 +187,7 @@ def name(accelerator: Accelerator) -> str:
 
 
 def layout(accelerator: Accelerator) -> str:
-    """How a checkpoint's states lie on the disk. Two runs of one layout can go on from each other's checkpoints."""
+    """How a checkpoint's states are stored. Two runs with the same layout can resume from each other's checkpoints."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return f"{name(accelerator)} on {accelerator.num_processes} processes"
     return name(accelerator) if accelerator.distributed_type == DistributedType.FSDP else "whole on each process"

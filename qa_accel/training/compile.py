@@ -54,7 +54,7 @@ class LossFunction:
         """Whether the whole step may be captured as a CUDA graph."""
         self._run = loss_parts
         self._graphs_before = graphs_compiled()
-        if self.compiled or not on_cuda:  # else on CUDA torch's dropout is one kernel and this one five
+        if self.compiled or not on_cuda:  # not compiled on CUDA, torch's dropout is one kernel, FastDropout five
             layers.replace(qa_model, layers.FastDropout)
         if not self.compiled:
             off = (

@@ -192,7 +192,7 @@ def test_a_packed_model_is_saved_as_any_other(tmp_path):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_a_padded_batch_is_no_food_for_a_packed_model():
+def test_a_packed_model_rejects_a_padded_batch():
     # Without boundaries it would take the batch's first row for all, in silence.
     model_config = tiny_config("bert")
     with pytest.raises(AssertionError, match="PackedCollator"):
