@@ -41,7 +41,7 @@ test: $(STAMPS)/dev
 # 3 GFLOP/s), the third hides the units, which torch still reports
 PLAIN_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 QA_ACCEL_CPU_BF16=0
 DEPENDS_ON_PRECISION := distributed/test_precision distributed/test_accelerator system/test_bench training/test_trainer \
-	models/test_cpu_attention models/test_fast_layers training/test_fused_linears training/test_step \
+	models/test_attention_on_cpu models/test_fast_layers training/test_compile training/test_step \
 	training/test_packed_compile models/test_attention
 test-plain-cpu: $(STAMPS)/dev
 	$(PLAIN_CPU) $(BIN)/python -m pytest $(DEPENDS_ON_PRECISION:%=tests/%.py)

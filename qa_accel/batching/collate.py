@@ -1,6 +1,6 @@
-"""Windows and a row of a plan -> one batch of tensors, padded or packed, and the loss over its windows.
+"""Windows and a row of a plan -> one batch of tensors, padded or packed; a model's logits -> a row per window.
 
-Padded: a row per window, filled up to the longest of the batch. Packed: all windows end to end in one row of T tokens,
+Padded: a row per window, filled up to the longest of the batch. Packed: all windows concatenated in one row of T tokens,
 T the same for the whole run, so that nothing is wasted and no shape ever changes; the row's tail is cut into filler
 windows, since every token has to belong to some window that attention and positions can bear.
 
@@ -16,7 +16,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from qa_accel.batching.plan import NOTHING
@@ -38,9 +37,9 @@ class Batch:
     end_B: torch.Tensor
     """int64: last token of the answer, or the null position."""
     null_B: torch.Tensor
-    """int64: the token that stands for "no answer"."""
+    """int64: the token that represents "no answer"."""
     context_BL: torch.Tensor
-    """bool: the context's tokens, where an answer may lie."""
+    """bool: the context's tokens, where an answer may be."""
     shift_B: torch.Tensor
     """int64: columns before a window's first token (left padding); column - shift is the place in the window."""
 
@@ -48,7 +47,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
-        """Torch's DataLoader calls this where it is asked to pin."""
+        """torch's DataLoader calls this if pinning is requested."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def take(self, other: "Batch") -> None:
@@ -120,7 +119,7 @@ class PaddedCollator:
 
 
 class PackedCollator:
-    """Row of a plan -> Batch of one row of T tokens. Where the plan holds nothing stands a window of no tokens.
+    """Row of a plan -> Batch of one row of T tokens. Where the plan holds nothing, the row has a window of no tokens.
 
     Attention finds the windows by cu_seq_lens: window b is cu_seq_lens[b] to cu_seq_lens[b + 1]; behind the batch's
     windows come the fillers, as many as T could need, most of them without tokens, so that the shape is always the same.
@@ -190,10 +189,10 @@ def _batch(
     place_BL: np.ndarray,
     shift_B: np.ndarray,
 ) -> Batch:
-    """What stands beside the model's inputs; place_BL says which token of its window stands in a column."""
+    """Adds the tensors that the model does not take; place_BL: which token of its window a column holds."""
     real_B = index_B != NOTHING
     context_begin_B = windows.context_begin_W[window_B]
-    context_end_B = np.where(real_B, windows.context_end_W[window_B], 0)  # no answer lies in fill
+    context_end_B = np.where(real_B, windows.context_end_W[window_B], 0)  # fill has no answer
     return Batch(
         inputs=inputs,
         index_B=_int64(index_B),
@@ -216,7 +215,7 @@ def window_logits(
     """The model's logits, (B, L) or (1, T) -> start_BL, end_BL in float32, token_BL: a row per window, and its tokens.
 
     Where a row has no token, the logits are the lowest finite number: a softmax gives it nothing, and a window that has
-    no tokens at all (fill) still has a finite loss, which weight 0 then takes away.
+    no tokens at all (fill) still has a finite loss, which weight 0 then removes.
     """
     if "cu_seq_lens_q" in batch.inputs:
         column_L = torch.arange(batch.context_BL.shape[1], device=start_logits.device)
@@ -230,17 +229,6 @@ def window_logits(
         start_BL, end_BL = start_logits, end_logits
     lowest = torch.finfo(torch.float32).min
     return start_BL.float().masked_fill(~token_BL, lowest), end_BL.float().masked_fill(~token_BL, lowest), token_BL
-
-
-def span_loss(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Sum over the windows of weight * (cross-entropy of the start + of the end) / 2, each over its own window's tokens.
-
-    A sum, so that whoever calls divides by the windows of the whole step, over all ranks and micro-batches.
-    """
-    start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
-    start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
-    end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
-    return (batch.weight_B * (start_loss_B + end_loss_B) / 2).sum()
 
 
 class PlannedBatches(Dataset):

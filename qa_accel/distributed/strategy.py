@@ -14,6 +14,8 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
+from qa_accel.models import architectures
+
 logger = logging.getLogger(__name__)
 
 LAUNCHED = {"deepspeed": "ACCELERATE_USE_DEEPSPEED", "fsdp": "ACCELERATE_USE_FSDP"}
@@ -64,7 +66,7 @@ def options_without_device() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def set_up(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
-    """Make the accelerator what the launch asked for. Raises ValueError where its config cannot be honoured."""
+    """Applies the strategy that the launch requests. Raises ValueError if its config cannot be honoured."""
     if launched("fsdp"):
         _set_up_fsdp(accelerator)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -132,7 +134,7 @@ def fit(accelerator: Accelerator, qa_model: torch.nn.Module, *, batch_size: int,
         whole = batch_size * accelerator.gradient_accumulation_steps * accelerator.num_processes
         _put(settings, "train_micro_batch_size_per_gpu", batch_size)
         _put(settings, "train_batch_size", whole)
-        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips by itself; 0 turns it off there too
+        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips gradients; 0 turns it off there too
 
 
 def _put(settings: dict[str, Any], name: str, value: float, also_default: float | None = None) -> None:
@@ -144,24 +146,12 @@ def _put(settings: dict[str, Any], name: str, value: float, also_default: float 
 
 
 def layer_classes(qa_model: torch.nn.Module) -> list[str]:
-    """Names of the classes of the model's layers: the members of its outermost lists of modules.
+    """Names of the classes of the model's layers, apart from single modules (a norm, a linear layer) in a list.
 
     transformers' own lists (`_no_split_modules`) are empty for some encoders, and hold the embeddings too for others.
     """
-    found: set[str] = set()
-
-    def look(module: torch.nn.Module) -> None:
-        for child in module.children():
-            layers = (
-                [layer for layer in child if any(layer.children())] if isinstance(child, torch.nn.ModuleList) else []
-            )
-            if layers and not any(isinstance(layer, torch.nn.ModuleList) for layer in layers):
-                found.update(type(layer).__name__ for layer in layers)
-            else:
-                look(child)
-
-    look(qa_model)
-    return sorted(found)
+    layers = architectures.layers(qa_model).values()
+    return sorted({type(layer).__name__ for layer in layers if any(layer.children())})
 
 
 def precision(accelerator: Accelerator) -> str:
@@ -197,7 +187,7 @@ def name(accelerator: Accelerator) -> str:
 
 
 def layout(accelerator: Accelerator) -> str:
-    """How a checkpoint's states lie on the disk. Two runs of one layout can go on from each other's checkpoints."""
+    """How a checkpoint's states are stored. Two runs with the same layout can resume from each other's checkpoints."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         return f"{name(accelerator)} on {accelerator.num_processes} processes"
     return name(accelerator) if accelerator.distributed_type == DistributedType.FSDP else "whole on each process"

@@ -1,8 +1,10 @@
-"""Model type -> what sets it apart from BERT, as far as batches, gradients and refusals have to know.
+"""Model type -> what distinguishes it from BERT, for refusals, batches and gradients. And: the layers of a model.
 
-Each entry was seen with transformers 5.23 on tiny models; tests/test_model_matrix.py runs them.
+`ARCHITECTURES` is the only place for facts about a model type; docs/models.md is checked against it. Each entry was observed
+with transformers 5.23 on tiny models (tests/models/test_attention.py, tests/system/test_model_matrix.py).
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
@@ -10,73 +12,189 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-_BOXES = "it reads scanned pages: every token needs its box on the page, and plain text has none"
-REFUSED = {
-    **dict.fromkeys(("layoutlm", "layoutlmv2", "layoutlmv3", "lilt"), _BOXES),
-    "lxmert": "it answers questions about pictures: it needs features of image regions",
-    "markuplm": "it reads web pages: every token needs its place in the page's tree, and plain text has none",
-}
-"""Some of these would take plain text without a word (missing boxes become zeros) and learn next to nothing."""
 
-FIXED_WIDTH = {
-    "big_bird": "its attention pattern follows from the row's width, and one short row switches it for good",
-    "bigbird_pegasus": "its attention pattern follows from the row's width, and one short row switches it for good",
-    "fnet": "it has no attention mask, so padding is part of what it reads",
-    "funnel": "it pools neighbouring tokens, padding among them",
-}
-"""Their logits depend on how far a row is padded. Every row is padded to max_seq_length, so that they do not depend on
-the other windows of a batch."""
+@dataclass(frozen=True)
+class Architecture:
+    """One row of the table. The defaults describe a model type that has not been tested."""
 
-ONLY_IN_FP32 = {"xmod": "it writes what its adapters compute in half precision into a tensor of full precision"}
-"""Model types that transformers cannot run under autocast."""
+    not_usable: str | None = None
+    """Why text alone is not enough for the question answering head; such a model is refused."""
+    positions_after_padding: bool = False
+    """RoBERTa's numbering: the first position of a window is pad_token_id + 1, not 0."""
+    token_types: bool = True
+    """Whether the embeddings take token_type_ids; how many types there are is in the model's config."""
+    separators: int | None = None
+    """How many separators a window must have, for a head that locates the question by them."""
+    fixed_width: str | None = None
+    """Why logits depend on the width of a padded row. All rows are then padded on the right to max_seq_length, so that
+    logits do not depend on the other windows of a batch."""
+    fp32_only: str | None = None
+    """Why transformers cannot run the model under autocast."""
+    packable: bool = False
+    """Whether packed logits and gradients equal padded ones in tests/models/test_attention.py."""
+    not_packable: str | None = None
+    """Why packed rows would give other logits, where that is known."""
+    post_norm: bool = False
+    """Of a packable type: whether each residual sum goes through a layer norm, as in BERT. HalfLayerNorm requires it."""
+
+    def __post_init__(self):
+        assert not (self.packable and self.not_packable), "packable, or a reason why not"
+
+
+_PAGE = "it reads scanned pages: every token needs its box on the page, and plain text has none"
+# LiLT and LayoutLMv3 accept plain text without an error (missing boxes become zeros) and learn next to nothing
+_PICTURE = "it answers questions about pictures: it needs features of image regions"
+_MARKUP = "it reads web pages: every token needs its place in the page's tree, and plain text has none"
+
+_PATTERN = "its attention pattern depends on the width of the row, and one short row changes it for the rest of the run"
+_NO_MASK = "it has no attention mask, so it reads padding as text"
+_POOLING = "it pools neighbouring tokens, and padding with them"
+
+_MIXED_TYPES = "its adapters write half-precision results into a full-precision tensor"
+
+_RELATIVE = "its attention adds a bias for the distance between two tokens of the row, also across windows"
+_FIXED_ATTENTION = (
+    "its attention function cannot be replaced, so tokens would attend to other windows without any error"
+)
+_NEIGHBOURS = "it mixes neighbouring tokens of the row outside of attention, also across windows"
+_FP32_PACKED = "it runs in fp32 only, for which packed attention has no kernel"
+_ONE_WINDOW = "its head looks for question tokens in each row and expects one window per row"
+
+ARCHITECTURES = {
+    "albert": Architecture(packable=True, post_norm=True),
+    "bert": Architecture(packable=True, post_norm=True),
+    "big_bird": Architecture(fixed_width=_PATTERN, not_packable=_FIXED_ATTENTION),
+    "bigbird_pegasus": Architecture(fixed_width=_PATTERN),
+    "camembert": Architecture(positions_after_padding=True, packable=True, post_norm=True),
+    "canine": Architecture(not_packable=_NEIGHBOURS),
+    "convbert": Architecture(not_packable=_NEIGHBOURS),
+    "data2vec-text": Architecture(positions_after_padding=True, packable=True, post_norm=True),
+    "deberta": Architecture(not_packable=_RELATIVE),
+    "deberta-v2": Architecture(not_packable=_RELATIVE),
+    "distilbert": Architecture(token_types=False, packable=True, post_norm=True),
+    "electra": Architecture(packable=True, post_norm=True),
+    "ernie": Architecture(packable=True, post_norm=True),
+    "esm": Architecture(positions_after_padding=True),
+    "flaubert": Architecture(not_packable=_FIXED_ATTENTION),
+    "fnet": Architecture(fixed_width=_NO_MASK, not_packable=_NEIGHBOURS),
+    "funnel": Architecture(fixed_width=_POOLING, not_packable=_RELATIVE),
+    "ibert": Architecture(positions_after_padding=True, not_packable=_FIXED_ATTENTION),
+    "jina_embeddings_v3": Architecture(packable=True, post_norm=True),
+    "layoutlm": Architecture(not_usable=_PAGE),
+    "layoutlmv2": Architecture(not_usable=_PAGE, not_packable=_FIXED_ATTENTION),
+    "layoutlmv3": Architecture(not_usable=_PAGE, not_packable=_FIXED_ATTENTION),
+    "lilt": Architecture(not_usable=_PAGE, positions_after_padding=True, not_packable=_FIXED_ATTENTION),
+    "longformer": Architecture(positions_after_padding=True, separators=3, not_packable=_FIXED_ATTENTION),
+    "luke": Architecture(positions_after_padding=True, not_packable=_FIXED_ATTENTION),
+    "lxmert": Architecture(not_usable=_PICTURE, not_packable=_FIXED_ATTENTION),
+    "markuplm": Architecture(not_usable=_MARKUP, positions_after_padding=True),
+    "megatron-bert": Architecture(not_packable=_FIXED_ATTENTION),
+    "mobilebert": Architecture(packable=True, post_norm=True),
+    "modernbert": Architecture(token_types=False, packable=True),
+    "mpnet": Architecture(positions_after_padding=True, not_packable=_RELATIVE),
+    "mra": Architecture(not_packable=_FIXED_ATTENTION),
+    "nystromformer": Architecture(not_packable=_FIXED_ATTENTION),
+    "reformer": Architecture(not_packable=_FIXED_ATTENTION),
+    "rembert": Architecture(not_packable=_FIXED_ATTENTION),
+    "roberta": Architecture(positions_after_padding=True, packable=True, post_norm=True),
+    "roberta-prelayernorm": Architecture(positions_after_padding=True, packable=True),
+    "roformer": Architecture(not_packable=_FIXED_ATTENTION),
+    "splinter": Architecture(not_packable=_ONE_WINDOW),
+    "squeezebert": Architecture(not_packable=_FIXED_ATTENTION),
+    "ultrabert": Architecture(token_types=False, packable=True),
+    "xlm": Architecture(not_packable=_FIXED_ATTENTION),
+    "xlm-roberta": Architecture(positions_after_padding=True, packable=True, post_norm=True),
+    "xlm-roberta-xl": Architecture(positions_after_padding=True, packable=True),
+    "xlnet": Architecture(not_packable=_RELATIVE),
+    "xmod": Architecture(positions_after_padding=True, fp32_only=_MIXED_TYPES, not_packable=_FP32_PACKED),
+    "yoso": Architecture(not_packable=_FIXED_ATTENTION),
+}
+
+UNTESTED = Architecture()
+"""The row of all other model types."""
+
+PACKABLE = sorted(model_type for model_type, row in ARCHITECTURES.items() if row.packable)
 
 _NEVER_USED = (".pooler.", ".mask_emb")
 """Parts of names of parameters that no question answering head reads: the pooled CLS, XLNet's masked token."""
 
 
+def architecture(model_config: PretrainedConfig) -> Architecture:
+    return ARCHITECTURES.get(model_config.model_type, UNTESTED)
+
+
 def check_head(model_config: PretrainedConfig, name: str, *, has_remote_head: bool) -> None:
-    """Raises ValueError, with the reason, where question and context as text are not enough or there is no head."""
-    kind = model_config.model_type
+    """Raises ValueError, with the reason, if there is no question answering head or text alone is not enough for it."""
+    model_type = model_config.model_type
     if has_remote_head:
         return
-    if kind in REFUSED:
-        raise ValueError(f"model {name!r} is of type {kind!r}, which cannot be used here: {REFUSED[kind]}")
-    if kind not in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES:
+    not_usable = architecture(model_config).not_usable
+    if not_usable is not None:
+        raise ValueError(f"model {name!r} is of type {model_type!r}, which cannot be used here: {not_usable}")
+    if model_type not in MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES:
         raise ValueError(
-            f"model {name!r} is of type {kind!r}, for which transformers has no question answering head; "
+            f"model {name!r} is of type {model_type!r}, for which transformers has no question answering head; "
             "take an encoder such as BERT, RoBERTa, DeBERTa-v2, ELECTRA or ModernBERT"
         )
 
 
 def check_pair(model_config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises ValueError where the model finds the question by special tokens that this tokenizer does not write."""
-    if model_config.model_type != "longformer":
+    """Raises ValueError if the head locates the question by separators that this tokenizer does not write."""
+    expected = architecture(model_config).separators
+    if expected is None:
         return
     separator = getattr(model_config, "sep_token_id", None)
     ids: list[int] = tokenizer("a", "b")["input_ids"]  # type: ignore[assignment]
-    if ids.count(separator) != 3:  # type: ignore[arg-type]
+    found = ids.count(separator)  # type: ignore[arg-type]
+    if found != expected:
         raise ValueError(
-            "longformer finds the question, which gets global attention, by exactly three separators in a window; the "
-            f"tokenizer writes {ids.count(separator)} of sep_token_id {separator} (config.json). Take the model's own "  # type: ignore[arg-type]
-            "tokenizer, and mend sep_token_id if it is not that of the tokenizer"
+            f"{model_config.model_type} locates the question, which gets global attention, by exactly {expected} separators "
+            f"in a window; the tokenizer writes {found} of sep_token_id {separator} (config.json). Use the model's own "
+            "tokenizer, and correct sep_token_id if it is not the tokenizer's"
         )
 
 
 def padding_side(model_config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> Literal["left", "right"]:
-    """The tokenizer's side, but right where left padding would be read or would shift positions."""
-    if getattr(model_config, "is_encoder_decoder", False) or model_config.model_type in FIXED_WIDTH:
+    """The tokenizer's side, but right if the model would read left padding or count it as positions."""
+    if getattr(model_config, "is_encoder_decoder", False) or architecture(model_config).fixed_width is not None:
         return "right"
     return "left" if tokenizer.padding_side == "left" else "right"
 
 
+def first_position(model_config: PretrainedConfig) -> int:
+    """Position id of a window's first token."""
+    if not architecture(model_config).positions_after_padding:
+        return 0
+    padding = getattr(model_config, "pad_token_id", None)
+    return (1 if padding is None else padding) + 1
+
+
 def takes_token_types(model_config: PretrainedConfig) -> bool:
-    """Whether its embeddings tell more than one type apart. Those of DeBERTa and RoBERTa usually do not."""
+    """Whether the embeddings distinguish more than one token type. Those of DeBERTa and RoBERTa usually do not."""
     count = getattr(model_config, "type_vocab_size", None)
-    return count is None or count > 1
+    return architecture(model_config).token_types and (count is None or count > 1)
+
+
+def packed_support(model_config: PretrainedConfig) -> tuple[bool, str]:
+    """Whether the model can run packed batches, and the reason, as a clause for messages."""
+    model_type, row = model_config.model_type, architecture(model_config)
+    if row.not_packable is not None:
+        return False, f"{model_type} cannot be packed: {row.not_packable}"
+    if not row.packable:
+        return (
+            False,
+            f"{model_type} is not among the architectures whose packed logits were shown to equal the padded ones",
+        )
+    if getattr(model_config, "is_decoder", False):
+        return (
+            False,
+            f"this {model_type} is configured as a decoder (is_decoder): a token sees only the tokens before it",
+        )
+    return True, f"{model_type} gives the same logits packed and padded"
 
 
 def freeze_what_is_never_used(model: nn.Module) -> list[str]:
-    """Names of parameters that get no gradient, now frozen: DDP would wait for it and end the run at the second step."""
+    """Freezes parameters that get no gradient and returns their names: DDP would wait for it and fail at the second step."""
     names = []
     for name, parameter in model.named_parameters():
         if any(part in f".{name}" for part in _NEVER_USED):
@@ -86,7 +204,7 @@ def freeze_what_is_never_used(model: nn.Module) -> list[str]:
 
 
 def describe_tokens(tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, padding_id: int) -> str:
-    """Which token stands for "no answer" and what fills a row, as one clause for the console."""
+    """Which token represents "no answer" and which one fills a row, as a clause for the console."""
     ids: list[int] = tokenizer("a", "b")["input_ids"]  # type: ignore[assignment]
     present = [token for token in (tokenizer.cls_token_id, tokenizer.bos_token_id) if token in ids]
     null = tokenizer.convert_ids_to_tokens(present[0]) if present else "the first token"
@@ -104,30 +222,33 @@ def head_modules(qa_model: PreTrainedModel) -> list[str]:
     return [name for name in children if name.startswith("qa_")]  # T5's encoder and decoder have no module around them
 
 
-def depths(qa_model: PreTrainedModel) -> dict[str, int]:
-    """Name of each parameter -> 0 for the embeddings, 1 to N for the layers in their order, N + 1 for the head.
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Name -> layer, in their order: the members of the outermost lists of modules, a list of lists counted as one list.
 
-    Layers are the members of the outermost lists of modules, a decoder's behind its encoder's. What stands between layers
-    counts with the one before it.
+    A decoder's layers follow its encoder's. Lists inside of layers do not count.
     """
-    heads, layers = head_modules(qa_model), _layers(qa_model)
-    found, seen = {}, 0
-    for name, _ in qa_model.named_parameters():
-        inside = [number for number, layer in enumerate(layers, start=1) if name.startswith(f"{layer}.")]
-        seen = inside[0] if inside else seen
-        found[name] = len(layers) + 1 if name.partition(".")[0] in heads else seen
+    found = {}
+
+    def collect(module: nn.Module, prefix: str) -> None:
+        for name, child in module.named_children():
+            if isinstance(module, nn.ModuleList) and not isinstance(child, nn.ModuleList):
+                found[prefix + name] = child
+            else:
+                collect(child, f"{prefix}{name}.")
+
+    collect(model, "")
     return found
 
 
-def _layers(module: nn.Module, prefix: str = "") -> list[str]:
-    """Names of the members of the outermost lists; a list of lists counts as one long list."""
-    names = []
-    for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList):
-            for number, member in child.named_children():
-                inner = f"{prefix}{name}.{number}"
-                lists = isinstance(member, nn.ModuleList)
-                names += [f"{inner}.{n}" for n, _ in member.named_children()] if lists else [inner]
-        else:
-            names += _layers(child, f"{prefix}{name}.")
-    return names
+def depths(qa_model: PreTrainedModel) -> dict[str, int]:
+    """Name of each parameter -> 0 for the embeddings, 1 to N for the layers in their order, N + 1 for the head.
+
+    A module between two layers counts with the first of them.
+    """
+    heads, names = head_modules(qa_model), list(layers(qa_model))
+    found, seen = {}, 0
+    for name, _ in qa_model.named_parameters():
+        inside = [number for number, layer in enumerate(names, start=1) if name.startswith(f"{layer}.")]
+        seen = inside[0] if inside else seen
+        found[name] = len(names) + 1 if name.partition(".")[0] in heads else seen
+    return found

@@ -1,46 +1,46 @@
-"""Layers that take the place of torch's own in a model: the same weights under the same names, less traffic.
+"""Replacements for torch's dropout and layer norm: the same weights under the same names, less memory traffic.
 
-Dropout: sixteen bits decide about an element, not a number of 32 or 64. With torch's own, drawing took a fifth of a training
-step on a CPU, and a third of each compiled kernel that drops and normalises on an H100. The generators are torch's, so seeds
-and checkpoints mean what they always mean.
+Dropout: 16 random bits decide about an element, instead of a number of 32 or 64 bits. torch's own random numbers take a fifth
+of a training step on a CPU, and a third of each compiled kernel that drops and normalises on an H100. The generators are
+torch's, so seeds and checkpoints keep their meaning.
 
-Layer norm: under autocast its result is fp32, and is rounded to half precision only for the matrix products that read it.
-Here what goes past these products to the next norm is rounded too: half of the bytes of every kernel between two products.
-Sums and statistics stay in fp32.
+Layer norm: under autocast torch's result is fp32 and is rounded to half precision only for the matrix products. HalfLayerNorm
+also rounds what bypasses these products on the way to the next norm, which halves the bytes of every kernel between two
+products. Sums and statistics stay in fp32.
 """
 
 import torch
 from torch import nn
 
 VALUES = 1 << 16
-"""Of sixteen bits."""
+"""Number of values of 16 bits."""
 
 
 class FastDropout(nn.Dropout):
-    """nn.Dropout with other draws of the same distribution; the rate is rounded to 1 / 65,536."""
+    """nn.Dropout with other draws from the same distribution; the rate is rounded to a multiple of 1 / 65,536."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         return dropout(input, self.p) if self.training else input
 
 
 class HalfLayerNorm(nn.LayerNorm):
-    """nn.LayerNorm whose result has autocast's type, in training."""
+    """nn.LayerNorm whose result has autocast's dtype during training."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        normal, kind = super().forward(input), input.device.type
-        half = self.training and torch.is_autocast_enabled(kind)
-        return normal.to(torch.get_autocast_dtype(kind)) if half else normal
+        normal, device_type = super().forward(input), input.device.type
+        half = self.training and torch.is_autocast_enabled(device_type)
+        return normal.to(torch.get_autocast_dtype(device_type)) if half else normal
 
 
 def replace(model: nn.Module, replacement: type[FastDropout | HalfLayerNorm]) -> None:
-    """All modules of exactly the class that `replacement` is made from."""
+    """Changes the class of all modules whose class is exactly the base class of `replacement`."""
     for module in model.modules():
         if type(module) is replacement.__base__:
             module.__class__ = replacement
 
 
 def dropout(x: torch.Tensor, rate: float) -> torch.Tensor:
-    """x with each element zero with probability `rate`, and else divided by 1 - rate."""
+    """Sets each element of x to zero with probability `rate` and divides the others by 1 - rate."""
     dropped = round(rate * VALUES)
     if dropped == 0:
         return x

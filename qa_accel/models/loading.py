@@ -1,6 +1,6 @@
-"""Model name or path -> tokenizer, question answering model, and what batches have to know of it.
+"""Model name or path -> tokenizer, question answering model, and its properties that batches depend on.
 
-Whatever cannot work (no such head, slow tokenizer, too few positions) is refused from the config, before any data is read.
+What cannot work (no such head, slow tokenizer, too few positions) is refused from the config, before any data is read.
 """
 
 import inspect
@@ -53,7 +53,7 @@ def quiet() -> Iterator[None]:
 
 
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The fast tokenizer. Raises ValueError where there is none, since only it tells characters from tokens."""
+    """The fast tokenizer. Raises ValueError if there is none, since slow ones give no character offsets."""
     name = config.tokenizer_name or config.model_name_or_path
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -99,21 +99,11 @@ def load_model_config(
 
 
 def available_positions(model_config: PretrainedConfig) -> int | None:
-    """Longest window that the model's position embeddings allow, or None where nothing limits it."""
+    """Longest window that the model's position embeddings allow, or None if there is no limit."""
     positions = getattr(model_config, "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0 or getattr(model_config, "relative_attention", False):
         return None
-    return positions - first_position(model_config)
-
-
-def first_position(model_config: PretrainedConfig) -> int:
-    """Position id of a window's first token: RoBERTa and its kin number positions from the padding id + 1."""
-    offset_types = {"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "data2vec-text"}
-    offset_types |= {"longformer", "luke", "mpnet", "ibert", "xmod", "markuplm", "lilt", "esm"}
-    if model_config.model_type not in offset_types:
-        return 0
-    padding = getattr(model_config, "pad_token_id", None)
-    return (1 if padding is None else padding) + 1
+    return positions - architectures.first_position(model_config)
 
 
 def load_model(
@@ -123,9 +113,9 @@ def load_model(
     *,
     trained: bool = False,
 ) -> PreTrainedModel:
-    """The model, in fp32 unless told otherwise: half-precision weights would lose small updates.
+    """The model, in fp32 unless another type is requested: half-precision weights would lose small updates.
 
-    `trained`: raise ValueError where the head's weights are not in the checkpoint, as its answers would be random.
+    `trained`: raise ValueError if the head's weights are not in the checkpoint, as its answers would be random.
     """
     adapter = adapter_config(config.model_name_or_path)
     model, info = AutoModelForQuestionAnswering.from_pretrained(
@@ -168,14 +158,16 @@ def load_model(
 
 
 def adapter_config(folder: str) -> dict[str, Any] | None:
-    """What peft keeps beside an adapter; None where the folder holds none. Raises ValueError where its base is not there."""
+    """peft's config of an adapter; None if the folder holds none. Raises ValueError if its base model does not exist."""
     path = Path(folder, "adapter_config.json")
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
     base = found.get("base_model_name_or_path") or ""
     if os.path.isabs(base) and not Path(base).is_dir():
-        raise ValueError(f"{path}: the adapter's base_model_name_or_path, {base}, is gone; mend the path in this file")
+        raise ValueError(
+            f"{path}: the adapter's base_model_name_or_path, {base}, does not exist; correct the path in this file"
+        )
     return found
 
 

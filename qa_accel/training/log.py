@@ -18,6 +18,7 @@ from rich.console import Console
 
 from qa_accel import files
 from qa_accel.batching.plan import NOTHING
+from qa_accel.training import loss
 from qa_accel.training.progress import Progress
 
 
@@ -102,7 +103,7 @@ class Log:
         progress: Progress,
         step_plan: np.ndarray,
         *,
-        loss_sum: torch.Tensor,
+        loss_parts: dict[str, torch.Tensor],
         grad_norm: torch.Tensor | None,
         learning_rate: float,
         tokens: int,
@@ -110,13 +111,14 @@ class Log:
     ) -> None:
         """Keep the optimizer step that `progress` has just counted.
 
-        `loss_sum` (this rank's sum of window losses) and `grad_norm` are still on the device. `tokens` are the step's real
-        ones over all ranks, `slots` those that were computed, padding included.
+        `loss_parts` (name of each term of the loss -> its sum over this rank's windows) and `grad_norm` are still on the
+        device. `tokens` are the step's real ones over all ranks, `slots` those that were computed, padding included.
         """
         line = {
             "step": progress.step,
             "epoch": round(progress.windows / self.epoch_windows, 4),
-            "loss": loss_sum.detach(),
+            "loss": loss.total(loss_parts).detach(),
+            **({f"loss_{name}": part.detach() for name, part in loss_parts.items()} if len(loss_parts) > 1 else {}),
             "learning_rate": learning_rate,
             "grad_norm": None if grad_norm is None else grad_norm.detach(),
             "windows": int((step_plan != NOTHING).sum()),
@@ -133,12 +135,14 @@ class Log:
             return
         pending, self._pending = self._pending, []
         lines = [line for line, _ in pending]
-        losses = self.accelerator.reduce(torch.stack([line["loss"] for line in lines]), "sum").tolist()  # type: ignore[union-attr]
+        keys = [key for key in lines[0] if key == "loss" or key.startswith("loss_")]
+        sums = torch.stack([line[key] for line in lines for key in keys])
+        losses = iter(self.accelerator.reduce(sums, "sum").tolist())  # type: ignore[union-attr]
         seconds = time.perf_counter() - self._since
         windows, tokens = (sum(line[unit] for line in lines) for unit in ("windows", "tokens"))
         bad = None
         for line, step_plan in pending:
-            line["loss"] = losses.pop(0) / line["windows"]
+            line.update({key: next(losses) / line["windows"] for key in keys})
             line["grad_norm"] = None if line["grad_norm"] is None else float(line["grad_norm"])
             line["windows_per_second"] = round(windows / seconds, 2)
             line["tokens_per_second"] = round(tokens / seconds, 1)

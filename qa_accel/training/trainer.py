@@ -107,14 +107,14 @@ class Trainer:
             self.after_step(save=True)
         for step in self.planned_steps():
             learning_rate = float(self.schedule.get_last_lr()[0])
-            loss_sum, grad_norm = self.optimizer_step(step.batches, windows=step.windows)
+            result = self.optimizer_step(step.batches, windows=step.windows)
             self.schedule.step()
             self.progress.advance(self.accelerator.num_processes, step.windows, ends_epoch=step.ends_epoch)
             self.metrics.step(
                 self.progress,
                 step.plan,
-                loss_sum=loss_sum,
-                grad_norm=grad_norm,
+                loss_parts=result.loss_parts,
+                grad_norm=result.grad_norm,
                 learning_rate=learning_rate,
                 tokens=step.tokens,
                 slots=step.computed_tokens,

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator, batch_loader, span_loss, window_logits
+from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator, batch_loader, window_logits
 from qa_accel.data.windows import Windows
+from qa_accel.training.loss import span_loss
 
 PAD = 99
 

@@ -27,8 +27,8 @@ class Accelerated:
         self.device, self.mixed_precision, self.distributed_type = Device(device), precision, None
 
 
-def attention_of(wish: str, kind: str, **run: Any) -> str | None:
-    return choose_attention(wish, AutoConfig.for_model(kind), **run)[0]
+def attention_of(requested: str, kind: str, **run: Any) -> str | None:
+    return choose_attention(requested, AutoConfig.for_model(kind), **run)[0]
 
 
 def test_auto_takes_the_best_that_is_there(monkeypatch):
@@ -46,7 +46,7 @@ def test_auto_takes_the_best_that_is_there(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind", "run", "said"),
+    ("requested", "kind", "run", "said"),
     [
         ("sdpa", "deberta-v2", CPU, "deberta-v2 does not offer it in transformers; it has eager"),
         ("flash_attention_2", "t5", GPU, "t5 does not offer it in transformers; it has eager, sdpa, flex_attention"),
@@ -55,9 +55,9 @@ def test_auto_takes_the_best_that_is_there(monkeypatch):
         ("flex_attention", "bert", CPU, "kernels are made for CUDA, this run is on cpu"),
     ],
 )
-def test_a_wish_that_cannot_be_met_is_refused_with_the_reason(wish, kind, run, said):
-    with pytest.raises(ValueError, match=f"--attn_implementation {wish}: .*{said}"):
-        attention_of(wish, kind, **run)
+def test_a_requested_that_cannot_be_met_is_refused_with_the_reason(requested, kind, run, said):
+    with pytest.raises(ValueError, match=f"--attn_implementation {requested}: .*{said}"):
+        attention_of(requested, kind, **run)
 
 
 def on_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
@@ -66,12 +66,12 @@ def on_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
 
 
-def test_packed_batches_keep_their_own_attention_and_a_wish_makes_them_padded(monkeypatch):
+def test_packed_batches_keep_their_own_attention_and_a_requested_makes_them_padded(monkeypatch):
     on_a_gpu(monkeypatch, (8, 0))
     bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
     assert batching.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
     asked = batching.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
-    assert not asked.packed and asked.attention == "sdpa" and "--attn_implementation sdpa was asked for" in asked.reason
+    assert not asked.packed and asked.attention == "sdpa" and "--attn_implementation sdpa was requested" in asked.reason
     with pytest.raises(ValueError, match="packed ones have their own attention"):
         batching.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
 

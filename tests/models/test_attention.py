@@ -20,10 +20,12 @@ from tiny_packed import (
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForQuestionAnswering, PretrainedConfig, PreTrainedModel
 
-from qa_accel.batching.collate import Batch, span_loss, window_logits
+from qa_accel.batching.collate import Batch, window_logits
 from qa_accel.data.windows import Windows
 from qa_accel.models import attention
-from qa_accel.models.attention import PROVEN, reference_attention
+from qa_accel.models.architectures import PACKABLE
+from qa_accel.models.attention import reference_attention
+from qa_accel.training.loss import span_loss
 
 
 def run(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
@@ -38,9 +40,9 @@ def run(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.Tenso
 
 
 @pytest.mark.parametrize("way", ["window by window", "reference"])
-@pytest.mark.parametrize("kind", sorted(PROVEN))
+@pytest.mark.parametrize("kind", PACKABLE)
 def test_packed_logits_loss_and_gradients_equal_padded_ones(kind, way, monkeypatch):
-    # What a kind must pass to stand in PROVEN. Breaks if its positions begin elsewhere, if it drops cu_seq_lens on the
+    # What a model type must pass to be packable. Breaks if its positions begin elsewhere, if it drops cu_seq_lens on the
     # way to the attention, or if anything in it looks along the row.
     if way == "reference":  # what a compiled step runs
         monkeypatch.setattr(
@@ -79,7 +81,7 @@ def change_elsewhere(model: PreTrainedModel, model_config: PretrainedConfig) -> 
     return (logits[0] - logits[1]).abs().max().item()
 
 
-@pytest.mark.parametrize("kind", sorted(PROVEN))
+@pytest.mark.parametrize("kind", PACKABLE)
 def test_a_window_does_not_see_its_neighbours(kind):
     model_config = tiny_config(kind)
     assert change_elsewhere(tiny_model(model_config, "packed"), model_config) == 0
@@ -190,7 +192,7 @@ def test_a_packed_model_is_saved_as_any_other(tmp_path):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_a_padded_batch_is_no_food_for_a_packed_model():
+def test_a_packed_model_rejects_a_padded_batch():
     # Without boundaries it would take the batch's first row for all, in silence.
     model_config = tiny_config("bert")
     with pytest.raises(AssertionError, match="PackedCollator"):

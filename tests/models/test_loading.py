@@ -17,6 +17,7 @@ from transformers import (
     ViTConfig,
 )
 
+from qa_accel.models import architectures
 from qa_accel.models import loading as model
 from qa_accel.models.loading import ModelConfig
 
@@ -76,7 +77,7 @@ def test_robertas_positions_begin_behind_the_padding_id_so_that_two_fewer_can_be
         vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
         max_position_embeddings=514,
     )  # fmt: skip
-    assert model.first_position(config) == 2
+    assert architectures.first_position(config) == 2
     assert model.available_positions(config) == 512
     roberta = RobertaForQuestionAnswering(config).eval()
     with torch.no_grad():

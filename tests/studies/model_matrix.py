@@ -1,5 +1,7 @@
 """python tests/studies/model_matrix.py [MODEL ...]: every architecture trained, resumed and checked, as a table.
 
+With --tables it runs nothing and prints the parts of docs/models.md that follow from the table of architectures.
+
 Each tiny model of `zoo` goes through the real training script on two ranks, goes on from a checkpoint in a folder of its
 own, and its predictions are compared with those of the slow decoder, fed with logits of a plain padded forward pass of the
 saved model that shares no code with the package: the tokenizer's own pairs, transformers' model, one question at a time.
@@ -32,7 +34,7 @@ from transformers.utils import logging
 from qa_accel.batching import mode as batching
 from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.windows import Gold, WindowConfig, Windows
-from qa_accel.models import attention
+from qa_accel.models import architectures
 from qa_accel.models import loading as model
 from qa_accel.models.loading import ModelInputs
 
@@ -83,7 +85,7 @@ def row_of(name: str, folder: Path, *, batches: str = "padded") -> Row:
 def rows_of(name: str) -> list[str]:
     """The kinds of batches that a model can have."""
     kind = zoo.KINDS[name]
-    return ["padded", "packed"] if (kind.model_type or name) in attention.PROVEN else ["padded"]
+    return ["padded", "packed"] if (kind.model_type or name) in architectures.PACKABLE else ["padded"]
 
 
 def assert_answers(name: str, folder: Path) -> None:
@@ -205,14 +207,45 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def generated_tables() -> dict[str, str]:
+    """Heading in docs/models.md -> the Markdown below it that follows from the table of architectures."""
+    names = {kind.model_type or name for name, kind in zoo.KINDS.items()}
+    others = [model_type for model_type in architectures.PACKABLE if model_type not in names]
+    return {
+        "Packable": f"In the matrix: {', '.join(sorted(names.intersection(architectures.PACKABLE)))}.\n\n"
+        f"Compared packed and padded (logits and gradients), not in the matrix: {', '.join(others)}.",
+        "Padded only": reasons("not_packable"),
+        "Rows of full width": reasons("fixed_width"),
+        "fp32 only": reasons("fp32_only"),
+        "Not usable": reasons("not_usable"),
+    }
+
+
+def reasons(field: str) -> str:
+    """Markdown table: each reason in this column of the table of architectures, with the model types that it applies to.
+
+    Model types that are not usable are listed for that reason only.
+    """
+    found: dict[str, list[str]] = {}
+    for model_type, row in sorted(architectures.ARCHITECTURES.items()):
+        if getattr(row, field) is not None and (field == "not_usable" or row.not_usable is None):
+            found.setdefault(getattr(row, field), []).append(model_type)
+    lines = [f"| {', '.join(model_types)} | {reason} |" for reason, model_types in found.items()]
+    return "\n".join(["| model types | reason |", "| --- | --- |", *lines])
+
+
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"of {', '.join(zoo.KINDS)}; all if none is given")
+    parser.add_argument("--tables", action="store_true", help="print what docs/models.md takes from the table instead")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     arguments = read_arguments()
+    if arguments.tables:
+        print("\n\n".join(f"### {heading}\n\n{text}" for heading, text in generated_tables().items()))
+        sys.exit()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     with tempfile.TemporaryDirectory(prefix="matrix-") as place:

@@ -9,7 +9,8 @@ from transformers import CONFIG_MAPPING, AutoModelForQuestionAnswering, Pretrain
 
 from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator
 from qa_accel.data.windows import Windows
-from qa_accel.models.attention import PROVEN, use_packed_attention
+from qa_accel.models import architectures
+from qa_accel.models.attention import use_packed_attention
 
 PAD = 1
 VOCABULARY = 90
@@ -92,14 +93,13 @@ def windows_of(lengths: list[int], seed: int = 0) -> Windows:
 
 
 def packed_batch(model_config: PretrainedConfig, windows: Windows, index_B: np.ndarray = INDEX) -> Batch:
-    needs = PROVEN[model_config.model_type]
     collate = PackedCollator(
         windows,
         row_tokens=ROW_TOKENS,
         max_length=MAX_LENGTH,
         pad_token_id=PAD,
-        position_offset=needs.position_offset(model_config),
-        token_type_ids=takes_token_types(model_config),
+        position_offset=architectures.first_position(model_config),
+        token_type_ids=architectures.takes_token_types(model_config),
     )
     return collate(index_B)
 
@@ -107,10 +107,9 @@ def packed_batch(model_config: PretrainedConfig, windows: Windows, index_B: np.n
 def padded_batch(model_config: PretrainedConfig, windows: Windows) -> Batch:
     # Rows of MAX_LENGTH: each window has padding behind it.
     collate = PaddedCollator(
-        windows, pad_token_id=PAD, token_type_ids=takes_token_types(model_config), pad_to_multiple_of=MAX_LENGTH
+        windows,
+        pad_token_id=PAD,
+        token_type_ids=architectures.takes_token_types(model_config),
+        pad_to_multiple_of=MAX_LENGTH,
     )
     return collate(INDEX)
-
-
-def takes_token_types(model_config: PretrainedConfig) -> bool:
-    return PROVEN[model_config.model_type].token_types and model_config.type_vocab_size > 1

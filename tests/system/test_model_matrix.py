@@ -1,20 +1,22 @@
 """Every architecture of the zoo through the real training script; what cannot work is refused before data is touched.
 
-`python tests/model_matrix.py` prints the same as a table.
+`python tests/studies/model_matrix.py` prints the same as a table.
 """
 
 import json
+import re
 
 import pytest
 import torch
 import zoo
-from model_matrix import row_of, rows_of
+from model_matrix import generated_tables, row_of, rows_of
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.models import architectures
 from qa_accel.models import loading as model
 from qa_accel.models.loading import ModelConfig
 
+FIXED_WIDTH = {name for name, row in architectures.ARCHITECTURES.items() if row.fixed_width}
 ROWS = [(name, batches) for name in zoo.KINDS for batches in rows_of(name)]
 
 
@@ -29,6 +31,26 @@ def test_an_architecture_is_trained_resumed_and_answers_as_the_slow_decoder_does
     assert row.null.startswith(kind.null)
 
 
+def test_the_page_of_models_follows_from_the_table_of_architectures(repository):
+    """Breaks if a reason or a model type changes in the table but not in docs/models.md: print it with --tables."""
+    page = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    tables = generated_tables()
+    assert len(tables) == 5
+    for heading, text in tables.items():
+        assert f"### {heading}\n\n{text}\n" in page, heading
+
+
+def test_the_matrix_on_the_page_has_every_row_and_the_list_all_other_packable_types(repository):
+    """Breaks if an architecture is declared packable and appears nowhere, or a row of the matrix was never measured."""
+    page = (repository / "docs" / "models.md").read_text(encoding="utf-8")
+    measured = re.findall(r"^\| (\S+) \| (padded|packed) \| .* \| yes \| yes \| yes \|$", page, re.MULTILINE)
+    assert measured == ROWS
+    in_matrix = {zoo.KINDS[name].model_type or name for name, batches in measured if batches == "packed"}
+    [listed] = re.findall(r"not in the matrix: (.*)\.$", page, re.MULTILINE)
+    assert in_matrix | set(listed.split(", ")) == set(architectures.PACKABLE)
+    assert not in_matrix & set(listed.split(", "))
+
+
 @pytest.mark.parametrize("name", ["fnet", "funnel", "big_bird"])
 def test_what_has_rows_of_a_fixed_width_needs_them(name, tmp_path):
     """Shows that the table of these is not there for nothing: more columns of padding, and other logits."""
@@ -38,7 +60,7 @@ def test_what_has_rows_of_a_fixed_width_needs_them(name, tmp_path):
     assert (narrow - wide).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("name", sorted(zoo.KINDS.keys() - architectures.FIXED_WIDTH.keys()))
+@pytest.mark.parametrize("name", sorted(zoo.KINDS.keys() - FIXED_WIDTH))
 def test_all_others_have_the_same_logits_however_far_a_row_is_padded(name, tmp_path):
     """Breaks if an architecture belongs into the table and is not there."""
     folder = zoo.make(name, tmp_path)
@@ -91,7 +113,7 @@ def test_a_longformer_with_another_families_tokenizer_is_refused(tmp_path):
     """Its head counts three separators in each window and raises in the middle of a run where it finds others."""
     settings = ModelConfig(str(zoo.make("longformer", tmp_path / "whole")))
     model.load_model_config(settings, 64, model.load_tokenizer(settings))
-    with pytest.raises(ValueError, match="exactly three separators"):
+    with pytest.raises(ValueError, match="exactly 3 separators"):
         model.load_model_config(settings, 64, zoo.tokenizer_of("bert"))
 
 

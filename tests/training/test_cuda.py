@@ -67,9 +67,9 @@ def trained(
     losses = []
     for step_plan in epoch_plan:
         real = int((step_plan != plan.NOTHING).sum())
-        loss_sum, norm = one_step([next(ready) for _ in step_plan], windows=real)
-        losses.append(loss_sum / real)
-        assert torch.isfinite(norm)
+        result = one_step([next(ready) for _ in step_plan], windows=real)
+        losses.append(result.loss_sum / real)
+        assert torch.isfinite(result.grad_norm)
         schedule.step()
     assert all(isinstance(group["lr"], float) for group in optimizer.param_groups), "a checkpoint holds plain numbers"
     return qa_model, torch.stack(losses).cpu(), one_step

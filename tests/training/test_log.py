@@ -2,9 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
+from accelerate import Accelerator
+from rich.console import Console
 
 from qa_accel.training import log
+from qa_accel.training.checkpoint import Progress
 
 
 def test_lines_behind_the_checkpoint_are_cut_since_they_come_again(tmp_path):
@@ -44,3 +49,38 @@ def test_trackers_get_settings_as_plain_values():
 def test_looking_at_the_device_less_than_once_a_step_is_refused():
     with pytest.raises(ValueError, match="--logging_steps must be at least 1, got 0"):
         log.LogConfig(logging_steps=0)
+
+
+def logged(folder, steps: list[dict[str, float]]) -> list[dict]:
+    """Lines of steps over four windows each, with these sums."""
+    path = folder / "metrics.jsonl"
+    metrics = log.Log(
+        Accelerator(cpu=True),
+        Console(quiet=True),
+        path,
+        log.LogConfig(logging_steps=len(steps)),
+        settings={},
+        total_steps=len(steps),
+        first_step=0,
+        epoch_windows=8,
+    )
+    progress = Progress()
+    for parts in steps:
+        progress.advance(1, 4)
+        sums = {name: torch.tensor(value) for name, value in parts.items()}
+        numbers: dict = dict(grad_norm=torch.tensor(1.0), learning_rate=0.1, tokens=30, slots=40)
+        metrics.step(progress, np.array([[[0, 1, 2, 3]]]), loss_parts=sums, **numbers)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_only_part_of_the_loss_is_the_loss(tmp_path):
+    lines = logged(tmp_path, [{"span": 8.0}, {"span": 6.0}])
+    assert [line["loss"] for line in lines] == [2.0, 1.5]
+    assert not any(key.startswith("loss_") for line in lines for key in line)
+
+
+def test_several_parts_of_the_loss_have_a_key_each(tmp_path):
+    """Per window; breaks if steps or parts are mixed up on their way to the host."""
+    lines = logged(tmp_path, [{"span": 8.0, "distillation": 4.0}, {"span": 6.0, "distillation": 1.0}])
+    keys = ("loss", "loss_span", "loss_distillation")
+    assert [[line[key] for key in keys] for line in lines] == [[3.0, 2.0, 1.0], [1.75, 1.5, 0.25]]

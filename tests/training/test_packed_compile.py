@@ -6,8 +6,9 @@ import torch
 from tiny_packed import LENGTHS, packed_batch, tiny_config, tiny_model, windows_of
 from torch._dynamo.utils import counters
 
-from qa_accel.batching.collate import Batch, span_loss
-from qa_accel.models.attention import PROVEN
+from qa_accel.batching.collate import Batch
+from qa_accel.models.architectures import PACKABLE
+from qa_accel.training.loss import loss_parts
 
 
 def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
@@ -20,8 +21,7 @@ def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
     model = tiny_model(model_config, "packed")
 
     def loss_of(batch: Batch) -> torch.Tensor:
-        output = model(**batch.inputs)
-        return span_loss(output.start_logits, output.end_logits, batch)
+        return loss_parts(model, batch)["span"]
 
     torch._dynamo.reset()
     counters.clear()
@@ -38,7 +38,7 @@ def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
     return pairs
 
 
-@pytest.mark.parametrize("kind", sorted(PROVEN))
+@pytest.mark.parametrize("kind", PACKABLE)
 def test_packed_batches_compile_once(kind):
     # Dynamo alone decides about recompilation: nothing need be compiled to count it. Breaks if a shape or a Python
     # number follows the batch, or if the attention asks a tensor for its value (.item()).

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch._dynamo import lookup_backend
 
-from qa_accel.training.fused_linears import LINEAR, merge_linears
+from qa_accel.training.compile import LINEAR, fuse_linears
 
 
 class Attention(nn.Module):
@@ -19,11 +19,11 @@ class Attention(nn.Module):
 
 
 def compiled(module: nn.Module):
-    """The module under torch.compile, with the number of linears in its graph after the merge, and of merged ones."""
+    """The module under torch.compile, with the number of linears in its graph after fusion, and of fused ones."""
     found = {}
 
     def backend(graph_module, inputs):
-        found["merged"] = merge_linears(graph_module)
+        found["fused"] = fuse_linears(graph_module)
         found["linears"] = sum(node.target in LINEAR for node in graph_module.graph.nodes)
         return lookup_backend("aot_eager")(graph_module, inputs)
 
@@ -47,7 +47,7 @@ def test_three_of_four_become_one_with_the_same_result(autocast):
         torch.testing.assert_close(run(x), module(x))
         expected = gradients(module, module, x)
         torch.testing.assert_close(gradients(module, run, x), expected)
-    assert found == {"merged": 1, "linears": 2}
+    assert found == {"fused": 1, "linears": 2}
 
 
 def test_frozen_layers_stay_frozen():
@@ -57,7 +57,7 @@ def test_frozen_layers_stay_frozen():
     module.value.requires_grad_(False)
     run, found = compiled(module)
     grads = gradients(module, run, torch.randn(3, 8))
-    assert found == {"merged": 1, "linears": 3}, "the two frozen ones"
+    assert found == {"fused": 1, "linears": 3}, "the two frozen ones"
     assert [grad is None for grad in grads] == [False] * 2 + [True] * 4 + [False] * 2
 
 
@@ -83,10 +83,10 @@ def test_the_same_name_is_not_always_the_same_operand(kind):
     run, found = compiled(module)
     with torch.no_grad():
         torch.testing.assert_close(run(x), module(x))
-    assert found["merged"] == 0
+    assert found["fused"] == 0
 
 
-def test_linears_without_bias_are_merged_too():
+def test_linears_without_bias_are_fused_too():
     weights = nn.ParameterList([nn.Parameter(torch.randn(4, 8)) for _ in range(2)])
 
     class Plain(nn.Module):
@@ -100,4 +100,4 @@ def test_linears_without_bias_are_merged_too():
     module, x = Plain(), torch.randn(3, 8)
     run, found = compiled(module)
     torch.testing.assert_close(run(x), module(x))
-    assert found == {"merged": 1, "linears": 1}
+    assert found == {"fused": 1, "linears": 1}
