@@ -55,7 +55,10 @@ class Flag:
 def page() -> str:
     """All of cli.md."""
     described: dict[type, str] = {}  # settings class -> the command that lists its flags
-    parts = [HEAD, _table(("command", "what it does"), [(f"[{name}](#{name})", what) for name, what in cli.COMMANDS.items()])]
+    parts = [
+        HEAD,
+        _table(("command", "what it does"), [(f"[{name}](#{name})", what) for name, what in cli.COMMANDS.items()]),
+    ]
     for name in cli.COMMANDS:
         module = importlib.import_module(f"qa_accel.commands.{name}")
         parts.append(f"\n## {name}\n\n{_description(module.__doc__ or '')}")
@@ -64,7 +67,7 @@ def page() -> str:
             parts.append(f"\nTakes the settings of a training run: the flags of [{other}](#{other}).\n")
             continue
         described[module.Config] = name
-        for title, flags in _groups(module.Config):
+        for title, flags in groups(module.Config):
             rows = [(f"`{flag.name}`", flag.values, flag.default, flag.text) for flag in flags]
             parts.append(f"\n**{title}**\n\n" + _table(("flag", "value", "default", "meaning"), rows))
     return "".join(parts)
@@ -74,12 +77,15 @@ def _description(docstring: str) -> str:
     """A module's docstring as Markdown: paragraphs that are a command become a block of code."""
     paragraphs = textwrap.dedent(docstring).strip().split("\n\n")
     commands = ("accelerate launch ", "python ", "qa-accel ")
-    return "\n\n".join(
-        f"```bash\n{paragraph}\n```" if paragraph.startswith(commands) else paragraph for paragraph in paragraphs
-    ) + "\n"
+    return (
+        "\n\n".join(
+            f"```bash\n{paragraph}\n```" if paragraph.startswith(commands) else paragraph for paragraph in paragraphs
+        )
+        + "\n"
+    )
 
 
-def _groups(config_class: type) -> list[tuple[str, list[Flag]]]:
+def groups(config_class: type) -> list[tuple[str, list[Flag]]]:
     """A command's own flags first, then those of each nested settings class, in the order of the fields."""
     types_of = typing.get_type_hints(config_class, include_extras=True)
     own: list[Flag] = []
@@ -88,7 +94,7 @@ def _groups(config_class: type) -> list[tuple[str, list[Flag]]]:
     for field in dataclasses.fields(config_class):
         kind = types_of[field.name]
         if dataclasses.is_dataclass(kind):
-            nested += _groups(typing.cast(type, kind))
+            nested += groups(typing.cast(type, kind))
         else:
             own.append(_flag(field, kind, texts.get(field.name, "")))
     title = config_class.__name__.removesuffix("Config")

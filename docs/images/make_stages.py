@@ -39,7 +39,9 @@ def picture() -> str:
         parts.append(_text(left + 66, 43, folder, "middle", bold=True))
         parts += [_text(left + 66, 65 + 18 * row, line, "middle") for row, line in enumerate(lines)]
         if place + 1 < len(STAGES):
-            parts.append(f'<path d="M{left + 134} 59 h8 m-4 -4 l5 4 l-5 4" fill="none" stroke="#5b6b7f" stroke-width="1.5"/>')
+            parts.append(
+                f'<path d="M{left + 134} 59 h8 m-4 -4 l5 4 l-5 4" fill="none" stroke="#5b6b7f" stroke-width="1.5"/>'
+            )
     computed = longest * len(WINDOWS)
     parts.append(_text(20, 136, f"padded: {len(WINDOWS)} rows of {longest} tokens; {real} of {computed:,} are real"))
     for row, (colour, tokens) in enumerate(WINDOWS):
