@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: install quickstart test test-plain-cpu test-slurm test-all chaos check format clean
+.PHONY: install quickstart test test-plain-cpu test-slurm test-all chaos docs check format clean
 
 install: $(STAMPS)/install
 
@@ -56,6 +56,15 @@ test-all: $(STAMPS)/dev
 chaos: $(STAMPS)/dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/studies/chaos.py --kills 200
 
+# an environment of its own: building pages needs none of the package's dependencies
+.venv-docs/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mkdocs-material
+	@touch $@
+
+docs: .venv-docs/.stamp
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
 check: $(STAMPS)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -66,4 +75,4 @@ format: $(STAMPS)/dev
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-docs site runs .pytest_cache .ruff_cache .hypothesis

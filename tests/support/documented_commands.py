@@ -1,5 +1,5 @@
-"""A command as documentation shows it -> AssertionError if it could not be typed like that: a script, file, flag or make
-target that does not exist. Nothing is run."""
+"""A command as documentation shows it -> AssertionError if it could not be typed like that: a command, script, file, flag,
+extra or make target that does not exist. Nothing is run."""
 
 import importlib
 import re
@@ -11,20 +11,26 @@ from typing import Any
 
 import pytest
 
-from qa_accel import config
+from qa_accel import cli, config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+MODULE = "qa_accel.cli"
+"""What `accelerate launch -m` starts."""
 
 
 def of_markdown(path: Path) -> list[str]:
     """The commands in a file's ```bash blocks: continued lines joined, comments left out."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    lines = "".join(blocks(path, "bash")).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
+def blocks(path: Path, language: str) -> list[str]:
+    """The contents of a file's blocks of code in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
 def check(command: str) -> Any:
-    """The settings that the script would get, where it is a script with a config."""
+    """The settings that the command would get, where it is one with a config."""
     words = shlex.split(command, comments=True)
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
@@ -33,36 +39,55 @@ def check(command: str) -> Any:
     if words[0] == "source":
         assert (REPOSITORY / words[1]).is_file(), command
         return None
+    if words[:2] == ["pip", "install"]:
+        return check_install(words[2:])
     if words[0] in ("sbatch", "slurm/pipeline.sh"):
         return check_job(words)
+    if words[0] == "qa-accel":
+        return check_flags(words[1], words[2:])
+    if words[:2] == ["accelerate", "launch"] and MODULE in words:
+        place = words.index(MODULE)
+        assert words[place - 1] == "-m", f"{command}: a module needs -m"
+        check_launch(words[2 : place + 1])
+        return check_flags(words[place + 1], words[place + 2 :])
     place = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
-    assert place is not None, f"{command}: expected make or a script"
+    assert place is not None, f"{command}: expected make, pip install, qa-accel or a script"
     script, flags = REPOSITORY / words[place], words[place + 1 :]
     assert script.is_file(), f"{command}: there is no {words[place]}"
     if words[:2] == ["accelerate", "launch"]:
         check_launch(words[2 : place + 1])
     else:
         assert words[:place] == ["python"], command
-    return check_flags(script, flags)
+    return check_script(script, flags)
+
+
+def check_install(words: list[str]) -> None:
+    """This package, from the checkout or by name, with extras that it has."""
+    [what] = words
+    place, _, extras = what.rstrip("]").partition("[")
+    assert place in (".", "qa-accel"), f"pip install {what}: is not this package"
+    content = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    [section] = re.findall(r"^\[project\.optional-dependencies\]\n(.*?)^\[", content, re.MULTILINE | re.DOTALL)
+    known = re.findall(r"^(\w+) = \[", section, re.MULTILINE)
+    assert set(extras.split(",")) - {""} <= set(known), f"pip install {what}: the extras are {known}"
 
 
 def check_job(words: list[str]) -> Any:
-    """The job file's script decides which flags there are; a pipeline has those of training, `--`, those of prediction."""
+    """The job file decides which flags there are; a pipeline has those of training, `--`, those of prediction."""
     if words[0] == "slurm/pipeline.sh":
         cut = words.index("--")
-        check_flags(
-            REPOSITORY / "scripts" / "predict.py", ["--model_name_or_path", "m", "--output_dir", "o", *words[cut + 1 :]]
-        )
-        return check_flags(REPOSITORY / "scripts" / "train.py", words[1:cut])
+        check_flags("predict", ["--model_name_or_path", "m", "--output_dir", "o", *words[cut + 1 :]])
+        return check_flags("train", words[1:cut])
     place = next((place for place, word in enumerate(words) if word.endswith(".sbatch")), None)
     assert place is not None, f"{words}: sbatch without a job file"
     assert all(re.match(r"--[a-z-]+=\S+$|\$[A-Z_]+$", option) for option in words[1:place]), words[1:place]
     assert (REPOSITORY / words[place]).is_file(), f"there is no {words[place]}"
-    script = {"predict": "predict.py", "prepare": "prepare.py"}.get(Path(words[place]).stem, "train.py")
-    return check_flags(REPOSITORY / "scripts" / script, words[place + 1 :])
+    name = Path(words[place]).stem
+    return check_flags(name if name in ("predict", "prepare") else "train", words[place + 1 :])
 
 
 def check_launch(words: list[str]) -> None:
+    """Flags of `accelerate launch`, up to the script or the module."""
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
     # what a shell fills in: numbers, and an address that may be any word
@@ -79,21 +104,24 @@ def check_launch(words: list[str]) -> None:
             raise AssertionError(error) from error
 
 
-def check_flags(script: Path, flags: list[str]) -> Any:
-    used = re.search(r"config\.parse\((\w+)\.(\w+)", script.read_text())
-    if used is None:
-        arguments = pytest.MonkeyPatch()
-        arguments.setattr(sys, "argv", [script.name, *flags])
-        try:
-            return runpy.run_path(str(script))["read_arguments"]()
-        finally:
-            arguments.undo()
-    here = pytest.MonkeyPatch()
-    here.chdir(REPOSITORY)
+def check_script(script: Path, flags: list[str]) -> Any:
+    """A script of scripts/ is a command under its own name; a study has arguments of its own."""
+    command = re.search(r"^ +main\(\"(\w+)\"\)$", script.read_text(), re.MULTILINE)
+    if command is not None:
+        return check_flags(command[1], flags)
+    arguments = pytest.MonkeyPatch()
+    arguments.setattr(sys, "argv", [script.name, *flags])
     try:
-        imported = re.search(rf"^from ([\w.]+) import (\w+) as {used[1]}\b", script.read_text(), re.MULTILINE)
-        assert imported is not None, f"{script.name} imports no {used[1]}"
-        module = importlib.import_module(f"{imported[1]}.{imported[2]}")
-        return config.parse(getattr(module, used[2]), flags)
+        return runpy.run_path(str(script))["read_arguments"]()
+    finally:
+        arguments.undo()
+
+
+def check_flags(command: str, flags: list[str]) -> Any:
+    assert command in cli.COMMANDS, f"there is no command {command!r}"
+    here = pytest.MonkeyPatch()
+    here.chdir(REPOSITORY)  # recipes are named from there
+    try:
+        return config.parse(importlib.import_module(f"qa_accel.commands.{command}").Config, flags)
     finally:
         here.undo()
