@@ -10,7 +10,7 @@ from typing import Any
 
 import qa_accel
 from qa_accel.distributed import signals
-from qa_accel.training.stage_timer import Clock
+from qa_accel.training.stage_timer import StageTimer
 
 COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
@@ -27,7 +27,7 @@ WITHOUT_TORCH = ("score", "summary")
 
 def main(command: str | None = None) -> None:
     """Run a command, or the one that the command line begins with, and exit."""
-    timer = Clock()
+    timer = StageTimer()
     arguments = sys.argv[1:]
     if command is None:
         command = _command_of(arguments)
@@ -52,7 +52,7 @@ def main(command: str | None = None) -> None:
         return
     from qa_accel.distributed import entry
 
-    timer.ends("imports")
+    timer.end_stage("imports")
     entry.main(run)
 
 

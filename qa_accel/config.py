@@ -19,12 +19,12 @@ import yaml
 Config = TypeVar("Config")
 
 
-def settings_of(config_class: type) -> dict[str, Any]:
+def setting_types(config_class: type) -> dict[str, Any]:
     """Field name -> annotated type of every leaf setting, nested dataclasses flattened in order."""
     settings: dict[str, Any] = {}
     for name, annotation in typing.get_type_hints(config_class).items():
         nested = (
-            settings_of(annotation)
+            setting_types(annotation)
             if isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
             else {name: annotation}
         )
@@ -36,7 +36,7 @@ def settings_of(config_class: type) -> dict[str, Any]:
 
 def parse(config_class: type[Config], argv: list[str] | None = None, description: str | None = None) -> Config:
     """The config of a command line. Exits with code 2 and one message on an unknown flag or key or a bad value."""
-    settings = settings_of(config_class)
+    settings = setting_types(config_class)
     recipes, flags = _without_recipes(sys.argv[1:] if argv is None else list(argv))
     arguments = []
     for recipe in recipes:
@@ -73,7 +73,7 @@ def read_recipe(path: str, settings: dict[str, Any]) -> dict[str, Any]:
     return recipe
 
 
-def raw_setting(name: str, argv: list[str]) -> str:
+def peek_setting(name: str, argv: list[str]) -> str:
     """One setting of a command line as it was written, from a flag or else from a recipe; the rest is not looked at.
 
     For job scripts, which need a run's folder before there is a run. Exits with code 2 where nothing sets it.

@@ -16,7 +16,7 @@ say() {
 
 # setting NAME FLAGS...: what scripts/train.py would take for this setting, from a flag or else from the recipe
 setting() {
-    python -c 'import sys; from qa_accel import config; print(config.raw_setting(sys.argv[1], sys.argv[2:]))' "$@"
+    python -c 'import sys; from qa_accel import config; print(config.peek_setting(sys.argv[1], sys.argv[2:]))' "$@"
 }
 
 # launch SCRIPT FLAGS...: run it on all processes of the job, one launcher on each node; 0 if all of them left with 0

@@ -197,7 +197,7 @@ def test_every_setting_of_the_scripts_survives_the_way_to_a_file_and_back(tmp_pa
     recipe = tmp_path / "config.yaml"
     recipe.write_text(config.dump(resolved))
     assert config.parse(TrainConfig, ["--config", str(recipe)]) == resolved
-    assert yaml.safe_load(recipe.read_text()).keys() == config.settings_of(TrainConfig).keys()
+    assert yaml.safe_load(recipe.read_text()).keys() == config.setting_types(TrainConfig).keys()
 
 
 @pytest.mark.parametrize("config_class", [TrainConfig, PredictConfig])
@@ -206,7 +206,7 @@ def test_help_shows_every_flag(config_class, capsys):
         config.parse(config_class, ["--help"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    for name in config.settings_of(config_class):
+    for name in config.setting_types(config_class):
         assert f"--{name}" in shown
 
 
@@ -292,7 +292,7 @@ def test_a_raw_setting_is_what_the_parser_takes(tmp_path):
         (["--output_dir=a", "--seed", "1", "--output_dir", "b"], "b"),
     ):
         argv = ["--config", str(recipe), *flags]
-        assert config.raw_setting("output_dir", argv) == expected
+        assert config.peek_setting("output_dir", argv) == expected
         assert config.parse(TrainConfig, argv).checkpoint.output_dir == expected
     with pytest.raises(SystemExit):
-        config.raw_setting("output_dir", ["--seed", "1"])
+        config.peek_setting("output_dir", ["--seed", "1"])

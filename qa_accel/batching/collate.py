@@ -50,7 +50,7 @@ class Batch:
         """torch's DataLoader calls this if pinning is requested."""
         return self._each(lambda tensor: tensor.pin_memory())
 
-    def take(self, other: "Batch") -> None:
+    def copy_from(self, other: "Batch") -> None:
         """Copy the tensors of another batch of the same shapes into these, as soon as the device comes to it."""
         for name, tensor in self.inputs.items():
             if isinstance(tensor, torch.Tensor):

@@ -18,8 +18,7 @@ from qa_accel.batching import plan
 from qa_accel.batching.collate import PackedCollator, PaddedCollator
 from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
-from qa_accel.models import architectures, attention
-from qa_accel.models import loading as model
+from qa_accel.models import architectures, attention, loading
 from qa_accel.models.attention import NO_VARLEN_KERNEL, kernel_is_here, use_packed_attention
 from qa_accel.models.loading import ModelInputs
 
@@ -46,7 +45,7 @@ class BatchingConfig:
 
 
 @dataclass(frozen=True)
-class Batching:
+class BatchingMode:
     """Packed or padded, fixed for the run."""
 
     packed: bool
@@ -72,7 +71,7 @@ class Batching:
         max_seq_length: int,
     ) -> Collator:
         """`plans` are those of all epochs: packed rows have the length of their fullest batch."""
-        pad_token_id = model.padding_id(tokenizer)
+        pad_token_id = loading.padding_id(tokenizer)
         token_type_ids = "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in inputs.names
         token_type_ids = token_type_ids and architectures.takes_token_types(inputs.config)
         if not self.packed:
@@ -85,7 +84,7 @@ class Batching:
                 padding_side=padding_side,
                 token_type_ids=token_type_ids,
                 pad_to_multiple_of=max_seq_length if fixed_width else 8,
-                max_length=model.available_positions(inputs.config),
+                max_length=loading.available_positions(inputs.config),
                 position_offset=architectures.first_position(inputs.config) if counts_padding else None,
             )
         return PackedCollator(
@@ -113,7 +112,7 @@ class Batching:
 
 def choose(
     config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig, *, training: bool = False
-) -> Batching:
+) -> BatchingMode:
     """Raises ValueError if the requested batches or attention cannot work here."""
     model_type, row = model_config.model_type, architectures.architecture(model_config)
     precision = strategy.precision(accelerator)
@@ -124,7 +123,7 @@ def choose(
         )
     packed, reason = _packed(config, accelerator, model_config)
     if packed:
-        return Batching(True, reason)
+        return BatchingMode(True, reason)
     implementation, why = choose_attention(
         config.attn_implementation,
         model_config,
@@ -134,7 +133,7 @@ def choose(
     )
     if row.fixed_width is not None:
         reason += f"; rows of max_seq_length, as {model_type} needs: {row.fixed_width}"
-    return Batching(False, f"{reason}; attention: {implementation or 'its own'} ({why})", implementation)
+    return BatchingMode(False, f"{reason}; attention: {implementation or 'its own'} ({why})", implementation)
 
 
 def _packed(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> tuple[bool, str]:
@@ -201,7 +200,7 @@ def choose_attention(
     return requested, "requested"
 
 
-def slots(lengths_W: np.ndarray, step_plan: np.ndarray, collate: Collator) -> int:
+def computed_tokens(lengths_W: np.ndarray, step_plan: np.ndarray, collate: Collator) -> int:
     """Tokens that the batches of a step (..., batch_size) compute, padding included."""
     if isinstance(collate, PackedCollator):
         return collate.row_tokens * (step_plan.size // step_plan.shape[-1])

@@ -1,4 +1,4 @@
-"""Optimizer steps over made-up windows -> how fast they run: ours, and the plain manner of the usual scripts."""
+"""Optimizer steps over made-up windows -> how fast they run: ours, and the baseline, which is the loop of the usual scripts."""
 
 import resource
 import statistics
@@ -13,17 +13,15 @@ import torch
 from accelerate import Accelerator
 from transformers import PretrainedConfig, PreTrainedModel
 
-from qa_accel.batching import collate as batches
-from qa_accel.batching import mode as batching
-from qa_accel.batching import plan
+from qa_accel.batching import mode, plan
+from qa_accel.batching.collate import Batch, PaddedCollator, batch_loader
 from qa_accel.bench.synthetic import make_model, training_flops
 from qa_accel.data.windows import Windows
 from qa_accel.models.loading import ModelInputs
-from qa_accel.training import compile as compiled
 from qa_accel.training import optim
-from qa_accel.training.compile import CompileConfig
-from qa_accel.training.epochs import LoopConfig, Order
-from qa_accel.training.step import Step
+from qa_accel.training.compile import CompileConfig, LossFunction, graphs_compiled
+from qa_accel.training.epochs import EpochPlans, LoopConfig
+from qa_accel.training.step import OptimizerStep
 
 TOKENIZER: Any = SimpleNamespace(
     pad_token_id=0, eos_token_id=None, padding_side="right", model_input_names=["input_ids", "token_type_ids"]
@@ -33,7 +31,7 @@ TOKENIZER: Any = SimpleNamespace(
 
 @dataclass
 class StepBench:
-    """What both manners are given."""
+    """What both loops are given."""
 
     model_config: PretrainedConfig
     windows: Windows
@@ -46,18 +44,18 @@ class StepBench:
     matmul_rate: float
     """Of the device, FLOP/s; 0: not measured."""
 
-    def ours(self, accelerator: Accelerator, manner: batching.Batching) -> dict[str, Any]:
-        qa_model = manner.set_up(make_model(self.model_config))
-        entries, collate = planned(self.windows, manner, qa_model, self.batch_size)
-        loss_function = compiled.LossFunction(self.compile, accelerator, qa_model, packed=manner.packed)
+    def ours(self, accelerator: Accelerator, mode: mode.BatchingMode) -> dict[str, Any]:
+        qa_model = mode.set_up(make_model(self.model_config))
+        entries, collate = planned(self.windows, mode, qa_model, self.batch_size)
+        loss_function = LossFunction(self.compile, accelerator, qa_model, packed=mode.packed)
         settings = optim.OptimConfig()
         prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, settings))
         schedule = optim.make_schedule(optimizer, settings, 10**6)
         prepared.train()
         capture = loss_function.whole_step
-        whole = Step(accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0, capture=capture)
+        whole = OptimizerStep(accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0, capture=capture)
 
-        def step(entry: np.ndarray, batch: batches.Batch) -> None:
+        def step(entry: np.ndarray, batch: Batch) -> None:
             whole([batch], windows=int((entry != plan.NOTHING).sum()))
             schedule.step()
 
@@ -65,23 +63,23 @@ class StepBench:
         after_warmup = figures.pop("graphs_after_warmup")
         return {
             "precision": precision_name(accelerator),
-            "batches": "packed" if manner.packed else "padded",
+            "batches": "packed" if mode.packed else "padded",
             "compile": loss_function.reason,
             "recompilations": loss_function.graphs - after_warmup if loss_function.compiled else 0,
             **figures,
         }
 
-    def plain(self, accelerator: Accelerator) -> dict[str, Any]:
+    def baseline(self, accelerator: Accelerator) -> dict[str, Any]:
         """What the usual scripts do: a shuffled order, batches padded to their longest window, the model's own loss."""
         qa_model = make_model(self.model_config)
         prepared, optimizer = accelerator.prepare(qa_model, torch.optim.AdamW(qa_model.parameters(), lr=3e-5))
         prepared.train()
-        collate = batches.PaddedCollator(self.windows, pad_token_id=0, pad_to_multiple_of=1)
+        collate = PaddedCollator(self.windows, pad_token_id=0, pad_to_multiple_of=1)
         shuffled = np.random.default_rng(0).permutation(len(self.windows))
         size = self.batch_size
         entries = shuffled[: len(shuffled) // size * size].reshape(-1, size)
 
-        def step(entry: np.ndarray, batch: batches.Batch) -> None:
+        def step(entry: np.ndarray, batch: Batch) -> None:
             batch = batch.to(accelerator.device)
             output = prepared(**batch.inputs, start_positions=batch.start_B, end_positions=batch.end_B)
             accelerator.backward(output.loss)
@@ -93,7 +91,7 @@ class StepBench:
         return {"precision": precision_name(accelerator), "batches": "padded, random order", **figures}
 
     def _measured(
-        self, entries: np.ndarray, collate: batching.Collator, step: Callable[[np.ndarray, batches.Batch], None]
+        self, entries: np.ndarray, collate: mode.Collator, step: Callable[[np.ndarray, Batch], None]
     ) -> dict[str, Any]:
         """Warm up, then time `repeats` runs of `steps` steps over windows that each run takes from where the last one ended."""
         full = entries[(entries != plan.NOTHING).all(axis=1)]
@@ -104,18 +102,18 @@ class StepBench:
             torch.cuda.reset_peak_memory_stats()
         for _ in range(self.warmup_steps):
             step(*next(stream))
-        graphs = compiled.graphs_compiled()
+        graphs = graphs_compiled()
         lengths_W = self.windows.lengths_W
         seconds, speeds, tokens_per_second, flops, fills = [], [], [], [], []
         for _ in range(self.repeats):
-            tokens = slots = work = 0
+            tokens = computed_tokens = work = 0
             wait()
             began = time.perf_counter()
             for _ in range(self.steps):
                 entry, batch = next(stream)
                 step(entry, batch)
                 tokens += int(lengths_W[entry].sum())
-                slots += batching.slots(lengths_W, entry[None], collate)
+                computed_tokens += mode.computed_tokens(lengths_W, entry[None], collate)
                 work += training_flops(self.model_config, lengths_W[entry])
             wait()
             elapsed = time.perf_counter() - began
@@ -123,7 +121,7 @@ class StepBench:
             speeds.append(self.steps * full.shape[1] / elapsed)
             tokens_per_second.append(tokens / elapsed)
             flops.append(work / elapsed)
-            fills.append(tokens / slots)
+            fills.append(tokens / computed_tokens)
         achieved = statistics.median(flops)
         peak = (
             torch.cuda.max_memory_allocated() if on_cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -142,26 +140,24 @@ class StepBench:
 
 
 def planned(
-    windows: Windows, manner: batching.Batching, qa_model: PreTrainedModel, batch_size: int
-) -> tuple[np.ndarray, batching.Collator]:
+    windows: Windows, mode: mode.BatchingMode, qa_model: PreTrainedModel, batch_size: int
+) -> tuple[np.ndarray, mode.Collator]:
     """(batches, batch_size) of one epoch of training, and their collator."""
-    order = Order(
+    order = EpochPlans(
         LoopConfig(per_device_train_batch_size=batch_size),
         windows.lengths_W,
         seed=0,
         world_size=1,
-        packed=manner.packed,
+        packed=mode.packed,
     )
     epoch_plan, longest = order.plan(0), int(windows.lengths_W.max())
-    collate = manner.collator(windows, TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], longest)
+    collate = mode.collator(windows, TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], longest)
     return plan.rank_batches(epoch_plan, 0), collate
 
 
-def endless(
-    entries: np.ndarray, collate: batching.Collator, *, pin_memory: bool
-) -> Iterator[tuple[np.ndarray, batches.Batch]]:
+def endless(entries: np.ndarray, collate: mode.Collator, *, pin_memory: bool) -> Iterator[tuple[np.ndarray, Batch]]:
     while True:
-        yield from zip(entries, batches.batch_loader(collate, entries, pin_memory=pin_memory))
+        yield from zip(entries, batch_loader(collate, entries, pin_memory=pin_memory))
 
 
 def precision_name(accelerator: Accelerator) -> str:

@@ -78,7 +78,7 @@ def squad_like_windows(count: int, vocab_size: int, seed: int = 0) -> Windows:
     )
 
 
-def made_up_answers(windows: Windows, n_best: int = 20, seed: int = 0) -> tuple[datasets.Dataset, Candidates]:
+def random_answers(windows: Windows, n_best: int = 20, seed: int = 0) -> tuple[datasets.Dataset, Candidates]:
     """Questions that such windows could come from, and the n best spans of each window with random scores."""
     rng = np.random.default_rng(seed)
     count = len(windows)

@@ -2,7 +2,7 @@
 
 python scripts/bench.py --model minilm --compare
 
-Each figure is the median over repeats after a warm-up. With `compare` the plain manner (random order, padding to each
+Each figure is the median over repeats after a warm-up. With `compare` the baseline (random order, padding to each
 batch's longest window, eager, torch's default AdamW) runs in the same process, so that a ratio does not depend on the
 machine. Models are made from a config with random weights: nothing is downloaded, and speed does not ask what is learned.
 """
@@ -20,23 +20,21 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from qa_accel.batching import collate as batches
-from qa_accel.batching import mode as batching
 from qa_accel.batching import plan
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.collate import batch_loader
+from qa_accel.batching.mode import BatchingConfig, choose
 from qa_accel.bench.steps import TOKENIZER, StepBench, planned, precision_name, wait
-from qa_accel.bench.synthetic import ModelName, made_up_answers, make_model, model_config, squad_like_windows
-from qa_accel.data import questions as data
+from qa_accel.bench.synthetic import ModelName, make_model, model_config, random_answers, squad_like_windows
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.questions import DataConfig, load_questions
 from qa_accel.data.splits import Split
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import Gold, WindowConfig
+from qa_accel.data.windows import GoldSpans, WindowConfig
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.evaluation import scoring as evaluation
-from qa_accel.inference import postprocess as spans
-from qa_accel.inference import predictor as predict
-from qa_accel.models import loading as model
-from qa_accel.models.loading import ModelInputs
+from qa_accel.evaluation import scoring
+from qa_accel.inference import predictor
+from qa_accel.inference.postprocess import SpanConfig, best_answers
+from qa_accel.models.loading import ModelConfig, ModelInputs, load_tokenizer
 from qa_accel.training.compile import CompileConfig
 
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -63,7 +61,7 @@ class BenchConfig:
     warmup_steps: int = 5
     """Steps that are not counted: compilation, first allocations."""
     compare: bool = False
-    """Run the plain manner too, in fp32 and in this run's precision, and print the ratios."""
+    """Run the baseline too, in fp32 and in this run's precision, and print the ratios."""
     parts: tuple[Part, ...] = ("matmul", "prepare", "input", "train", "predict", "postprocess")
     """What to measure."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -85,7 +83,7 @@ class Bench:
         self.on_cuda = accelerator.device.type == "cuda"
         self.model_config = model_config(config.model)
         self.windows = squad_like_windows(config.windows, self.model_config.vocab_size)
-        self.manner = batching.choose(config.batching, accelerator, self.model_config, training=True)
+        self.mode = choose(config.batching, accelerator, self.model_config, training=True)
         self.matmul_rate = 0.0
 
     def run(self) -> None:
@@ -129,18 +127,18 @@ class Bench:
     def prepare(self) -> None:
         """Questions per CPU second into windows: each text tokenized once, against the tokenizer's pair encoding."""
         with tempfile.TemporaryDirectory() as folder:
-            source = data.DataConfig(train_file=self.config.train_file, cache_dir=folder)
-            questions = data.load_questions(source, "train")
-            tokenizer = model.load_tokenizer(model.ModelConfig(self.config.tokenizer_name))
+            source = DataConfig(train_file=self.config.train_file, cache_dir=folder)
+            questions = load_questions(source, "train")
+            tokenizer = load_tokenizer(ModelConfig(self.config.tokenizer_name))
             began, began_cpu = time.perf_counter(), cpu_seconds()
             windows = prepare_windows(questions, tokenizer, WindowConfig(), cache_dir=folder)
             seconds, ours_cpu = time.perf_counter() - began, cpu_seconds() - began_cpu
         some = questions.select(range(min(len(questions), 4000)))
         pairs = PairTokenizer(tokenizer, WindowConfig())
-        none = Gold(*np.zeros((2, len(some)), np.int64))
+        none = GoldSpans(*np.zeros((2, len(some)), np.int64))
         began_cpu = cpu_seconds()
         with one_thread():
-            pairs.plain(some["question"][:], some["context"][:], none)
+            pairs.tokenize_pairs(some["question"][:], some["context"][:], none)
         ours, plain = len(questions) / ours_cpu, len(some) / (cpu_seconds() - began_cpu)
         self.say(
             "prepare",
@@ -155,13 +153,13 @@ class Bench:
     def input(self) -> None:
         """Batches put together on one core, with no model to wait for."""
         size = self.config.per_device_train_batch_size
-        entries, collate = planned(self.windows, self.manner, make_model(self.model_config), size)
-        loader = batches.batch_loader(collate, entries)
+        entries, collate = planned(self.windows, self.mode, make_model(self.model_config), size)
+        loader = batch_loader(collate, entries)
         seconds = self.median_seconds(lambda: [None for _ in loader])
         windows = int((entries != plan.NOTHING).sum())
         self.say(
             "input",
-            batches="packed" if self.manner.packed else "padded",
+            batches="packed" if self.mode.packed else "padded",
             windows_per_second=round(windows / seconds),
             host_ms_per_batch=round(1000 * seconds / len(entries), 3),
         )
@@ -179,32 +177,32 @@ class Bench:
             compile=config.compile,
             matmul_rate=self.matmul_rate,
         )
-        ours = bench.ours(self.accelerator, self.manner)
-        self.say("train", manner="ours", **ours)
+        ours = bench.ours(self.accelerator, self.mode)
+        self.say("train", loop="ours", **ours)
         if not self.config.compare:
             return
         self.accelerator.free_memory()  # it still holds our model and its training state
-        for plain_precision in dict.fromkeys(("no", precision)):
+        for baseline_precision in dict.fromkeys(("no", precision)):
             runtime.forget_accelerator()
-            accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=plain_precision)
-            plain = bench.plain(accelerator)
-            self.say("train", manner="plain", **plain)
-            ratio = round(ours["windows_per_second"] / plain["windows_per_second"], 2)
-            self.say("ratio", ours=ours["precision"], plain=plain["precision"], windows_per_second=ratio)
+            accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=baseline_precision)
+            baseline = bench.baseline(accelerator)
+            self.say("train", loop="baseline", **baseline)
+            ratio = round(ours["windows_per_second"] / baseline["windows_per_second"], 2)
+            self.say("ratio", ours=ours["precision"], baseline=baseline["precision"], windows_per_second=ratio)
         runtime.forget_accelerator()
         self.accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), mixed_precision=precision)
 
     def predict(self) -> None:
         """Forward passes and the search for the best spans."""
-        qa_model = self.manner.set_up(make_model(self.model_config))
+        qa_model = self.mode.set_up(make_model(self.model_config))
         size = self.config.per_device_train_batch_size
         windows = squad_like_windows(size * self.config.steps, self.model_config.vocab_size, seed=1)
         longest = int(windows.lengths_W.max())
-        batch_plan, collate = self.manner.evaluation(windows, TOKENIZER, ModelInputs.of(qa_model), size, longest)
+        batch_plan, collate = self.mode.evaluation(windows, TOKENIZER, ModelInputs.of(qa_model), size, longest)
         prepared = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
 
         def go() -> None:
-            predict.window_candidates(self.accelerator, prepared, collate, batch_plan, spans.SpanConfig())
+            predictor.predict_windows(self.accelerator, prepared, collate, batch_plan, SpanConfig())
 
         seconds = self.median_seconds(go)
         precision = precision_name(self.accelerator)
@@ -212,13 +210,13 @@ class Bench:
 
     def postprocess(self) -> None:
         """Spans, n-best lists and the metric of as many questions as windows, from random candidates, on one core."""
-        questions, candidates = made_up_answers(self.windows)
-        config = spans.SpanConfig(null_score_diff_threshold=0.0)
+        questions, candidates = random_answers(self.windows)
+        config = SpanConfig(null_score_diff_threshold=0.0)
 
         def go() -> None:
-            answers = spans.best_answers(questions, self.windows, candidates, config, version_2_with_negative=True)
+            answers = best_answers(questions, self.windows, candidates, config, version_2_with_negative=True)
             split = Split(questions, self.windows)
-            evaluation.scores_of(answers, split, 0.0, version_2_with_negative=True)
+            scoring.scores_of(answers, split, 0.0, version_2_with_negative=True)
 
         seconds = self.median_seconds(go)
         self.say("postprocess", questions=len(questions), seconds=round(seconds, 3))

@@ -1,6 +1,6 @@
 """Check hosts and settings of a training run before it starts. slurm/train.sbatch begins with it.
 
-accelerate launch --config_file accelerate_configs/multi_gpu.yaml scripts/preflight.py --config scripts/recipes/squad_v2.yaml
+accelerate launch --config_file accelerate_configs/multi_gpu.yaml --num_processes 8 scripts/preflight.py --config scripts/recipes/squad_v2.yaml
 
 Takes a training run's settings and its launch line, and prints what would go wrong. Nothing is trained, and no file is left
 behind. It takes a few seconds beside the start of the processes.
@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.preflight.checks import Disk, Fault, Network, all_reduce, disk_of, judge, size_text
-from qa_accel.preflight.probe import Sight, look
+from qa_accel.preflight.checks import Disk, Finding, Network, all_reduce, compare_hosts, disk_of, size_text
+from qa_accel.preflight.probe import HostProbe, look
 from qa_accel.training.settings import TrainConfig
 
 Config = TrainConfig
@@ -37,7 +37,7 @@ def run(settings: TrainConfig) -> int:
     box: list[Any] = [0]
     if accelerator.is_main_process:
         disk = disk_of(settings)
-        faults = judge(sights, network, disk, settings.checkpoint.output_dir)
+        faults = compare_hosts(sights, network, disk, settings.checkpoint.output_dir)
         # wider than a log's 80 columns: hosts are compared line by line
         show(Console(width=160), sights, network, disk, faults, time.perf_counter() - started)
         box[0] = 2 if any(fault.fatal for fault in faults) else 0
@@ -47,10 +47,10 @@ def run(settings: TrainConfig) -> int:
 
 def show(
     console: Console,
-    sights: Sequence[Sight],
+    sights: Sequence[HostProbe],
     network: Network,
     disk: Disk | None,
-    faults: Sequence[Fault],
+    faults: Sequence[Finding],
     seconds: float,
 ) -> None:
     """A line per host, what concerns all of them, then each fault with its remedy."""

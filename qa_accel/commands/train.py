@@ -9,18 +9,18 @@ from qa_accel.distributed.stop import StopRequested, exit_code
 from qa_accel.training.build import build
 from qa_accel.training.log import NonFiniteLoss
 from qa_accel.training.settings import TrainConfig
-from qa_accel.training.stage_timer import Clock
+from qa_accel.training.stage_timer import StageTimer
 
 Config = TrainConfig
 
 
-def run(settings: TrainConfig, timer: Clock | None = None) -> int:
+def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
     """Train, evaluate, write `output_dir`. All ranks must call; rank 0 writes.
 
     `timer`: one that has run since the process began. Returns the exit code: 0, or that of a stopped run. Raises
     ValueError for settings or data that cannot work, and for a loss that is not finite.
     """
-    timer = timer or Clock()
+    timer = timer or StageTimer()
     trainer = build(settings, timer)
     # objects that are alive now stay: a full collection would stop the loop for a third of a second to find that out
     gc.collect()

@@ -16,7 +16,7 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from qa_accel.data.questions import answer_counts, take
+from qa_accel.data.questions import answer_counts, select_rows
 from qa_accel.data.windows import Windows
 
 ROWS = 2000  # questions that are held at once
@@ -127,7 +127,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
             f"{_described(report.misplaced_answers[0])}); offsets count characters of the context"
         )
     kept_Q = np.delete(np.arange(len(ids)), list(misplaced)) if training else np.arange(len(ids))
-    return take(questions, kept_Q), report
+    return select_rows(questions, kept_Q), report
 
 
 def audit_windows(windows: Windows, questions: datasets.Dataset) -> WindowReport:

@@ -14,7 +14,7 @@ PIECE = 2**20  # characters that are read at once
 BLANKS = re.compile(r"[ \t\n\r]*")
 
 
-class JsonPieces:
+class JsonStream:
     def __init__(self, text: IO[str], path: Path):
         self.text, self.path = text, path
         self.buffer, self.at = "", 0  # what is read and not yet used begins at `at`

@@ -15,8 +15,8 @@ from itertools import chain
 
 import numpy as np
 
-from qa_accel.data.window_assembly import PairForm, Pieces, assemble, begins, gold_tokens, label, runs
-from qa_accel.data.windows import Gold, WindowConfig, Windows
+from qa_accel.data.window_assembly import PairTemplate, TokenizedTexts, assemble, gold_tokens, label, offsets_of, ranges
+from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 
 # What tokenizers trip over: nothing, blanks, accents (composed or not), wide characters, right-to-left text, characters
 # outside of the basic plane, line ends, control characters, ligatures that grow, long words, question marks of two widths.
@@ -57,7 +57,7 @@ class PairTokenizer:
         self.config = config
         self.gives_types = "token_type_ids" in tokenizer.model_input_names
         self.question_first = not self._puts_cls_last()
-        self.form: PairForm | None = None
+        self.form: PairTemplate | None = None
 
     @property
     def backend(self):
@@ -68,10 +68,10 @@ class PairTokenizer:
         backend.encode_special_tokens = bool(getattr(self.tokenizer, "split_special_tokens", False))
         return backend
 
-    def windows(self, questions: Sequence[str], contexts: Sequence[str], gold: Gold) -> Windows:
+    def windows(self, questions: Sequence[str], contexts: Sequence[str], gold: GoldSpans) -> Windows:
         if self.form is None:
-            return self.plain(questions, contexts, gold)
-        return self.composed(questions, contexts, gold, self.form)
+            return self.tokenize_pairs(questions, contexts, gold)
+        return self.compose_windows(questions, contexts, gold, self.form)
 
     def compose_if_equal(self, questions: Sequence[str], contexts: Sequence[str]) -> str | None:
         """Switches to the composed way if it gives what the plain way gives for these texts and for our own probes.
@@ -83,63 +83,72 @@ class PairTokenizer:
             return "its special tokens do not stand before, between and behind the two texts"
         rows = [(question, context) for question in PROBES for context in PROBES] + list(zip(questions, contexts))
         questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
-        gold = Gold(np.full(len(rows), 3), np.full(len(rows), 9))
+        gold = GoldSpans(np.full(len(rows), 3), np.full(len(rows), 9))
         # Short texts would fill one window only and have no question cut, so they get windows to their size as well.
         special = self.tokenizer.num_special_tokens_to_add(pair=True)
         short = WindowConfig(max_seq_length=special + 12, doc_stride=3, max_query_length=5)
         for config in (short, self.config):
-            plain = self.plain(questions, contexts, gold, config)
-            composed = self.composed(questions, contexts, gold, form, config)
+            plain = self.tokenize_pairs(questions, contexts, gold, config)
+            composed = self.compose_windows(questions, contexts, gold, form, config)
             for name in (each.name for each in fields(Windows)):
                 if not same(getattr(plain, name), getattr(composed, name)):
                     return f"its pairs are not made of their parts ({name} differs)"
         self.form = form
         return None
 
-    def composed(
+    def compose_windows(
         self,
         questions: Sequence[str],
         contexts: Sequence[str],
-        gold: Gold,
-        form: PairForm,
+        gold: GoldSpans,
+        form: PairTemplate,
         config: WindowConfig | None = None,
     ) -> Windows:
         config = config or self.config
         question_texts, question_Q = distinct(questions)
         context_texts, context_Q = distinct(contexts)
-        asked = self._tokens(question_texts, offsets=False)
-        cut_P = asked.lengths_P > config.max_query_length
+        questions_tokenized = self._tokens(question_texts, offsets=False)
+        cut_P = questions_tokenized.lengths_P > config.max_query_length
         if cut_P.any():
             long = np.flatnonzero(cut_P)
             shorter = self._tokens([self._cut(question_texts[p], config.max_query_length) for p in long], offsets=False)
             kept_P = np.arange(len(cut_P))
             kept_P[long] = len(cut_P) + np.arange(len(long))
-            asked = Pieces(
-                np.concatenate([asked.ids_N, shorter.ids_N]),
-                begins(np.concatenate([asked.lengths_P, shorter.lengths_P])),
+            questions_tokenized = TokenizedTexts(
+                np.concatenate([questions_tokenized.ids_N, shorter.ids_N]),
+                offsets_of(np.concatenate([questions_tokenized.lengths_P, shorter.lengths_P])),
             )
         else:
             kept_P = np.arange(len(cut_P))
-        told = self._tokens(context_texts, offsets=True)
-        return assemble(form, asked, told, kept_P[question_Q], context_Q, cut_P[question_Q], gold, config)
+        contexts_tokenized = self._tokens(context_texts, offsets=True)
+        return assemble(
+            form,
+            questions_tokenized,
+            contexts_tokenized,
+            kept_P[question_Q],
+            context_Q,
+            cut_P[question_Q],
+            gold,
+            config,
+        )
 
-    def plain(
-        self, questions: Sequence[str], contexts: Sequence[str], gold: Gold, config: WindowConfig | None = None
+    def tokenize_pairs(
+        self, questions: Sequence[str], contexts: Sequence[str], gold: GoldSpans, config: WindowConfig | None = None
     ) -> Windows:
         config = config or self.config
         question_texts, question_Q = distinct(questions)
         cut_P = self._tokens(question_texts, offsets=False).lengths_P > config.max_query_length
         kept = [self._cut(text, config.max_query_length) if cut else text for text, cut in zip(question_texts, cut_P)]
-        asked = [kept[p] for p in question_Q]
+        kept_questions = [kept[p] for p in question_Q]
         encoded = self.tokenizer(
-            *((asked, list(contexts)) if self.question_first else (list(contexts), asked)),
+            *((kept_questions, list(contexts)) if self.question_first else (list(contexts), kept_questions)),
             truncation="only_second" if self.question_first else "only_first",
             max_length=config.max_seq_length,
             stride=config.doc_stride,
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )
-        begin_W = begins(np.fromiter(map(len, encoded["input_ids"]), np.int64))
+        begin_W = offsets_of(np.fromiter(map(len, encoded["input_ids"]), np.int64))
         length = begin_W[-1]
         ids_N = np.fromiter(chain.from_iterable(encoded["input_ids"]), np.int32, length)
         types_N = None
@@ -147,18 +156,18 @@ class PairTokenizer:
             types_N = np.fromiter(chain.from_iterable(encoded["token_type_ids"]), np.uint8, length)
         texts = chain.from_iterable(encoding.sequence_ids for encoding in encoded.encodings)
         text_N = np.fromiter((-1 if text is None else text for text in texts), np.int8, length)
-        told_N = text_N == (1 if self.question_first else 0)
+        is_context_N = text_N == (1 if self.question_first else 0)
         offsets = chain.from_iterable(chain.from_iterable(encoded["offset_mapping"]))
-        offset_N2 = np.fromiter(offsets, np.int32, 2 * length).reshape(-1, 2) * told_N[:, None]
+        offset_N2 = np.fromiter(offsets, np.int32, 2 * length).reshape(-1, 2) * is_context_N[:, None]
 
         question_W = np.array(encoded["overflow_to_sample_mapping"], np.int32)
         W = len(question_W)
         window_N = np.repeat(np.arange(W), np.diff(begin_W))
         place_N = np.arange(length) - begin_W[:-1][window_N]
-        told_W = np.bincount(window_N[told_N], minlength=W)
+        context_tokens_W = np.bincount(window_N[is_context_N], minlength=W)
         context_begin_W = np.zeros(W, np.int32)
-        context_begin_W[window_N[told_N][::-1]] = place_N[told_N][::-1]  # the first one is written last
-        context_end_W = (context_begin_W + told_W).astype(np.int32)
+        context_begin_W[window_N[is_context_N][::-1]] = place_N[is_context_N][::-1]  # the first one is written last
+        context_end_W = (context_begin_W + context_tokens_W).astype(np.int32)
         null_W = np.zeros(W, np.int32)
         for token in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id):  # the latter has the last word
             found = np.flatnonzero((ids_N == token) & (text_N == -1)) if token is not None else np.zeros(0, int)
@@ -167,14 +176,14 @@ class PairTokenizer:
         # Labels look at whole contexts: a window's tokens behind those that it shares with the one before.
         nth_W = np.arange(W) - np.searchsorted(question_W, question_W)
         shared_W = np.where(nth_W > 0, config.doc_stride, 0)
-        fresh_W = told_W - shared_W
-        fresh_N = runs(begin_W[:-1] + context_begin_W + shared_W, fresh_W)
-        whole_Q = np.bincount(question_W, weights=fresh_W, minlength=len(asked)).astype(np.int64)
-        whole = Pieces(ids_N[fresh_N], begins(whole_Q), offset_N2[fresh_N, 0], offset_N2[fresh_N, 1])
-        first_Q, last_Q = gold_tokens(whole, np.arange(len(asked)), gold)
-        room_Q = told_W[nth_W == 0]
-        stretch_W = nth_W * (room_Q[question_W] - config.doc_stride)
-        start_W, end_W = label(first_Q, last_Q, question_W, stretch_W, context_begin_W, context_end_W, null_W)
+        fresh_W = context_tokens_W - shared_W
+        fresh_N = ranges(begin_W[:-1] + context_begin_W + shared_W, fresh_W)
+        whole_Q = np.bincount(question_W, weights=fresh_W, minlength=len(kept_questions)).astype(np.int64)
+        whole = TokenizedTexts(ids_N[fresh_N], offsets_of(whole_Q), offset_N2[fresh_N, 0], offset_N2[fresh_N, 1])
+        first_Q, last_Q = gold_tokens(whole, np.arange(len(kept_questions)), gold)
+        room_Q = context_tokens_W[nth_W == 0]
+        slice_W = nth_W * (room_Q[question_W] - config.doc_stride)
+        start_W, end_W = label(first_Q, last_Q, question_W, slice_W, context_begin_W, context_end_W, null_W)
         return Windows(
             input_ids_N=ids_N,
             token_type_ids_N=types_N,
@@ -190,18 +199,18 @@ class PairTokenizer:
             question_cut_Q=cut_P[question_Q],
         )
 
-    def _tokens(self, texts: Sequence[str], offsets: bool) -> Pieces:
+    def _tokens(self, texts: Sequence[str], offsets: bool) -> TokenizedTexts:
         if not offsets:
             encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         else:
             encodings = self.backend.encode_batch(texts, add_special_tokens=False)
-        begin_P = begins(np.fromiter(map(len, encodings), np.int64, len(encodings)))
+        begin_P = offsets_of(np.fromiter(map(len, encodings), np.int64, len(encodings)))
         ids_N = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32, begin_P[-1])
         if not offsets:
-            return Pieces(ids_N, begin_P)
+            return TokenizedTexts(ids_N, begin_P)
         pairs = chain.from_iterable(encoding.offsets for encoding in encodings)
         offset_N2 = np.fromiter(chain.from_iterable(pairs), np.int32, 2 * begin_P[-1]).reshape(-1, 2)
-        return Pieces(ids_N, begin_P, offset_N2[:, 0], offset_N2[:, 1])
+        return TokenizedTexts(ids_N, begin_P, offset_N2[:, 0], offset_N2[:, 1])
 
     def _cut(self, question: str, most: int) -> str:
         """The longest beginning of the question, ending where a token does, that makes at most that many tokens.
@@ -221,7 +230,7 @@ class PairTokenizer:
         ids, cls = self.backend.encode("a", "b").ids, self.tokenizer.cls_token_id
         return cls is not None and len(ids) > 1 and ids[-1] == cls and cls not in ids[:-1]
 
-    def _form(self) -> PairForm | None:
+    def _form(self) -> PairTemplate | None:
         """The special tokens around two texts, read off a pair; None where they stand elsewhere."""
         encoded = self.backend.encode(PROBES[0], PROBES[1])
         texts = [-1 if text is None else text for text in encoded.sequence_ids]
@@ -240,7 +249,7 @@ class PairTokenizer:
             places = [(g, group.index(token)) for g, group in enumerate(ids) if token in group]
             if null is None and places:
                 null = places[0]
-        return PairForm(
+        return PairTemplate(
             question_first=self.question_first,
             special_ids=(ids[0], ids[1], ids[2]),
             special_types=(types[0], types[1], types[2]) if self.gives_types else None,

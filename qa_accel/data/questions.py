@@ -18,8 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel import files
-from qa_accel.data import sources
-from qa_accel.data import squad_format as canonical
+from qa_accel.data import sources, squad_format
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +94,8 @@ class DataConfig:
                 raise ValueError(f"{split}_shard must be in [0, {split}_num_shards), got {part} of {parts}")
 
     @property
-    def columns(self) -> canonical.Columns:
-        return canonical.Columns(self.id_column, self.question_column, self.context_column, self.answers_column)
+    def columns(self) -> squad_format.Columns:
+        return squad_format.Columns(self.id_column, self.question_column, self.context_column, self.answers_column)
 
 
 def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
@@ -110,7 +109,7 @@ def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
     questions = _cached(source, config.columns, cache_folder(config))
     if split != "test" and "answers" not in questions.column_names:
         found = next(source.rows()).values
-        error = canonical.missing_column(found, config.answers_column, "answers_column")
+        error = squad_format.missing_column(found, config.answers_column, "answers_column")
         raise ValueError(f"{source.name}: {error} ({split} needs answers; questions without them go to test_file)")
     # Checked on the whole source, else a limit would hide it until the long run.
     if config.version_2_with_negative is False and has_unanswerable(questions):
@@ -120,7 +119,7 @@ def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
             "that every question has one; leave the setting out (it follows from the data) or take such questions out"
         )
     everything = len(questions)
-    questions = take(questions, _selection(config, split, everything, source.name))
+    questions = select_rows(questions, _selection(config, split, everything, source.name))
     seconds = time.monotonic() - started
     logger.info("%s: %d of %d questions of %s, %.2f s", split, len(questions), everything, source.name, seconds)
     return questions
@@ -152,7 +151,7 @@ def cache_folder(config: DataConfig) -> Path:
     return Path(datasets.config.HF_DATASETS_CACHE) / "qa_accel"
 
 
-def take(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dataset:
+def select_rows(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dataset:
     """These rows, in this order, with a fingerprint that follows from the questions' own and from the rows."""
     if np.array_equal(rows_Q, np.arange(len(questions))):
         return questions
@@ -199,14 +198,14 @@ def _has_files(config: DataConfig) -> bool:
     return any(files is not None for files in (config.train_file, config.validation_file, config.test_file))
 
 
-def _cached(source: sources.Source, columns: canonical.Columns, folder: Path) -> datasets.Dataset:
+def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path) -> datasets.Dataset:
     """All of a source's questions, mapped from the cache, which is filled first where it lacks them."""
     fingerprint = hashlib.blake2b(
-        repr((canonical.VERSION, *columns, *source.hashes)).encode(), digest_size=16
+        repr((squad_format.VERSION, *columns, *source.hashes)).encode(), digest_size=16
     ).hexdigest()
     path = folder / f"questions-{fingerprint}.arrow"
     if not path.exists():
-        _fill(path, canonical.question_batches(source.rows(), columns), source.name)
+        _fill(path, squad_format.question_batches(source.rows(), columns), source.name)
     try:
         questions = datasets.Dataset.from_file(str(path))
     except (OSError, pa.ArrowException) as error:
@@ -222,7 +221,7 @@ def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
     """Whoever finds the file finds all of it; several processes may fill it at once, each with the same content."""
     count = 0
     with files.replacing(path, files.CACHE_REMEDY) as partial:
-        with partial.open("wb") as file, pa.ipc.new_stream(file, canonical.SCHEMA) as writer:
+        with partial.open("wb") as file, pa.ipc.new_stream(file, squad_format.SCHEMA) as writer:
             for batch in batches:
                 writer.write_batch(batch)
                 count += len(batch)

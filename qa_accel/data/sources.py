@@ -23,7 +23,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet
 
-from qa_accel.data.json_stream import JsonPieces
+from qa_accel.data.json_stream import JsonStream
 
 PIECE = 2**20  # bytes that are read at once
 ROWS = 1000  # rows that are held at once; also the row group of `datasets`' own Arrow files
@@ -171,7 +171,7 @@ def _noted_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise ValueError(f"{path}: Parquet inside gzip; unpack it (Parquet compresses its own columns)")
             yield from _parquet_rows(path)
         elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
-            for position, element in enumerate(JsonPieces(text, path).elements(), start=1):
+            for position, element in enumerate(JsonStream(text, path).elements(), start=1):
                 yield from _json_rows(element, position, path)
         elif ".csv" in path.suffixes:
             yield from _csv_rows(text, path)

@@ -1,8 +1,8 @@
 """Tokens of questions and contexts, tokenized apart -> windows with labels, by array operations alone.
 
 A tokenizer's pair form is special tokens around two runs of tokens, so a window is five pieces laid end to end:
-special tokens, one text, special tokens, the other text, special tokens, one of the texts being a stretch of the
-context. Which stretches there are is arithmetic on lengths; the rest is one gather. No loop goes over tokens or windows.
+special tokens, one text, special tokens, the other text, special tokens, one of the texts being a slice of the
+context. Which slices there are is arithmetic on lengths; the rest is one gather. No loop goes over tokens or windows.
 
 Axes: Q questions (rows), P pieces (texts tokenized once), W windows, N all tokens one after the other.
 """
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_accel.data.windows import Gold, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 
 
 @dataclass(frozen=True)
-class Pieces:
+class TokenizedTexts:
     """Tokens of P texts, each tokenized alone and without special tokens."""
 
     ids_N: np.ndarray
@@ -30,7 +30,7 @@ class Pieces:
 
 
 @dataclass(frozen=True)
-class PairForm:
+class PairTemplate:
     """How a tokenizer writes a pair: special tokens before, between and behind the two texts, and the token types."""
 
     question_first: bool
@@ -47,18 +47,20 @@ class PairForm:
         return sum(map(len, self.special_ids))
 
 
-def begins(lengths: np.ndarray) -> np.ndarray:
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Where runs of these lengths begin when laid end to end, and, as the last entry, where they end."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def runs(begin: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(begin: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Indices of the runs begin[i], begin[i] + 1, ... of lengths[i] each, one after the other."""
-    placed = begins(lengths)
+    placed = offsets_of(lengths)
     return np.repeat(begin - placed[:-1], lengths) + np.arange(placed[-1])
 
 
-def stretches(context_Q: np.ndarray, room_Q: np.ndarray, doc_stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def context_slices(
+    context_Q: np.ndarray, room_Q: np.ndarray, doc_stride: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Stretches of contexts of context_Q tokens, of which a window takes room_Q: question, first token, length, each (W,).
 
     As the tokenizers do it: a new stretch begins room - doc_stride behind the last one until one reaches the end.
@@ -67,11 +69,11 @@ def stretches(context_Q: np.ndarray, room_Q: np.ndarray, doc_stride: int) -> tup
     assert (step_Q > 0).all(), "a stride that leaves no step is refused before any text is tokenized"
     count_Q = 1 + np.maximum(0, -(-(context_Q - room_Q) // step_Q))  # minus twice: division that rounds up
     question_W = np.repeat(np.arange(len(count_Q)), count_Q)
-    first_W = (np.arange(len(question_W)) - begins(count_Q)[question_W]) * step_Q[question_W]
+    first_W = (np.arange(len(question_W)) - offsets_of(count_Q)[question_W]) * step_Q[question_W]
     return question_W, first_W, np.minimum(context_Q[question_W] - first_W, room_Q[question_W])
 
 
-def gold_tokens(contexts: Pieces, context_Q: np.ndarray, gold: Gold) -> tuple[np.ndarray, np.ndarray]:
+def gold_tokens(contexts: TokenizedTexts, context_Q: np.ndarray, gold: GoldSpans) -> tuple[np.ndarray, np.ndarray]:
     """First and last token of the context that holds a character of the gold answer, (Q,) each; last < first: none does.
 
     Tokens that stand for no character are passed over. Offsets need not ascend: the running maximum of the ends passes
@@ -96,13 +98,13 @@ def label(
     first_Q: np.ndarray,
     last_Q: np.ndarray,
     question_W: np.ndarray,
-    stretch_W: np.ndarray,
+    slice_W: np.ndarray,
     context_begin_W: np.ndarray,
     context_end_W: np.ndarray,
     null_W: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of windows that hold the context's tokens from stretch_W on, (W,) each: null unless all of the answer is there."""
-    first_W, last_W = first_Q[question_W] - stretch_W, last_Q[question_W] - stretch_W
+    """Labels of windows that hold the context's tokens from slice_W on, (W,) each: null unless all of the answer is there."""
+    first_W, last_W = first_Q[question_W] - slice_W, last_Q[question_W] - slice_W
     whole_W = (first_W <= last_W) & (first_W >= 0) & (last_W < context_end_W - context_begin_W)
     start_W = np.where(whole_W, context_begin_W + first_W, null_W)
     end_W = np.where(whole_W, context_begin_W + last_W, null_W)
@@ -110,42 +112,42 @@ def label(
 
 
 def assemble(
-    form: PairForm,
-    questions: Pieces,
-    contexts: Pieces,
+    form: PairTemplate,
+    questions: TokenizedTexts,
+    contexts: TokenizedTexts,
     question_Q: np.ndarray,
     context_Q: np.ndarray,
     cut_Q: np.ndarray,
-    gold: Gold,
+    gold: GoldSpans,
     config: WindowConfig,
 ) -> Windows:
     """Windows of Q questions, of which question_Q and context_Q name the pieces."""
     assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
-    asked_Q, told_Q = questions.lengths_P[question_Q], contexts.lengths_P[context_Q]
-    room_Q = config.max_seq_length - form.special_count - asked_Q
-    question_W, stretch_W, told_W = stretches(told_Q, room_Q, config.doc_stride)
-    asked_W = asked_Q[question_W]
+    question_tokens_Q, context_tokens_Q = questions.lengths_P[question_Q], contexts.lengths_P[context_Q]
+    room_Q = config.max_seq_length - form.special_count - question_tokens_Q
+    question_W, slice_W, context_tokens_W = context_slices(context_tokens_Q, room_Q, config.doc_stride)
+    question_tokens_W = question_tokens_Q[question_W]
 
     # What windows are made of, in one array: the special tokens, then all questions, then all contexts.
     special_ids = [token for group in form.special_ids for token in group]
     source_N = np.concatenate([special_ids, questions.ids_N, contexts.ids_N]).astype(np.int32)
     outside = len(special_ids) + len(questions.ids_N)
-    asked_from_W = len(special_ids) + questions.begin_P[question_Q][question_W]
-    told_from_W = outside + contexts.begin_P[context_Q][question_W] + stretch_W
+    question_from_W = len(special_ids) + questions.begin_P[question_Q][question_W]
+    context_from_W = outside + contexts.begin_P[context_Q][question_W] + slice_W
     before, between, behind = map(len, form.special_ids)
-    first, second = (asked_from_W, asked_W), (told_from_W, told_W)
+    first, second = (question_from_W, question_tokens_W), (context_from_W, context_tokens_W)
     if not form.question_first:
         first, second = second, first
     parts = [(0, before), first, (before, between), second, (before + between, behind)]
     from_W5 = np.stack([np.broadcast_to(begin, question_W.shape) for begin, _ in parts], axis=1)
     length_W5 = np.stack([np.broadcast_to(length, question_W.shape) for _, length in parts], axis=1)
-    place_N = runs(from_W5.ravel(), length_W5.ravel())
+    place_N = ranges(from_W5.ravel(), length_W5.ravel())
     part_W6 = np.concatenate([np.zeros_like(length_W5[:, :1]), np.cumsum(length_W5, axis=1)], axis=1)
 
-    told_part = 3 if form.question_first else 1
-    has_context_W = told_W > 0
-    context_begin_W = np.where(has_context_W, part_W6[:, told_part], 0).astype(np.int32)
-    context_end_W = (context_begin_W + told_W).astype(np.int32)
+    context_part = 3 if form.question_first else 1
+    has_context_W = context_tokens_W > 0
+    context_begin_W = np.where(has_context_W, part_W6[:, context_part], 0).astype(np.int32)
+    context_end_W = (context_begin_W + context_tokens_W).astype(np.int32)
     null_W = np.zeros(len(question_W), np.int32)
     if form.null is not None:
         group, place = form.null
@@ -159,14 +161,14 @@ def assemble(
         types_N = np.repeat(np.array([*special_types, *text_types], np.uint8), counts)[place_N]
     no_offset_N = np.zeros(outside, np.int32)
     start_W, end_W = label(
-        *gold_tokens(contexts, context_Q, gold), question_W, stretch_W, context_begin_W, context_end_W, null_W
+        *gold_tokens(contexts, context_Q, gold), question_W, slice_W, context_begin_W, context_end_W, null_W
     )
     return Windows(
         input_ids_N=source_N[place_N],
         token_type_ids_N=types_N,
         offset_start_N=np.concatenate([no_offset_N, contexts.offset_start_N])[place_N],
         offset_end_N=np.concatenate([no_offset_N, contexts.offset_end_N])[place_N],
-        begin_W=begins(part_W6[:, 5]),
+        begin_W=offsets_of(part_W6[:, 5]),
         question_W=question_W.astype(np.int32),
         context_begin_W=context_begin_W,
         context_end_W=context_end_W,

@@ -21,7 +21,7 @@ from datasets import Dataset
 from qa_accel import files
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
-from qa_accel.data.windows import Gold, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class _TokenizeBatch:
         return table_of(windows, places[0])
 
 
-def gold_answers(table: pa.Table) -> Gold:
+def gold_answers(table: pa.Table) -> GoldSpans:
     """Characters of the first gold answer of each row; none where there is no answer, or no column of answers."""
     begin_Q, end_Q = np.zeros((2, table.num_rows), np.int64)
     if "answers" in table.column_names and table.num_rows:
@@ -124,7 +124,7 @@ def gold_answers(table: pa.Table) -> Gold:
         begin_Q[has_Q] = starts.values.to_numpy(zero_copy_only=False)[starts.offsets.to_numpy()[:-1][has_Q]]
         first_texts = texts.values.take(pa.array(texts.offsets.to_numpy()[:-1][has_Q]))
         end_Q[has_Q] = begin_Q[has_Q] + np.fromiter(map(len, first_texts.to_pylist()), np.int64)
-    return Gold(begin_Q, end_Q)
+    return GoldSpans(begin_Q, end_Q)
 
 
 def _tokenized(

@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Value
 from datasets import List as ListOf
 
-from qa_accel.data.window_assembly import begins, runs
+from qa_accel.data.window_assembly import offsets_of, ranges
 from qa_accel.data.windows import Windows
 
 TOKEN_COLUMNS = {"input_ids": "int32", "token_type_ids": "uint8", "offset_start": "int32", "offset_end": "int32"}
@@ -48,7 +48,7 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
     table = made.data
     question_W = row_of_place[table["question"].to_numpy()]
     window_W = np.argsort(question_W, kind="stable")  # where the windows come from; a question's stay in their order
-    begin_W = begins(lengths(made)[window_W])
+    begin_W = offsets_of(lengths(made)[window_W])
     columns = {}
     for name in made.column_names:
         if name in TOKEN_COLUMNS:
@@ -74,7 +74,7 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
         if (np.diff(place) == 1).all():  # as most often: they go where they belong in one piece
             token_N = slice(begin_W[place[0]], begin_W[place[-1] + 1])
         else:
-            token_N = runs(begin_W[place], begin_W[place + 1] - begin_W[place])
+            token_N = ranges(begin_W[place], begin_W[place + 1] - begin_W[place])
         for name, all_values in target.items():
             all_values[token_N] = part[name].flatten().to_numpy()
         if hasattr(mmap, "MADV_DONTNEED"):

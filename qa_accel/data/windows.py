@@ -66,7 +66,7 @@ class Windows:
 
 
 @dataclass(frozen=True)
-class Gold:
+class GoldSpans:
     """First gold answer of each question, as characters [begin, end) of its context; end <= begin where there is none."""
 
     begin_Q: np.ndarray

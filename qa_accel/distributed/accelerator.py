@@ -52,7 +52,7 @@ def make_accelerator(
     if training:
         strategy.check_launch()
     else:
-        strategy.forget_launched()
+        strategy.ignore_launched_strategy()
     if not has_device:
         for chosen, needed in zip((options, group), strategy.options_without_device()):
             chosen.update(needed)
@@ -66,7 +66,7 @@ def make_accelerator(
             gradient_as_bucket_view=True,  # else DDP keeps a second copy of all gradients
         )
     )
-    with _alone(launched):
+    with _hide_launcher(launched):
         accelerator = Accelerator(
             gradient_accumulation_steps=gradient_accumulation_steps,
             step_scheduler_with_optimizer=False,
@@ -97,7 +97,7 @@ def _check_all_alike(accelerator: Accelerator) -> None:
 
 
 @contextmanager
-def _alone(launched: int):
+def _hide_launcher(launched: int):
     """Let accelerate see a single process as one, though a launcher for many (torchrun, several nodes) started it.
 
     It would wrap the model in DDP, which copies gradients for nobody and rules out CUDA graphs.

@@ -14,7 +14,7 @@ SECONDS_FOR_OTHERS = 2.0
 """What ranks that saw the failure too need to say so."""
 
 
-class LastSigns:
+class RankStatus:
     """One rank's line, rewritten while it runs."""
 
     def __init__(self, folder: Path, accelerator: Accelerator):
@@ -30,7 +30,7 @@ class LastSigns:
         accelerator.wait_for_everyone()
         self._write("running, before its first step")
 
-    def at(self, step: int) -> None:
+    def heartbeat(self, step: int) -> None:
         """The rank is at this optimizer step."""
         self.step = step
         if time.monotonic() - self._written > SECONDS_BETWEEN:

@@ -1,7 +1,7 @@
 """Requests to stop (a signal on any rank, a file, the clock) -> one step at which all ranks save and leave.
 
-Every step each rank puts its wish into an all-reduce of one number over gloo and reads what came of the one before. So no
-rank waits for another's device, all of them read the same answer at the same step, and that step is one later than the wish.
+In every step each rank adds its request to an all-reduce of one number over gloo and reads the result of the one before. So no
+rank waits for another's device, all ranks read the same result at the same step, and that step is one later than the request.
 """
 
 import os
@@ -28,7 +28,7 @@ EXIT_CODE = 75
 SECONDS_BEFORE_THE_END = 60
 """How long before a Slurm job's end a run leaves, beside twice the time of its slowest save."""
 
-GO_ON, SAVE, STOP = range(3)
+CONTINUE, SAVE, STOP = range(3)
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Stop:
     def __init__(
         self, config: StopConfig, accelerator: Accelerator, folder: Path, timeout: int, save_minutes: float | None
     ):
-        """`timeout`: seconds after which a rank that waits for another one's word gives up."""
+        """`timeout`: seconds after which a rank stops waiting for another one's request."""
         signals.listen(config.stop_signals)
         self.accelerator, self.folder = accelerator, folder
         self.slowest_save = 0.0
         self._group: Any = None
         if accelerator.num_processes > 1:
             self._group = torch.distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
-        self._word = torch.zeros(1, dtype=torch.int32)
+        self._agreed = torch.zeros(1, dtype=torch.int32)
         self._pending: Any = None
         self._save_every = None if save_minutes is None else save_minutes * 60
         self._saved_at = self._looked_at = time.monotonic()
@@ -73,24 +73,24 @@ class Stop:
                 (folder / old).unlink(missing_ok=True)
 
     def poll(self) -> int:
-        """GO_ON, SAVE or STOP: the strongest of all ranks' wishes at the poll before. All ranks must call.
+        """CONTINUE, SAVE or STOP: the strongest of all ranks' requests at the poll before. All ranks must call.
 
-        A single process gets its own wish at once.
+        A single process gets its own request at once.
         """
-        wish = self._wish()
+        request = self._request()
         if self._group is None:
-            return wish
-        agreed = GO_ON
+            return request
+        agreed = CONTINUE
         if self._pending is not None:
             self._pending.wait()
-            agreed = int(self._word)
-        self._word = torch.tensor([wish], dtype=torch.int32)
+            agreed = int(self._agreed)
+        self._agreed = torch.tensor([request], dtype=torch.int32)
         self._pending = torch.distributed.all_reduce(
-            self._word, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
+            self._agreed, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
         )
         return agreed
 
-    def check(self) -> None:
+    def raise_if_stopped(self) -> None:
         """poll() for places where nothing can be saved. Raises StopRequested. All ranks must call."""
         if self.poll() == STOP:
             raise StopRequested
@@ -100,11 +100,11 @@ class Stop:
         self._saved_at = time.monotonic()
         self.slowest_save = max(self.slowest_save, seconds)
 
-    def leave(self, step: int, saved: Path | None) -> str:
-        """Write the marker; returns what asked for the stop. All ranks must call."""
+    def write_marker(self, step: int, saved: Path | None) -> str:
+        """Write the marker; returns who requested the stop. All ranks must call."""
         self.close()
-        asked = gather_object([(self.accelerator.process_index, socket.gethostname(), self._reason)])
-        rank, host, reason = next((one for one in asked if one[2] is not None), asked[0])
+        requests = gather_object([(self.accelerator.process_index, socket.gethostname(), self._reason)])
+        rank, host, reason = next((one for one in requests if one[2] is not None), requests[0])
         if self.accelerator.is_main_process:
             (self.folder / STOP_FILE).unlink(missing_ok=True)
             marker = {"reason": reason, "rank": rank, "host": host, "step": step}
@@ -117,7 +117,7 @@ class Stop:
             self._pending.wait()
             self._pending = None
 
-    def _wish(self) -> int:
+    def _request(self) -> int:
         self._reason = self._reason or self._reason_to_stop()
         if self._reason is not None:
             return STOP
@@ -125,7 +125,7 @@ class Stop:
         if due and self.accelerator.is_main_process:  # one clock for all
             self._saved_at = time.monotonic()  # said once: the answer comes a step later
             return SAVE
-        return GO_ON
+        return CONTINUE
 
     def _reason_to_stop(self) -> str | None:
         if signals.received():

@@ -26,7 +26,7 @@ def launched(name: str) -> bool:
     return os.environ.get(LAUNCHED[name], "false").lower() == "true"
 
 
-def forget_launched() -> None:
+def ignore_launched_strategy() -> None:
     """Every process holds the whole model, whatever the launch says: for prediction, which has no state to split."""
     for variable in LAUNCHED.values():
         os.environ.pop(variable, None)
@@ -123,7 +123,9 @@ def _deepspeed_settings(accelerator: Accelerator) -> dict[str, Any]:
     return accelerator.deepspeed_plugin.deepspeed_config  # type: ignore[union-attr]
 
 
-def fit(accelerator: Accelerator, qa_model: torch.nn.Module, *, batch_size: int, max_grad_norm: float) -> None:
+def configure_for_model(
+    accelerator: Accelerator, qa_model: torch.nn.Module, *, batch_size: int, max_grad_norm: float
+) -> None:
     """What a strategy has to know of model and run; right before `accelerator.prepare`."""
     if accelerator.distributed_type == DistributedType.FSDP:
         plugin: Any = accelerator.state.fsdp_plugin
@@ -193,7 +195,7 @@ def layout(accelerator: Accelerator) -> str:
     return name(accelerator) if accelerator.distributed_type == DistributedType.FSDP else "whole on each process"
 
 
-def whole_norm(norm: torch.Tensor | float | None) -> torch.Tensor | None:
+def full_norm(norm: torch.Tensor | float | None) -> torch.Tensor | None:
     """A gradient's norm as a plain tensor: FSDP2's is split over the ranks (all of them must call), DeepSpeed's a float."""
     if norm is None:
         return None

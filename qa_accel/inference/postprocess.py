@@ -62,7 +62,7 @@ class Candidates:
     """float32"""
 
 
-class Entry(TypedDict):
+class NBestEntry(TypedDict):
     """One line of an n-best list: `context[start:end] == text`, in characters.
 
     The empty answer is at 0, 0 and its logits are None: only their sum, the null score, leaves the device.
@@ -86,7 +86,7 @@ class Answers:
     """The best span's text whatever the null odds; what a threshold is to be tuned on. "" only where there is no span."""
     null_odds: dict[str, float]
     """Null score minus the best span's score; NULL_ODDS_WITHOUT_SPAN where there is no span."""
-    nbest: dict[str, list[Entry]]
+    nbest: dict[str, list[NBestEntry]]
     """At most n_best_size spans, best first; where the data has unanswerable questions the empty answer besides, in its
     place by score. Probabilities are a softmax over the list. Never empty: where there is no span, the empty answer."""
 
@@ -117,7 +117,9 @@ def best_answers(
         empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
         if version_2_with_negative or not entries:
             place = sum(score >= null_score for score in scores)
-            entries.insert(place, Entry(text="", probability=0.0, start_logit=None, end_logit=None, start=0, end=0))
+            entries.insert(
+                place, NBestEntry(text="", probability=0.0, start_logit=None, end_logit=None, start=0, end=0)
+            )
             scores.insert(place, null_score)
         weights = [math.exp(score - scores[0]) for score in scores]
         total = sum(weights)
@@ -141,9 +143,9 @@ class _Spans:
     end_logit_S: list[float]
     score_S: list[float]
 
-    def entries(self, row: int, context: str, n_best_size: int) -> tuple[list[Entry], list[float]]:
+    def entries(self, row: int, context: str, n_best_size: int) -> tuple[list[NBestEntry], list[float]]:
         """The n best answers of one question and their scores; probabilities are filled in when the list is whole."""
-        entries: list[Entry] = []
+        entries: list[NBestEntry] = []
         scores: list[float] = []
         seen = set()
         own = slice(self.begin_Q[row], self.begin_Q[row + 1])
@@ -236,7 +238,7 @@ def write_answers(answers: Answers, folder: Path | str) -> None:
                 file.write("\n")
 
 
-def _nbest_json(nbest: dict[str, list[Entry]]) -> Iterator[str]:
+def _nbest_json(nbest: dict[str, list[NBestEntry]]) -> Iterator[str]:
     """What `json.dumps(nbest, indent=2)` gives, question by question and twice as fast.
 
     The standard library indents in Python and encodes in C only what is not indented. So each entry is encoded alone,

@@ -44,7 +44,7 @@ def answer_split(
     done: Callable[[int], None] = lambda batches: None,
 ) -> Answers | None:
     """Answers to all questions of the split; None on all ranks but 0. All ranks must call."""
-    candidates = window_candidates(accelerator, model, collate, plan, config, done)
+    candidates = predict_windows(accelerator, model, collate, plan, config, done)
     if candidates is None:
         return None
     return best_answers(
@@ -53,7 +53,7 @@ def answer_split(
 
 
 @torch.no_grad()
-def window_candidates(
+def predict_windows(
     accelerator: Accelerator,
     model: Callable[..., Any],
     collate: Callable[[np.ndarray], Batch],
@@ -69,7 +69,7 @@ def window_candidates(
     rounds = -(-len(plan) // world)
     fill = np.full((rounds * world - len(plan), plan.shape[1]), NOTHING, plan.dtype)
     own = np.concatenate([plan, fill]).reshape(rounds, world, -1)[:, rank]
-    found = _Found(int(plan.max(initial=-1)) + 1, config.n_best_size) if accelerator.is_main_process else None
+    found = _GatheredRows(int(plan.max(initial=-1)) + 1, config.n_best_size) if accelerator.is_main_process else None
     loader = batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda")
     with _evaluating(accelerator, model):
         for number, batch in enumerate(loader, start=1):
@@ -121,7 +121,7 @@ def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, co
     return torch.cat(columns, dim=1)
 
 
-class _Found:
+class _GatheredRows:
     """Rows of all windows in place; allocated once, on rank 0."""
 
     def __init__(self, windows: int, n_best: int):

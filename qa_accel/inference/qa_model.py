@@ -12,8 +12,7 @@ from accelerate import Accelerator
 from transformers import PretrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel.batching import mode as batching
-from qa_accel.batching.mode import Batching, BatchingConfig, Collator
+from qa_accel.batching.mode import BatchingConfig, BatchingMode, Collator, choose
 from qa_accel.data.window_cache import check_tokenizer
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.inference.answer_policy import AnswerPolicy
@@ -28,7 +27,7 @@ class QATask:
     settings: ModelConfig
     tokenizer: PreTrainedTokenizerBase
     config: PretrainedConfig
-    mode: Batching
+    mode: BatchingMode
     answer_policy: AnswerPolicy
     max_seq_length: int
 
@@ -43,7 +42,7 @@ class QAModel:
     """A model that answers questions, with what belongs to it."""
 
     tokenizer: PreTrainedTokenizerBase
-    mode: Batching
+    mode: BatchingMode
     model: Any
     """Called as `model(**batch.inputs)`; whatever returns `start_logits` and `end_logits` for that may stand in for it."""
     inputs: ModelInputs
@@ -70,7 +69,7 @@ def load_task(
 ) -> QATask:
     """Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode."""
     tokenizer, config = load_tokenizer_and_config(settings, windows)
-    mode = batching.choose(batching_config, accelerator, config, training=training)
+    mode = choose(batching_config, accelerator, config, training=training)
     policy = AnswerPolicy.of_model(config, settings.model_name_or_path)
     return QATask(settings, tokenizer, config, mode, policy, windows.max_seq_length)
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.splits import Split
-from qa_accel.data.windows import Gold, WindowConfig
+from qa_accel.data.windows import GoldSpans, WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import answer_split
@@ -59,8 +59,8 @@ class Reader:
                 "context": [context for _, context in pairs],
             }
         )
-        no_gold = Gold(*np.zeros((2, len(pairs)), np.int64))
-        windows = PairTokenizer(self.qa.tokenizer, self.windows).plain(
+        no_gold = GoldSpans(*np.zeros((2, len(pairs)), np.int64))
+        windows = PairTokenizer(self.qa.tokenizer, self.windows).tokenize_pairs(
             questions["question"], questions["context"], no_gold
         )
         batch_plan, collate = self.qa.evaluation_batches(windows, self.batch_size)

@@ -23,7 +23,7 @@ ADAPTER = "default"
 
 
 @dataclass(frozen=True)
-class TuningConfig:
+class AdapterConfig:
     freeze_layers: int | None = None
     """Keep the embeddings and the first so many layers as they are; 0: the embeddings only."""
     lora_r: int = 0
@@ -54,7 +54,7 @@ class TuningConfig:
             raise ValueError("--lora_r needs the package peft: pip install 'qa-accel[lora]'")
 
 
-def apply(qa_model: PreTrainedModel, config: TuningConfig) -> str:
+def apply(qa_model: PreTrainedModel, config: AdapterConfig) -> str:
     """Freeze, or put an adapter in; returns what is trained, for the console. Raises ValueError for names that are not there.
 
     The adapter's first weights are random: seed alike on all ranks before.
@@ -77,7 +77,7 @@ def _freeze(qa_model: PreTrainedModel, layers: int) -> None:
             parameter.requires_grad_(False)
 
 
-def _add_adapter(qa_model: PreTrainedModel, config: TuningConfig) -> None:
+def _add_adapter(qa_model: PreTrainedModel, config: AdapterConfig) -> None:
     import peft
 
     heads = architectures.head_modules(qa_model)

@@ -1,6 +1,6 @@
 """What the ranks see of their hosts -> what would go wrong in training, on which host, and what to try.
 
-`judge` compares the ranks and needs no process group; `all_reduce` and `disk_of` measure.
+`compare_hosts` compares the ranks and needs no process group; `all_reduce` and `disk_of` measure.
 """
 
 import shutil
@@ -14,8 +14,8 @@ from accelerate import Accelerator, init_empty_weights
 from accelerate.utils import gather_object
 from transformers import AutoModelForQuestionAnswering
 
-from qa_accel.models import loading as model
-from qa_accel.preflight.probe import Sight
+from qa_accel.models import loading
+from qa_accel.preflight.probe import HostProbe
 from qa_accel.training.settings import TrainConfig
 
 BUSY_GPU = 2 << 30
@@ -44,7 +44,7 @@ class Disk:
 
 
 @dataclass(frozen=True)
-class Fault:
+class Finding:
     hosts: tuple[str, ...]
     what: str
     remedy: str
@@ -74,7 +74,7 @@ def all_reduce(accelerator: Accelerator) -> Network:
 def disk_of(settings: TrainConfig) -> Disk | None:
     """Room that three checkpoints need and have; None where the model or the folder is not there to ask."""
     try:
-        model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
+        model_config = loading.load_model_config(settings.model, settings.windows.max_seq_length)
         free = shutil.disk_usage(settings.checkpoint.output_dir).free
     except (ValueError, OSError):
         return None
@@ -86,7 +86,7 @@ def disk_of(settings: TrainConfig) -> Disk | None:
     return Disk(free, CHECKPOINTS * BYTES_PER_PARAMETER * parameters)
 
 
-def judge(sights: Sequence[Sight], network: Network, disk: Disk | None, output_dir: str) -> list[Fault]:
+def compare_hosts(sights: Sequence[HostProbe], network: Network, disk: Disk | None, output_dir: str) -> list[Finding]:
     """Everything that is wrong, the worst and most general first. A value of few hosts is theirs to explain."""
     faults = []
     hosts = list(dict.fromkeys(sight.host for sight in sights))
@@ -95,23 +95,23 @@ def judge(sights: Sequence[Sight], network: Network, disk: Disk | None, output_d
     if first.slurm_nodes is not None and len(hosts) != first.slurm_nodes:
         what = f"Slurm gave {first.slurm_nodes} nodes, the ranks are on {len(hosts)}"
         faults.append(
-            Fault(tuple(hosts), what, "start one launcher per node (slurm/node.sh does), nodes times processes")
+            Finding(tuple(hosts), what, "start one launcher per node (slurm/node.sh does), nodes times processes")
         )
     if len(set(ranks_on.values())) > 1:
         what = f"ranks per host differ: {', '.join(f'{count} on {host}' for host, count in ranks_on.items())}"
-        faults.append(Fault(tuple(hosts), what, "--num_processes must be a multiple of the number of nodes"))
+        faults.append(Finding(tuple(hosts), what, "--num_processes must be a multiple of the number of nodes"))
     for host in hosts:
         here = [sight for sight in sights if sight.host == host]
         faults += _gpu_faults(host, here)
         if not all(sight.sees_output for sight in here):
             what = f"does not see what rank 0 wrote in {output_dir}" + ("" if here[0].rank else ", nor can write there")
             remedy = "take an --output_dir on a file system that every node mounts, in the same place"
-            faults.append(Fault((host,), what, remedy))
+            faults.append(Finding((host,), what, remedy))
         if not all(sight.cache_writable for sight in here):
-            faults.append(Fault((host,), "cannot write the cache", "set --cache_dir or HF_HOME to a writable folder"))
+            faults.append(Finding((host,), "cannot write the cache", "set --cache_dir or HF_HOME to a writable folder"))
         elif not all(sight.sees_cache for sight in here):
             what = "has a cache of its own, so it will tokenize the data for itself"
-            faults.append(Fault((host,), what, "set --cache_dir or HF_HOME to a shared folder", fatal=False))
+            faults.append(Finding((host,), what, "set --cache_dir or HF_HOME to a shared folder", fatal=False))
     for name, remedy in (
         ("code", "update the checkout there, or mount the same one on all nodes"),
         ("versions", "install the same environment there (constraints.txt), or share one"),
@@ -122,47 +122,49 @@ def judge(sights: Sequence[Sight], network: Network, disk: Disk | None, output_d
     for name in ("data", "model"):
         value = getattr(sights[0], name)
         if value.startswith("!") and not any(name in fault.what for fault in faults):
-            faults.append(Fault(tuple(hosts), f"{name}: {value[1:]}", "see the message"))
+            faults.append(Finding(tuple(hosts), f"{name}: {value[1:]}", "see the message"))
     if not network.right:
         what = "an all-reduce gave a wrong sum"
-        faults.append(Fault(tuple(hosts), what, "a broken driver or network: try fewer nodes, then NCCL_P2P_DISABLE=1"))
+        faults.append(
+            Finding(tuple(hosts), what, "a broken driver or network: try fewer nodes, then NCCL_P2P_DISABLE=1")
+        )
     if disk is not None and disk.free < disk.needed:
         what = f"{size_text(disk.free)} free for {output_dir}, three checkpoints take {size_text(disk.needed)}"
-        faults.append(Fault((first.host,), what, "make room, or lower --save_total_limit to 1 and clean up old runs"))
+        faults.append(Finding((first.host,), what, "make room, or lower --save_total_limit to 1 and clean up old runs"))
     return faults
 
 
-def _gpu_faults(host: str, here: Sequence[Sight]) -> list[Fault]:
+def _gpu_faults(host: str, here: Sequence[HostProbe]) -> list[Finding]:
     faults = []
     one = here[0]
     if one.slurm_gpus is not None and one.slurm_gpus != one.gpus:
         what = f"Slurm gave {one.slurm_gpus} GPUs, torch sees {one.gpus}"
         faults.append(
-            Fault((host,), what, "nvidia-smi in the same job; a torch built for CUDA; CUDA_VISIBLE_DEVICES unset")
+            Finding((host,), what, "nvidia-smi in the same job; a torch built for CUDA; CUDA_VISIBLE_DEVICES unset")
         )
     if one.gpus:
         used = {sight.device for sight in here}
         shared = len(used) < len(here)
         if shared:
             what = f"{len(here)} ranks share {len(used)} GPU{'s' if len(used) > 1 else ''}"
-            faults.append(Fault((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
+            faults.append(Finding((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
         busy = [f"{sight.device} ({size_text(sight.bytes_used)})" for sight in here if sight.bytes_used > BUSY_GPU]
         if busy and not shared:
             remedy = (
                 "find the process with nvidia-smi; ask for whole nodes (--exclusive), or leave the node out (--exclude)"
             )
-            faults.append(Fault((host,), f"in use by somebody: {', '.join(busy)}", remedy))
+            faults.append(Finding((host,), f"in use by somebody: {', '.join(busy)}", remedy))
     return faults
 
 
-def _odd_ones(sights: Sequence[Sight], name: str, remedy: str) -> list[Fault]:
+def _odd_ones(sights: Sequence[HostProbe], name: str, remedy: str) -> list[Finding]:
     """A fault per host whose value is not that of most hosts; of as many on both sides rank 0's is taken for right."""
     value_of = {sight.host: getattr(sight, name) for sight in reversed(sights)}
     counts = Counter(value_of.values())
     usual = max(counts, key=lambda value: (counts[value], value == getattr(sights[0], name)))
     odd = {host: value for host, value in value_of.items() if value != usual}
     return [
-        Fault((host,), f"{name} here: {value.removeprefix('!')}; elsewhere: {usual.removeprefix('!')}", remedy)
+        Finding((host,), f"{name} here: {value.removeprefix('!')}; elsewhere: {usual.removeprefix('!')}", remedy)
         for host, value in sorted(odd.items())
     ]
 

@@ -19,9 +19,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
-from qa_accel.data import questions as data
 from qa_accel.data import sources
-from qa_accel.models import loading as model
+from qa_accel.data.questions import cache_folder
+from qa_accel.models.loading import load_model_config
 from qa_accel.training.settings import TrainConfig
 
 PACKAGE = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ SECONDS_FOR_A_FILE = 8
 
 
 @dataclass(frozen=True)
-class Sight:
+class HostProbe:
     """What one rank sees. Values that must be equal on all hosts are kept as short texts."""
 
     rank: int
@@ -63,9 +63,9 @@ class Sight:
     cache_writable: bool
 
 
-def look(settings: TrainConfig, accelerator: Accelerator) -> Sight:
+def look(settings: TrainConfig, accelerator: Accelerator) -> HostProbe:
     """What this rank sees. All ranks must call: rank 0 leaves a note in each folder, which the others look for."""
-    output, cache = Path(settings.checkpoint.output_dir), data.cache_folder(settings.data)
+    output, cache = Path(settings.checkpoint.output_dir), cache_folder(settings.data)
     sees_output = _sees_note(output, accelerator)
     sees_cache = _sees_note(cache, accelerator)
     device, used = accelerator.device.type.upper(), 0
@@ -73,7 +73,7 @@ def look(settings: TrainConfig, accelerator: Accelerator) -> Sight:
         free, total = torch.cuda.mem_get_info(accelerator.device)
         properties = torch.cuda.get_device_properties(accelerator.device)
         device, used = f"{properties.name} {getattr(properties, 'uuid', accelerator.device)}", total - free
-    return Sight(
+    return HostProbe(
         rank=accelerator.process_index,
         host=socket.gethostname(),
         device=device,
@@ -157,7 +157,7 @@ def _data(settings: TrainConfig) -> str:
 
 def _model(settings: TrainConfig) -> str:
     try:
-        model_config = model.load_model_config(settings.model, settings.windows.max_seq_length)
+        model_config = load_model_config(settings.model, settings.windows.max_seq_length)
     except ValueError as error:
         return f"!{error}"
     digest = hashlib.sha256(model_config.to_json_string().encode())

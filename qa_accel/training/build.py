@@ -11,25 +11,25 @@ from qa_accel.data import splits
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import run_folder, strategy
-from qa_accel.distributed.rank_status import LastSigns
+from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
 from qa_accel.models import adapters, architectures, loading
 from qa_accel.training import checkpoint, optim
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
-from qa_accel.training.epochs import Order
+from qa_accel.training.epochs import EpochPlans
 from qa_accel.training.evaluator import Evaluator
 from qa_accel.training.export import KeptModel
-from qa_accel.training.log import Log
+from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
-from qa_accel.training.stage_timer import Clock
-from qa_accel.training.step import Step
+from qa_accel.training.stage_timer import StageTimer
+from qa_accel.training.step import OptimizerStep
 from qa_accel.training.trainer import Trainer
 
 
-def build(settings: TrainConfig, timer: Clock) -> Trainer:
+def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     """A run that is ready for its next step, resumed where its folder or the settings say so. All ranks must call.
 
     Whatever can be refused early, is: settings and processes, then tokenizer and model config, then data, then weights.
@@ -57,14 +57,14 @@ def build(settings: TrainConfig, timer: Clock) -> Trainer:
     faster = runtime.faster_launch(accelerator, settings.loop.per_device_train_batch_size)
     if faster is not None:
         console.print(f"a process per core is faster here: {faster} ...", highlight=False, markup=False)
-    timer.ends("start")
+    timer.end_stage("start")
     with runtime.first_on_each_cache(accelerator):
         prepared_splits = prepare_splits(settings.data, settings.windows, task.tokenizer)
     console.print(splits.audit_table(prepared_splits))
     windows = prepared_splits["train"].windows
-    timer.ends("data")
+    timer.end_stage("data")
 
-    order = Order(
+    order = EpochPlans(
         settings.loop,
         windows.lengths_W,
         seed=settings.runtime.seed,
@@ -86,7 +86,7 @@ def build(settings: TrainConfig, timer: Clock) -> Trainer:
     collate = task.mode.collator(windows, task.tokenizer, qa.inputs, order.plans(progress), qa.max_seq_length)
     total_steps = order.total_steps(progress)
     schedule = optim.make_schedule(optimizer, settings.optim, total_steps, progress.step)
-    metrics = Log(
+    metrics = MetricsLog(
         accelerator,
         console,
         folder / "metrics.jsonl",
@@ -96,7 +96,7 @@ def build(settings: TrainConfig, timer: Clock) -> Trainer:
         first_step=progress.step,
         epoch_windows=len(windows),
     )
-    optimizer_step = Step(
+    optimizer_step = OptimizerStep(
         accelerator, model, loss, optimizer, max_grad_norm=settings.optim.max_grad_norm, capture=loss.whole_step
     )
     kept = KeptModel(folder, accelerator, model, task.tokenizer, merge_lora=settings.tuning.merge_lora)
@@ -114,8 +114,8 @@ def build(settings: TrainConfig, timer: Clock) -> Trainer:
             version_2_with_negative=splits.version_2_with_negative(settings.data, *prepared_splits.values()),
         )
     stop = Stop(settings.stop, accelerator, folder, settings.runtime.ddp_timeout, settings.checkpoint.save_minutes)
-    rank_status = LastSigns(folder, accelerator)
-    timer.ends("model")
+    rank_status = RankStatus(folder, accelerator)
+    timer.end_stage("model")
     return Trainer(
         settings=settings,
         timer=timer,
@@ -155,7 +155,7 @@ def _build_model(
         trained=trained,
         compile=loss.reason,
     )
-    strategy.fit(
+    strategy.configure_for_model(
         accelerator,
         qa.model,
         batch_size=settings.loop.per_device_train_batch_size,

@@ -24,7 +24,7 @@ from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED
 from qa_accel.files import damage_of, write_manifest
-from qa_accel.models.adapters import TuningConfig
+from qa_accel.models.adapters import AdapterConfig
 from qa_accel.training.optim import OptimConfig
 from qa_accel.training.progress import Progress
 
@@ -66,8 +66,8 @@ def run_fingerprint(
     for array in (windows.begin_W, windows.start_W, windows.end_W):
         shape.update(np.ascontiguousarray(array).tobytes())
     chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
-    chosen += ("num_train_epochs", "max_train_steps", "dtype", *config.settings_of(OptimConfig))
-    chosen += tuple(name for name in config.settings_of(TuningConfig) if name != "merge_lora")
+    chosen += ("num_train_epochs", "max_train_steps", "dtype", *config.setting_types(OptimConfig))
+    chosen += tuple(name for name in config.setting_types(AdapterConfig) if name != "merge_lora")
     return {name: settings[name] for name in chosen} | {
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,

@@ -24,8 +24,7 @@ from transformers import PreTrainedModel
 
 from qa_accel.batching.collate import Batch
 from qa_accel.distributed import strategy
-from qa_accel.models import architectures
-from qa_accel.models import fast_layers as layers
+from qa_accel.models import architectures, fast_layers
 from qa_accel.training.loss import loss_parts
 
 LINEAR = (F.linear, torch._C._nn.linear)  # type: ignore[attr-defined]
@@ -55,7 +54,7 @@ class LossFunction:
         self._run = loss_parts
         self._graphs_before = graphs_compiled()
         if self.compiled or not on_cuda:  # not compiled on CUDA, torch's dropout is one kernel, FastDropout five
-            layers.replace(qa_model, layers.FastDropout)
+            fast_layers.replace(qa_model, fast_layers.FastDropout)
         if not self.compiled:
             off = (
                 "requested"
@@ -71,7 +70,7 @@ class LossFunction:
         dynamic = not packed
         packed_on_cuda = on_cuda and packed
         if packed_on_cuda and architectures.architecture(qa_model.config).post_norm:
-            layers.replace(qa_model, layers.HalfLayerNorm)
+            fast_layers.replace(qa_model, fast_layers.HalfLayerNorm)
         if accelerator.distributed_type == DistributedType.NO:  # a single process may be wrapped in DDP too
             # a scaler (fp16) reads the gradients on the host, to skip a step
             self.whole_step = packed_on_cuda and accelerator.scaler is None

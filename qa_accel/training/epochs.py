@@ -32,7 +32,7 @@ class LoopConfig:
             raise ValueError(f"--max_train_steps must be at least 1, got {self.max_train_steps}")
 
 
-class Order:
+class EpochPlans:
     """Which windows come when: epochs' plans, and how many optimizer steps they make."""
 
     def __init__(self, loop: LoopConfig, lengths_W: np.ndarray, *, seed: int, world_size: int, packed: bool):

@@ -14,7 +14,7 @@ from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import QAModel
 from qa_accel.training.export import KeptModel
-from qa_accel.training.log import Log
+from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
 
 
@@ -65,7 +65,7 @@ class Evaluator:
             # the checkpoint came from another folder: only models from here on can be kept
             progress.best_score = progress.best_step = None
 
-    def evaluate(self, metrics: Log, each_batch: Callable[[], None]) -> None:
+    def evaluate(self, metrics: MetricsLog, each_batch: Callable[[], None]) -> None:
         """Score the model as it is, count patience, keep the model if it is the best so far.
 
         `each_batch` is called between batches, on all ranks; what it raises ends the evaluation without a trace.

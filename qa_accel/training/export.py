@@ -24,7 +24,7 @@ from qa_accel.inference.postprocess import Answers, write_answers
 from qa_accel.models import adapters
 from qa_accel.training.checkpoint import atomic_folder
 from qa_accel.training.progress import Progress
-from qa_accel.training.stage_timer import Clock
+from qa_accel.training.stage_timer import StageTimer
 
 BEST = "best"
 SCORES = "scores.json"
@@ -67,7 +67,7 @@ class KeptModel:
     def publish(
         self,
         progress: Progress,
-        timer: Clock,
+        timer: StageTimer,
         model_card: Callable[[dict[str, Any] | None], str],
         *,
         kept_is_best: bool,
@@ -91,7 +91,7 @@ class KeptModel:
             for path in sorted(kept.iterdir()):
                 if path.name not in (files.MANIFEST, SCORES):
                     files.link_or_copy(path, self.folder / path.name)
-            timer.ends("end")
+            timer.end_stage("end")
             results = {
                 **(scores or {}),
                 "best_step": best_step,

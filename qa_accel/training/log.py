@@ -44,7 +44,7 @@ class NonFiniteLoss(RuntimeError):
         self.windows = windows
 
 
-class Log:
+class MetricsLog:
     """metrics.jsonl, the console with its progress bar, and the trackers of one run."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Log:
         if accelerator.is_main_process:
             _cut(path, first_step)
 
-    def __enter__(self) -> "Log":
+    def __enter__(self) -> "MetricsLog":
         self._bar.start()
         return self
 
@@ -107,12 +107,12 @@ class Log:
         grad_norm: torch.Tensor | None,
         learning_rate: float,
         tokens: int,
-        slots: int,
+        computed_tokens: int,
     ) -> None:
         """Keep the optimizer step that `progress` has just counted.
 
         `loss_parts` (name of each term of the loss -> its sum over this rank's windows) and `grad_norm` are still on the
-        device. `tokens` are the step's real ones over all ranks, `slots` those that were computed, padding included.
+        device. `tokens` are the step's real ones over all ranks, `computed_tokens` those that were computed, padding included.
         """
         line = {
             "step": progress.step,
@@ -123,7 +123,7 @@ class Log:
             "grad_norm": None if grad_norm is None else grad_norm.detach(),
             "windows": int((step_plan != NOTHING).sum()),
             "tokens": tokens,
-            "padding": round(1 - tokens / slots, 4),
+            "padding": round(1 - tokens / computed_tokens, 4),
         }
         self._pending.append((line, step_plan))
         if progress.step % self.config.logging_steps == 0:

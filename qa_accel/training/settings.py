@@ -8,7 +8,7 @@ from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.stop import StopConfig
 from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.models.adapters import TuningConfig
+from qa_accel.models.adapters import AdapterConfig
 from qa_accel.models.loading import ModelConfig
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import CompileConfig
@@ -26,7 +26,7 @@ class TrainConfig:
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile: CompileConfig = field(default_factory=CompileConfig)
-    tuning: TuningConfig = field(default_factory=TuningConfig)
+    tuning: AdapterConfig = field(default_factory=AdapterConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)

@@ -3,14 +3,14 @@
 import time
 
 
-class Clock:
+class StageTimer:
     """Seconds of each stage. A stage that comes again adds up; all stages together are the time since the clock was made."""
 
     def __init__(self):
         self.seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
-    def ends(self, stage: str) -> float:
+    def end_stage(self, stage: str) -> float:
         """All that happened since the last call was `stage`; returns how many seconds that were."""
         now = time.perf_counter()
         passed, self._since = now - self._since, now

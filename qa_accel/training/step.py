@@ -30,7 +30,7 @@ class StepResult:
         return loss.total(self.loss_parts)
 
 
-class Step:
+class OptimizerStep:
     """(batches, windows) -> StepResult, and an update of the weights. `windows`: of the whole step, over all ranks."""
 
     WARM_UP = 3
@@ -49,7 +49,7 @@ class Step:
         """max_grad_norm: 0 turns clipping off. capture: as a CUDA graph, for batches of one shape only."""
         self.accelerator, self.model, self.loss_function, self.optimizer = accelerator, model, loss_function, optimizer
         self.max_grad_norm = max_grad_norm or math.inf
-        self.capture, self.steps, self.graph, self.recording = capture, 0, None, False
+        self.capture, self.calls, self.graph, self.recording = capture, 0, None, False
         if capture:
             self.stream = torch.cuda.Stream()
         self.adamw = getattr(optimizer, "optimizer", optimizer)  # without accelerate's wrapper
@@ -57,10 +57,10 @@ class Step:
     def __call__(self, step_batches: list[Batch], *, windows: int) -> StepResult:
         scale = self.accelerator.num_processes * self.accelerator.gradient_accumulation_steps / windows
         device = self.accelerator.device
-        self.steps += 1
+        self.calls += 1
         if not self.capture:
             return self._run([batch.to(device, non_blocking=True) for batch in step_batches], scale)
-        if self.steps <= self.WARM_UP:
+        if self.calls <= self.WARM_UP:
             return self._warm_up([batch.to(device, non_blocking=True) for batch in step_batches], scale)
         if self.graph is None:
             self._capture([batch.to(device) for batch in step_batches])
@@ -91,7 +91,7 @@ class Step:
         """Returns the gradients' norm; the update uses gradients whose norm is at most max_grad_norm."""
         if not self.recording:
             norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-            return strategy.whole_norm(norm)  # type: ignore[return-value]
+            return strategy.full_norm(norm)  # type: ignore[return-value]
         # torch's fused AdamW divides gradients by a number, meant for a gradient scaler: it saves a pass over the gradients
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         # AdamW reads it as float32, for gradients of any type
@@ -135,7 +135,7 @@ class Step:
         numbers = [scale, *(float(group["lr"]) for group in self.optimizer.param_groups)]
         self.numbers.copy_(torch.tensor(numbers), non_blocking=True)
         for static, batch in zip(self.static, step_batches, strict=True):
-            static.take(batch)
+            static.copy_from(batch)
         self.graph.replay()
         # clones: the next replay writes into the same memory
         parts = {name: part.clone() for name, part in self.result.loss_parts.items()}

@@ -17,27 +17,26 @@ from rich.console import Console
 from torch.optim.lr_scheduler import LambdaLR
 
 from qa_accel import config, files
-from qa_accel.batching import mode as batching
-from qa_accel.batching import plan
+from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.mode import Collator
 from qa_accel.data import splits
 from qa_accel.data.splits import Split
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed.rank_status import LastSigns
+from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import report
 from qa_accel.training import checkpoint
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import LossFunction
-from qa_accel.training.epochs import Order
+from qa_accel.training.epochs import EpochPlans
 from qa_accel.training.evaluator import EvaluationConfig, Evaluator
 from qa_accel.training.export import KeptModel
-from qa_accel.training.log import Log, NonFiniteLoss
+from qa_accel.training.log import MetricsLog, NonFiniteLoss
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
-from qa_accel.training.stage_timer import Clock
-from qa_accel.training.step import Step
+from qa_accel.training.stage_timer import StageTimer
+from qa_accel.training.step import OptimizerStep
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Trainer:
     """A run in memory. Every method must be called by all ranks."""
 
     settings: TrainConfig
-    timer: Clock
+    timer: StageTimer
     where: str
     """Processes, device and precision, in words."""
     accelerator: Accelerator
@@ -76,21 +75,21 @@ class Trainer:
     model: torch.nn.Module
     """As accelerator.prepare returned it."""
     loss: LossFunction
-    optimizer_step: Step
+    optimizer_step: OptimizerStep
     schedule: LambdaLR
-    order: Order
+    order: EpochPlans
     collate: Collator
     progress: Progress
     total_steps: int
     """Optimizer steps of the whole run."""
     fingerprint: dict[str, Any]
     """What makes a checkpoint one of this run."""
-    metrics: Log
+    metrics: MetricsLog
     kept: KeptModel
     evaluator: Evaluator | None
     """None without validation data."""
     stop: Stop
-    rank_status: LastSigns
+    rank_status: RankStatus
 
     @property
     def checkpoints(self) -> CheckpointConfig:
@@ -117,7 +116,7 @@ class Trainer:
                 grad_norm=result.grad_norm,
                 learning_rate=learning_rate,
                 tokens=step.tokens,
-                slots=step.computed_tokens,
+                computed_tokens=step.computed_tokens,
             )
             is_last = step.ends_epoch or step.number == self.total_steps
             self.progress.evaluation_due = is_last or due(step.number, self.evaluation.eval_steps)
@@ -155,16 +154,16 @@ class Trainer:
                 batches=list(islice(batches, len(step_plan))),
                 windows=int((step_plan != plan.NOTHING).sum()),
                 tokens=int(plan.batch_tokens(lengths_W, step_plan).sum()),
-                computed_tokens=batching.slots(lengths_W, step_plan, self.collate),
+                computed_tokens=mode.computed_tokens(lengths_W, step_plan, self.collate),
                 ends_epoch=left == 1,
                 number=self.progress.step + 1,
             )
 
     def after_step(self, *, save: bool) -> None:
         """What is due: a stop, whose checkpoint remembers the rest; an evaluation; a checkpoint."""
-        self.rank_status.at(self.progress.step)
-        if self.optimizer_step.steps == 1:
-            self.timer.ends("first step")  # mostly the compiler's time
+        self.rank_status.heartbeat(self.progress.step)
+        if self.optimizer_step.calls == 1:
+            self.timer.end_stage("first step")  # mostly the compiler's time
         agreed = self.stop.poll()
         if agreed == STOP:
             raise StopRequested
@@ -179,18 +178,18 @@ class Trainer:
         if self.evaluator is None:
             return
         self.metrics.flush()
-        self.timer.ends("steps")
-        self.evaluator.evaluate(self.metrics, self.stop.check)
-        self.timer.ends("evaluation")
+        self.timer.end_stage("steps")
+        self.evaluator.evaluate(self.metrics, self.stop.raise_if_stopped)
+        self.timer.end_stage("evaluation")
 
     def save(self) -> Path:
         """Write a checkpoint of this step. A loss that is not finite ends the run here, before it is saved."""
         self.metrics.flush()
-        self.timer.ends("steps")
+        self.timer.end_stage("steps")
         saved = checkpoint.save(
             self.folder, self.accelerator, self.progress, self.fingerprint, self.checkpoints.save_total_limit
         )
-        seconds = self.timer.ends("saving")
+        seconds = self.timer.end_stage("saving")
         self.stop.saved(seconds)
         self.metrics.restart_clock()
         megabytes = files.megabytes(saved)
@@ -200,7 +199,7 @@ class Trainer:
     def save_and_exit(self) -> None:
         """Save what was done, and print who requested the stop. The same command continues the run."""
         saved = self.save() if self.progress.step else None
-        requested = self.stop.leave(self.progress.step, saved)
+        requested = self.stop.write_marker(self.progress.step, saved)
         self.console.print(
             f"[bold]stopped[/] at step {self.progress.step} of {self.total_steps}: {runtime.escape(requested)}. "
             "The same command continues the run",

@@ -8,7 +8,7 @@ import torch
 import zoo
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
-from qa_accel.batching import mode as batching
+from qa_accel.batching import mode
 from qa_accel.batching.mode import BatchingConfig, choose_attention
 
 CPU: Any = dict(device="cpu", precision="no", training=False)
@@ -38,7 +38,7 @@ def test_auto_takes_the_best_that_is_there(monkeypatch):
     assert attention_of("auto", "bert", **CPU) == "sdpa"
     assert attention_of("auto", "bert", **CPU | dict(training=True)) == "cpu"
     assert attention_of("auto", "deberta-v2", **GPU) is None
-    monkeypatch.setattr(batching, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(mode, "is_flash_attn_2_available", lambda: True)
     assert attention_of("auto", "bert", **GPU) == "flash_attention_2"
     assert attention_of("auto", "t5", **GPU) == "sdpa", "T5 has no flash attention"
     assert attention_of("auto", "bert", **GPU | dict(precision="no")) == "sdpa"
@@ -69,11 +69,11 @@ def on_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
 def test_packed_batches_keep_their_own_attention_and_a_requested_makes_them_padded(monkeypatch):
     on_a_gpu(monkeypatch, (8, 0))
     bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
-    assert batching.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
-    asked = batching.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
+    assert mode.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
+    asked = mode.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
     assert not asked.packed and asked.attention == "sdpa" and "--attn_implementation sdpa was requested" in asked.reason
     with pytest.raises(ValueError, match="packed ones have their own attention"):
-        batching.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
+        mode.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
 
 
 def test_a_gpu_that_cannot_run_the_packed_kernel_gets_padded_batches(monkeypatch):
@@ -82,20 +82,20 @@ def test_a_gpu_that_cannot_run_the_packed_kernel_gets_padded_batches(monkeypatch
     bert: Any = AutoConfig.for_model("bert")
     for precision in ("fp16", "bf16"):
         gpu: Any = Accelerated("cuda", precision)
-        chosen = batching.choose(BatchingConfig(), gpu, bert)
+        chosen = mode.choose(BatchingConfig(), gpu, bert)
         assert not chosen.packed and "needs a GPU from Ampere on" in chosen.reason
         with pytest.raises(ValueError, match=r"--batching packed: .* Ampere .*; take --batching padded"):
-            batching.choose(BatchingConfig("packed"), gpu, bert)
+            mode.choose(BatchingConfig("packed"), gpu, bert)
     fp32: Any = Accelerated("cuda", "no")
-    assert batching.choose(BatchingConfig("packed"), fp32, bert).packed, "the reference attention runs anywhere"
+    assert mode.choose(BatchingConfig("packed"), fp32, bert).packed, "the reference attention runs anywhere"
 
 
 def test_a_model_that_autocast_breaks_is_refused_in_half_precision_by_name():
     """Breaks if xmod ends at its first step with an error about dtypes."""
     xmod, config = AutoConfig.for_model("xmod"), BatchingConfig()
     with pytest.raises(ValueError, match=r"xmod cannot run in bf16: .*--mixed_precision no"):
-        batching.choose(config, Accelerated("cpu", "bf16"), xmod)  # type: ignore[arg-type]
-    assert not batching.choose(config, Accelerated("cpu", "no"), xmod).packed  # type: ignore[arg-type]
+        mode.choose(config, Accelerated("cpu", "bf16"), xmod)  # type: ignore[arg-type]
+    assert not mode.choose(config, Accelerated("cpu", "no"), xmod).packed  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert", "qwen3", "t5"])
@@ -108,7 +108,7 @@ def test_attentions_that_run_on_a_cpu_give_the_same_logits(kind, tmp_path):
     mask[1, 15:] = 0
     logits = {}
     for name in ("eager", "sdpa"):
-        model = batching.Batching(False, "a test's", name).set_up(
+        model = mode.BatchingMode(False, "a test's", name).set_up(
             AutoModelForQuestionAnswering.from_pretrained(folder).eval()
         )
         assert model.config._attn_implementation == name

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qa_accel.data import json_stream as json_pieces
+from qa_accel.data import json_stream
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -17,17 +17,17 @@ json_values = st.recursive(
 
 
 def elements(text, piece):
-    former, json_pieces.PIECE = json_pieces.PIECE, piece
+    former, json_stream.PIECE = json_stream.PIECE, piece
     try:
-        return list(json_pieces.JsonPieces(io.StringIO(text), Path("x.json")).elements())
+        return list(json_stream.JsonStream(io.StringIO(text), Path("x.json")).elements())
     finally:
-        json_pieces.PIECE = former
+        json_stream.PIECE = former
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(json_values, max_size=5), st.integers(1, 9), st.sampled_from([None, 1]), st.booleans())
 def test_json_in_pieces_equals_json_at_once(values, piece, indent, ascii_only):
-    """Pieces of a few characters cut numbers, escapes and surrogate pairs everywhere they can be cut."""
+    """TokenizedTexts of a few characters cut numbers, escapes and surrogate pairs everywhere they can be cut."""
     options = {"indent": indent, "ensure_ascii": ascii_only}
     assert elements(json.dumps(values, **options), piece) == values
     assert elements(json.dumps({"version": 12.5e10, "data": values, "end": None}, **options), piece) == values

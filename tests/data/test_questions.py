@@ -12,9 +12,8 @@ import pytest
 from question_files import QUESTIONS, as_lines, file_of, row
 from speed import scaled
 
-from qa_accel.data import questions as data
-from qa_accel.data import sources
-from qa_accel.data import squad_format as canonical
+from qa_accel.data import questions as questions_module
+from qa_accel.data import sources, squad_format
 from qa_accel.data.questions import DataConfig, has_split, has_unanswerable, load_questions
 
 # The cache and the fingerprint
@@ -57,7 +56,7 @@ def test_fingerprint_is_the_same_in_another_process(tmp_path):
         f"config = DataConfig(train_file=({path!r},), cache_dir={str(tmp_path / 'other')!r}, train_shuffle_seed=3);"
         "print(load_questions(config, 'train')._fingerprint)"
     )
-    repository = Path(data.__file__).parents[2]
+    repository = Path(questions_module.__file__).parents[2]
     printed = subprocess.run(
         [sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True
     ).stdout
@@ -68,7 +67,7 @@ def test_reader_version_and_column_mapping_enter_the_fingerprint(tmp_path, monke
     path = tmp_path / "q.jsonl"
     as_lines([row(1, other="Where else?")])(path)
     base, mapped = fingerprint(path, tmp_path), fingerprint(path, tmp_path, question_column="other")
-    monkeypatch.setattr(canonical, "VERSION", canonical.VERSION + 1)
+    monkeypatch.setattr(squad_format, "VERSION", squad_format.VERSION + 1)
     assert len({base, mapped, fingerprint(path, tmp_path)}) == 3
 
 
@@ -110,7 +109,9 @@ def die_midway(path):
 sources.file_rows = die_midway
 questions.load_questions(questions.DataConfig(train_file={config.train_file!r}, cache_dir={config.cache_dir!r}), "train")
 """
-    assert subprocess.run([sys.executable, "-c", program], cwd=Path(data.__file__).parents[2]).returncode == 9
+    assert (
+        subprocess.run([sys.executable, "-c", program], cwd=Path(questions_module.__file__).parents[2]).returncode == 9
+    )
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".partial"]
     assert len(load_questions(config, "train")) == 3000
 
@@ -119,9 +120,9 @@ def test_several_that_fill_the_cache_at_once_all_get_whole_questions(tmp_path, m
     """All threads find no file, so all write; the names they write aside must not meet."""
     config = file_of(tmp_path, [row(number) for number in range(1500)])
     together = threading.Barrier(4)
-    fill = data._fill
+    fill = questions_module._fill
     monkeypatch.setattr(
-        data, "_fill", lambda *arguments: (together.wait(timeout=scaled(30)) and None) or fill(*arguments)
+        questions_module, "_fill", lambda *arguments: (together.wait(timeout=scaled(30)) and None) or fill(*arguments)
     )
     results = []
     threads = [threading.Thread(target=lambda: results.append(load_questions(config, "train"))) for _ in range(4)]
@@ -156,8 +157,8 @@ def test_damaged_cache_file_is_named(tmp_path):
 
 def test_the_cache_is_in_the_cache_of_datasets_unless_set_otherwise(monkeypatch, tmp_path):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
-    assert data.cache_folder(DataConfig()) == tmp_path / "qa_accel"
-    assert data.cache_folder(DataConfig(cache_dir="mine")) == Path("mine")
+    assert questions_module.cache_folder(DataConfig()) == tmp_path / "qa_accel"
+    assert questions_module.cache_folder(DataConfig(cache_dir="mine")) == Path("mine")
 
 
 # Selection

@@ -10,7 +10,7 @@ import pytest
 from toy_questions import questions_of
 from transformers import AutoTokenizer
 
-from qa_accel.data import window_cache as windows_module
+from qa_accel.data import window_cache
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import WindowConfig, Windows
@@ -50,8 +50,10 @@ def test_real_windows_are_those_of_the_plain_way(real, minilm):
     begin, checked = 0, 0
     with one_thread():
         for table in questions.with_format("arrow").iter(batch_size=1000):
-            gold = windows_module.gold_answers(table)
-            plain = pairs.plain(table["question"].to_pylist(), table["context"].to_pylist(), gold, WindowConfig())
+            gold = window_cache.gold_answers(table)
+            plain = pairs.tokenize_pairs(
+                table["question"].to_pylist(), table["context"].to_pylist(), gold, WindowConfig()
+            )
             part = slice(checked, checked + len(plain))
             tokens = slice(windows.begin_W[part.start], windows.begin_W[part.stop])
             for name, array in vars(plain).items():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from toy_tokenizers import FAMILIES, TEXT, not_composable
 
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.window_assembly import Pieces, begins, gold_tokens, runs, stretches
-from qa_accel.data.windows import Gold, WindowConfig
+from qa_accel.data.window_assembly import TokenizedTexts, context_slices, gold_tokens, offsets_of, ranges
+from qa_accel.data.windows import GoldSpans, WindowConfig
 
 NASTY = [
     *TEXT.split()[:40],
@@ -115,10 +115,10 @@ def test_both_ways_give_what_the_tokenizer_gives_for_each_pair(family, rows):
     # for the tokenizer's own, a prefix blank that only the first text gets, labels on windows that hold half an answer.
     _, pairs = family
     questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
-    gold = Gold(np.array([row[2] for row in rows]), np.array([row[2] + row[3] for row in rows]))
+    gold = GoldSpans(np.array([row[2] for row in rows]), np.array([row[2] + row[3] for row in rows]))
     with one_thread():
-        composed = pairs.composed(questions, contexts, gold, pairs.form)
-        plain = pairs.plain(questions, contexts, gold)
+        composed = pairs.compose_windows(questions, contexts, gold, pairs.form)
+        plain = pairs.tokenize_pairs(questions, contexts, gold)
         assert_equal(composed, plain)
         w = 0
         for q, (question, context) in enumerate(zip(questions, contexts)):
@@ -140,7 +140,7 @@ def test_both_ways_give_what_the_tokenizer_gives_for_each_pair(family, rows):
 def test_context_comes_first_and_null_stands_last_only_where_the_tokenizer_puts_cls_last(family):
     name, pairs = family
     with one_thread():
-        windows = pairs.windows(["Who wrote it?"], ["Ana wrote it."], Gold(np.array([0]), np.array([3])))
+        windows = pairs.windows(["Who wrote it?"], ["Ana wrote it."], GoldSpans(np.array([0]), np.array([3])))
     assert pairs.question_first == (name != "xlnet")
     length = windows.lengths_W[0]
     cls_last = length - 1
@@ -153,7 +153,7 @@ def test_cls_written_in_the_text_is_not_the_null_position():
     # Broken by looking for the token in the whole window: a text about BERT would move the null position.
     pairs = PairTokenizer(FAMILIES["xlnet"](), tight)
     with one_thread():
-        windows = pairs.plain(["<cls> ?"], ["a <cls> b"], Gold(np.array([0]), np.array([0])))
+        windows = pairs.tokenize_pairs(["<cls> ?"], ["a <cls> b"], GoldSpans(np.array([0]), np.array([0])))
     assert windows.null_W.tolist() == [windows.lengths_W[0] - 1]
 
 
@@ -162,7 +162,7 @@ def test_a_context_without_tokens_makes_one_window_without_a_context(context):
     pairs = PairTokenizer(FAMILIES["wordpiece"](), tight)
     assert pairs.compose_if_equal([], []) is None
     with one_thread():
-        windows = pairs.windows(["Who?"], [context], Gold(np.array([0]), np.array([1])))
+        windows = pairs.windows(["Who?"], [context], GoldSpans(np.array([0]), np.array([1])))
     assert len(windows) == 1
     assert windows.context_begin_W.tolist() == windows.context_end_W.tolist() == [0]
     assert windows.start_W.tolist() == windows.end_W.tolist() == windows.null_W.tolist() == [0]
@@ -173,7 +173,7 @@ def test_a_question_longer_than_the_window_is_cut_and_counted(family):
     _, pairs = family
     question = "who wrote " * 100
     with one_thread():
-        windows = pairs.windows([question, "who?"], ["Ana wrote the novel."] * 2, Gold(*np.zeros((2, 2), int)))
+        windows = pairs.windows([question, "who?"], ["Ana wrote the novel."] * 2, GoldSpans(*np.zeros((2, 2), int)))
     assert windows.question_cut_Q.tolist() == [True, False]
     assert windows.lengths_W.max() <= tight.max_seq_length
     told_W = windows.context_end_W - windows.context_begin_W
@@ -186,7 +186,7 @@ def test_a_tokenizer_whose_contexts_depend_on_the_question_is_found_out_and_done
     reason = pairs.compose_if_equal(["Who wrote it?"], ["Ana wrote it in 1862."])
     assert reason is not None and "input_ids" in reason
     with one_thread():
-        windows = pairs.windows(["Who wrote it?"], ["Ana wrote it."], Gold(np.array([0]), np.array([3])))
+        windows = pairs.windows(["Who wrote it?"], ["Ana wrote it."], GoldSpans(np.array([0]), np.array([3])))
     capitals = pairs.tokenizer("Who wrote it?", "Ana wrote it.")["input_ids"]
     assert windows.input_ids_N.tolist() == capitals
 
@@ -194,7 +194,7 @@ def test_a_tokenizer_whose_contexts_depend_on_the_question_is_found_out_and_done
 @given(told=st.lists(st.integers(0, 60), min_size=1, max_size=5), room=st.integers(2, 20), stride=st.integers(0, 18))
 def test_stretches_cover_every_token_and_share_the_stride(told, room, stride):
     stride = min(stride, room - 1)
-    question_W, first_W, length_W = stretches(np.array(told), np.full(len(told), room), stride)
+    question_W, first_W, length_W = context_slices(np.array(told), np.full(len(told), room), stride)
     for q, length in enumerate(told):
         spans = [(first, first + n) for asked, first, n in zip(question_W, first_W, length_W) if asked == q]
         assert spans[0][0] == 0 and spans[-1][1] == length
@@ -211,13 +211,13 @@ def test_gold_tokens_are_the_first_and_last_that_hold_a_character_of_the_answer(
     contexts = data.draw(st.lists(st.lists(offset, max_size=8), min_size=1, max_size=4))
     flat = [pair for context in contexts for pair in context]
     answers = data.draw(st.lists(offset, min_size=len(contexts), max_size=len(contexts)))
-    pieces = Pieces(
+    pieces = TokenizedTexts(
         np.zeros(len(flat), np.int32),
-        begins(np.array([len(context) for context in contexts])),
+        offsets_of(np.array([len(context) for context in contexts])),
         np.array([begin for begin, _ in flat], np.int32),
         np.array([end for _, end in flat], np.int32),
     )
-    gold = Gold(np.array([begin for begin, _ in answers]), np.array([end for _, end in answers]))
+    gold = GoldSpans(np.array([begin for begin, _ in answers]), np.array([end for _, end in answers]))
     first_Q, last_Q = gold_tokens(pieces, np.arange(len(contexts)), gold)
     for q, (context, (begin, end)) in enumerate(zip(contexts, answers)):
         behind = [i for i, (b, e) in enumerate(context) if b < e and e > begin]
@@ -233,7 +233,7 @@ def label_text(family: str, context: str, answer: str, start: int | None = None)
     pairs = PairTokenizer(FAMILIES[family](), WindowConfig(512, 0, 10))
     begin = context.index(answer) if start is None else start
     with one_thread():
-        windows = pairs.plain(["?"], [context], Gold(np.array([begin]), np.array([begin + len(answer)])))
+        windows = pairs.tokenize_pairs(["?"], [context], GoldSpans(np.array([begin]), np.array([begin + len(answer)])))
     assert len(windows) == 1
     if windows.start_W[0] == windows.null_W[0]:
         return ""
@@ -265,5 +265,5 @@ def test_an_answer_at_the_very_end_and_one_behind_it(family):
 
 
 def test_runs_are_the_indices_of_each_run_in_turn():
-    assert runs(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
-    assert begins(np.array([2, 0, 3])).tolist() == [0, 2, 2, 5]
+    assert ranges(np.array([5, 0, 9]), np.array([2, 0, 3])).tolist() == [5, 6, 9, 10, 11]
+    assert offsets_of(np.array([2, 0, 3])).tolist() == [0, 2, 2, 5]

@@ -9,7 +9,7 @@ from toy_questions import TINY, assert_equal, questions_of, rows
 from toy_tokenizers import FAMILIES
 from transformers import AutoTokenizer
 
-from qa_accel.data import window_cache as windows_module
+from qa_accel.data import window_cache
 from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.window_cache import prepare_windows, windows_file
 from qa_accel.data.windows import WindowConfig
@@ -87,13 +87,13 @@ def test_arrays_are_the_mapped_file_itself(tmp_path, tokenizer):
 
 def test_nothing_half_written_stays_behind(tmp_path, monkeypatch, tokenizer):
     questions = questions_of(rows())
-    write = windows_module.write_in_question_order
+    write = window_cache.write_in_question_order
 
     def full(made, row_of_place, path):
         write(made, row_of_place, path)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(windows_module, "write_in_question_order", full)
+    monkeypatch.setattr(window_cache, "write_in_question_order", full)
     with pytest.raises(OSError, match=r"cannot be written: No space left on device\. .*--cache_dir"):
         prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -101,7 +101,7 @@ def test_nothing_half_written_stays_behind(tmp_path, monkeypatch, tokenizer):
     def closed(made, row_of_place, path):
         raise ValueError("I/O operation on closed file")  # datasets' writer, when it is closed after a full disk
 
-    monkeypatch.setattr(windows_module, "write_in_question_order", closed)
+    monkeypatch.setattr(window_cache, "write_in_question_order", closed)
     with pytest.raises(OSError, match=r"cannot be written: the disk seems to be full .*--cache_dir"):
         prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

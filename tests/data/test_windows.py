@@ -11,10 +11,10 @@ from toy_questions import TINY, assert_equal, questions_of, rows
 from toy_tokenizers import FAMILIES, not_composable
 from transformers import PreTrainedTokenizerFast
 
-from qa_accel.data import window_cache as windows_module
+from qa_accel.data import window_cache
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.window_cache import CODE_VERSION, check_tokenizer, prepare_windows
-from qa_accel.data.windows import Gold, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 
 
 def row_by_row(questions: datasets.Dataset, tokenizer, config: WindowConfig) -> list[dict]:
@@ -22,8 +22,8 @@ def row_by_row(questions: datasets.Dataset, tokenizer, config: WindowConfig) -> 
     pairs, made = PairTokenizer(tokenizer, config), []
     for row in questions:
         text, start = row["answers"]["text"], row["answers"]["answer_start"]
-        gold = Gold(np.array(start[:1] or [0]), np.array([start[0] + len(text[0])] if start else [0]))
-        made += as_dicts(pairs.plain([row["question"]], [row["context"]], gold), row["id"])
+        gold = GoldSpans(np.array(start[:1] or [0]), np.array([start[0] + len(text[0])] if start else [0]))
+        made += as_dicts(pairs.tokenize_pairs([row["question"]], [row["context"]], gold), row["id"])
     return made
 
 
@@ -97,7 +97,7 @@ def test_two_windows_worked_out_by_hand(tmp_path):
 @pytest.mark.parametrize("order", ["grouped", "shuffled"])
 def test_windows_stand_in_question_order_whatever_order_they_were_made_in(tmp_path, monkeypatch, family, order):
     # Small batches, so that contexts lie across their borders, and rows are gathered by context behind the scenes.
-    monkeypatch.setattr(windows_module, "BATCH_ROWS", 7)
+    monkeypatch.setattr(window_cache, "BATCH_ROWS", 7)
     tokenizer, questions = FAMILIES[family](), questions_of(rows())
     if order == "shuffled":
         questions = questions.shuffle(seed=3)
@@ -109,7 +109,7 @@ def test_windows_stand_in_question_order_whatever_order_they_were_made_in(tmp_pa
 
 
 def test_two_processes_make_what_one_makes(tmp_path, monkeypatch, tokenizer):
-    monkeypatch.setattr(windows_module, "BATCH_ROWS", 7)
+    monkeypatch.setattr(window_cache, "BATCH_ROWS", 7)
     questions = questions_of(rows()).shuffle(seed=3)
     one = prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "one", num_proc=1)
     two = prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path / "two", num_proc=2)
@@ -120,7 +120,7 @@ def test_two_processes_make_what_one_makes(tmp_path, monkeypatch, tokenizer):
 
 def test_each_context_is_tokenized_once_even_when_the_data_is_shuffled(tmp_path, monkeypatch, tokenizer):
     # Broken by grouping within batches only: shuffled, each of the batches would see nearly every context.
-    monkeypatch.setattr(windows_module, "BATCH_ROWS", 10)
+    monkeypatch.setattr(window_cache, "BATCH_ROWS", 10)
     told = []
     tokens = PairTokenizer._tokens
 

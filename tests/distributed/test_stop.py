@@ -14,10 +14,8 @@ import pytest
 from speed import scaled
 from training_runs import SPREAD, Trainer, assert_same_weights, evaluations_of, lines_of, results_of, steps_of, touch_at
 
-from qa_accel.distributed import rank_status as last_signs
-from qa_accel.distributed import run_folder as lock
-from qa_accel.distributed import stop
-from qa_accel.inference import predictor as predict
+from qa_accel.distributed import rank_status, run_folder, stop
+from qa_accel.inference import predictor
 from qa_accel.training import checkpoint
 from qa_accel.training.progress import Progress
 
@@ -29,8 +27,8 @@ def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:
     """Send this process a signal behind an optimizer step, on one rank only."""
     original = Progress.advance
 
-    def advanced(self, *arguments):
-        original(self, *arguments)
+    def advanced(self, *arguments, **options):
+        original(self, *arguments, **options)
         if self.step == step and int(os.environ.get("RANK", "0")) == rank:
             for _ in range(times):
                 os.kill(os.getpid(), getattr(signal, name))
@@ -40,7 +38,7 @@ def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:
 
 def signal_in_evaluation(name: str, rank: int) -> None:
     """Send a signal when the first evaluation's first batch is through."""
-    original = predict._rows
+    original = predictor._rows
     sent = []
 
     def rows(*arguments):
@@ -49,7 +47,7 @@ def signal_in_evaluation(name: str, rank: int) -> None:
             os.kill(os.getpid(), getattr(signal, name))
         return original(*arguments)
 
-    predict._rows = rows
+    predictor._rows = rows
 
 
 def signal_while_saving(name: str, times: int) -> None:
@@ -68,30 +66,30 @@ def pass_hours(step: int) -> None:
     """Let the clock, as `stop` reads it, be an hour further behind this step."""
     original, real, passed = Progress.advance, time.monotonic, []
 
-    class Clock:
+    class StageTimer:
         monotonic = staticmethod(lambda: real() + 3600 * len(passed))
         time = staticmethod(time.time)
 
-    def advanced(self, *arguments):
-        original(self, *arguments)
+    def advanced(self, *arguments, **options):
+        original(self, *arguments, **options)
         if self.step == step:
             passed.append(1)
 
-    stop.time = Clock  # type: ignore
+    stop.time = StageTimer  # type: ignore
     Progress.advance = advanced  # type: ignore
 
 
 def die_at(rank: int, step: int) -> None:
     """Kill one rank when its sign of this step is written; every step writes one, and nobody waits long for the others'."""
-    original = last_signs.LastSigns.at
-    last_signs.SECONDS_BETWEEN, last_signs.SECONDS_FOR_OTHERS = -1.0, 0.2
+    original = rank_status.RankStatus.at
+    rank_status.SECONDS_BETWEEN, rank_status.SECONDS_FOR_OTHERS = -1.0, 0.2
 
     def at(self, now):
         original(self, now)
         if now == step and self.accelerator.process_index == rank:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    last_signs.LastSigns.at = at  # type: ignore
+    rank_status.RankStatus.at = at  # type: ignore
 
 
 def marker_of(folder: Path) -> dict:
@@ -229,7 +227,9 @@ def test_a_process_of_its_own_leaves_with_the_documented_code(toy, tmp_path, rep
 
 def test_an_early_signal_is_noted_before_torch_is_there(repository, tmp_path):
     """SIGUSR1 ends a process that does not listen. Breaks if the script listens only when torch has been imported."""
-    program = "import os, signal, sys; from qa_accel import signals; signals.listen(signals.BEFORE_TRAINING)\n"
+    program = (
+        "import os, signal, sys; from qa_accel.distributed import signals; signals.listen(signals.BEFORE_TRAINING)\n"
+    )
     program += "os.kill(os.getpid(), signal.SIGUSR1); print(signals.received(), 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True)
     assert done.stdout.split() == ["SIGUSR1", "False"], done.stderr
@@ -241,7 +241,7 @@ def test_an_early_signal_is_noted_before_torch_is_there(repository, tmp_path):
 
 
 def hold_and_wait(folder: Path, ready: Path) -> None:
-    lock.hold(folder)
+    run_folder.hold(folder)
     ready.touch()
     time.sleep(600)  # longer than the other run takes anywhere; it is killed then
 

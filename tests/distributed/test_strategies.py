@@ -229,7 +229,7 @@ def shares(folder: Path) -> tuple[str, int, int]:
     """The strategy, this rank's share of the parameters in numbers, and what it holds of the weights to be saved."""
     accelerator = runtime.make_accelerator(RuntimeConfig(), training=True)
     qa_model = AutoModelForQuestionAnswering.from_pretrained(folder)
-    strategy.fit(accelerator, qa_model, batch_size=1, max_grad_norm=1.0)
+    strategy.configure_for_model(accelerator, qa_model, batch_size=1, max_grad_norm=1.0)
     prepared, _ = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, optim.OptimConfig()))
     own = 0
     for parameter in prepared.parameters():

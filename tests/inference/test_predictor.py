@@ -15,13 +15,12 @@ from toy import WINDOWS
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from qa_accel.batching import mode as batching
-from qa_accel.batching import plan
+from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import PaddedCollator
-from qa_accel.data import splits as prepare
+from qa_accel.data import splits
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig, Windows
-from qa_accel.inference import predictor as predict
+from qa_accel.inference import predictor
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.models.loading import ModelInputs
 
@@ -60,11 +59,11 @@ def logits_by_token() -> np.ndarray:
 def windows_of(case: Case) -> Windows:
     data = DataConfig(test_file=(str(case.file),), max_predict_samples=case.questions, cache_dir=str(case.cache))
     tokenizer = AutoTokenizer.from_pretrained(case.model)
-    return prepare.prepare_split(data, WindowConfig(**WINDOWS), tokenizer, "test").windows
+    return splits.prepare_split(data, WindowConfig(**WINDOWS), tokenizer, "test").windows
 
 
 def predicted(case: Case) -> tuple[Candidates | None, list[int], bool]:
-    """What window_candidates gives on this rank, the counts that it reported, and whether the model trains afterwards."""
+    """What predict_windows gives on this rank, the counts that it reported, and whether the model trains afterwards."""
     accelerator = Accelerator(cpu=True)
     with accelerator.main_process_first():
         windows = windows_of(case)
@@ -73,12 +72,12 @@ def predicted(case: Case) -> tuple[Candidates | None, list[int], bool]:
         model = LogitsByToken(model.config, case.dtype)
     model = accelerator.prepare_model(model, evaluation_mode=True).train()
     tokenizer = AutoTokenizer.from_pretrained(case.model, padding_side=case.padding_side)
-    manner = batching.Batching(False, "a test's")
+    manner = mode.BatchingMode(False, "a test's")
     batches, collate = manner.evaluation(
         windows, tokenizer, ModelInputs.of(model), case.batch_size, WINDOWS["max_seq_length"]
     )
     done: list[int] = []
-    found = predict.window_candidates(accelerator, model, collate, batches, case.config, done.append)
+    found = predictor.predict_windows(accelerator, model, collate, batches, case.config, done.append)
     return found, done, model.training
 
 
@@ -140,10 +139,10 @@ def test_a_model_that_is_compiled_for_training_predicts_as_it_is(case):
         model = AutoModelForQuestionAnswering.from_pretrained(case.model)
         if compiled:
             model.compile(backend=lambda *_: pytest.fail("evaluation was compiled"))
-        batches, collate = batching.Batching(False, "a test's").evaluation(
+        batches, collate = mode.BatchingMode(False, "a test's").evaluation(
             windows, tokenizer, ModelInputs.of(model), 8, 64
         )
-        found.append(predict.window_candidates(accelerator, model, collate, batches, case.config))
+        found.append(predictor.predict_windows(accelerator, model, collate, batches, case.config))
     assert_equal(*found)
 
 
@@ -215,7 +214,7 @@ def bytes_held(case: Case) -> list[int]:
     collate = PaddedCollator(windows, pad_token_id=0)
     held: list[int] = []
     tracemalloc.start()
-    predict.window_candidates(
+    predictor.predict_windows(
         accelerator,
         LogitsByToken(PretrainedConfig()),
         collate,
@@ -236,4 +235,4 @@ def test_rank_0_alone_makes_room_for_all_windows(case):
 
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="--per_device_eval_batch_size must be at least 1, got 0"):
-        predict.PredictorConfig(0)
+        predictor.PredictorConfig(0)

@@ -12,12 +12,12 @@ from toy import WINDOWS, Toy, flags
 
 from qa_accel import config
 from qa_accel.commands import predict
-from qa_accel.data import splits as prepare
+from qa_accel.data import splits
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import entry
-from qa_accel.evaluation import scoring as evaluation
-from qa_accel.inference import postprocess as spans
-from qa_accel.inference import reader as answer
+from qa_accel.evaluation import scoring
+from qa_accel.inference import postprocess
+from qa_accel.inference import reader as reader_module
 from qa_accel.inference.answer_policy import AnswerPolicy
 
 
@@ -55,7 +55,7 @@ def pairs_of(file: Path) -> dict[str, tuple[str, str]]:
 
 
 def read_with_python(model: Path, pairs: list[tuple[str, str]], batch_size: int = 8) -> list[dict]:
-    reader = answer.Reader(str(model), windows=WindowConfig(**WINDOWS), batch_size=batch_size)
+    reader = reader_module.Reader(str(model), windows=WindowConfig(**WINDOWS), batch_size=batch_size)
     return reader.answer_all(pairs)
 
 
@@ -143,7 +143,7 @@ def test_a_limit_counts_questions_and_keeps_all_windows_of_each(toy, cache, tmp_
 # --------------------------------------------------------------------------------------------------------- evaluation
 
 
-def three_answers() -> tuple[spans.Answers, prepare.Split]:
+def three_answers() -> tuple[postprocess.Answers, splits.Split]:
     """Null odds -2, 1, 3: the first two have answers and their best spans are right, the third has none."""
     from datasets import Dataset
 
@@ -153,7 +153,7 @@ def three_answers() -> tuple[spans.Answers, prepare.Split]:
     best = {"a": "red", "b": "blue", "c": "green"}
     odds = {"a": -2.0, "b": 1.0, "c": 3.0}
     predictions = {key: text if odds[key] <= 0 else "" for key, text in best.items()}
-    return spans.Answers(predictions=predictions, best_texts=best, nbest={}, null_odds=odds), prepare.Split(
+    return postprocess.Answers(predictions=predictions, best_texts=best, nbest={}, null_odds=odds), splits.Split(
         questions, None
     )  # type: ignore
 
@@ -161,29 +161,29 @@ def three_answers() -> tuple[spans.Answers, prepare.Split]:
 def test_scores_are_those_at_the_threshold_in_use_and_the_best_are_beside_them():
     """At 0 "b" is left unanswered: 2 of 3 are right; from 1 to below 3 all are."""
     answers, split = three_answers()
-    at_zero = evaluation.scores_of(answers, split, 0.0, version_2_with_negative=True)
+    at_zero = scoring.scores_of(answers, split, 0.0, version_2_with_negative=True)
     assert at_zero["exact"] == pytest.approx(200 / 3) and at_zero["best_exact"] == at_zero["best_f1"] == 100
     assert at_zero["best_f1_thresh"] == 1.0 and at_zero["null_score_diff_threshold"] == 0.0
     assert "f1_threshold_0" not in at_zero
-    tuned = evaluation.scores_of(answers, split, 1.0, version_2_with_negative=True)
+    tuned = scoring.scores_of(answers, split, 1.0, version_2_with_negative=True)
     assert tuned["exact"] == tuned["f1"] == 100
     assert tuned["exact_threshold_0"] == tuned["f1_threshold_0"] == pytest.approx(200 / 3)
-    everything = evaluation.scores_of(answers, split, 0.0, version_2_with_negative=False)
+    everything = scoring.scores_of(answers, split, 0.0, version_2_with_negative=False)
     assert everything["exact"] == pytest.approx(200 / 3) and everything["HasAns_exact"] == 100
 
 
 def test_a_tuned_threshold_is_some_questions_null_odds_or_there_is_none():
     """Breaks if the search's 0.0 for "answer nothing at all" is stored: with it, questions would be answered."""
     answers, _ = three_answers()
-    assert evaluation.tuned_threshold(answers, {"best_f1_thresh": 1.0}) == 1.0
-    assert evaluation.tuned_threshold(answers, {"best_f1_thresh": 0.0}) is None
-    assert evaluation.tuned_threshold(answers, {}) is None
+    assert scoring.tuned_threshold(answers, {"best_f1_thresh": 1.0}) == 1.0
+    assert scoring.tuned_threshold(answers, {"best_f1_thresh": 0.0}) is None
+    assert scoring.tuned_threshold(answers, {}) is None
 
 
 @pytest.mark.parametrize(
     ("given", "stored", "used"), [(None, None, 0.0), (None, 1.5, 1.5), (-3.0, 1.5, -3.0), (0.0, 1.5, 0.0)]
 )
 def test_the_flags_threshold_wins_over_the_stored_one(given, stored, used):
-    found = AnswerPolicy(stored).apply(spans.SpanConfig(null_score_diff_threshold=given))
+    found = AnswerPolicy(stored).apply(postprocess.SpanConfig(null_score_diff_threshold=given))
     assert found.null_score_diff_threshold == used
-    assert asdict(found)["n_best_size"] == spans.SpanConfig().n_best_size
+    assert asdict(found)["n_best_size"] == postprocess.SpanConfig().n_best_size

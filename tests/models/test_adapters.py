@@ -15,12 +15,10 @@ from training_runs import assert_same_weights, weights_of
 from transformers import AutoModelForQuestionAnswering
 
 from qa_accel import config
-from qa_accel.commands import predict as predict_command
+from qa_accel.commands import predict as predict_module
 from qa_accel.distributed import entry
-from qa_accel.models import adapters as tuning
-from qa_accel.models import architectures
-from qa_accel.models import loading as model
-from qa_accel.models.adapters import TuningConfig
+from qa_accel.models import adapters, architectures, loading
+from qa_accel.models.adapters import AdapterConfig
 from qa_accel.models.loading import ModelConfig
 from qa_accel.training import optim
 
@@ -31,7 +29,7 @@ TEXT = torch.arange(5, 45)[None]
 
 def loaded(folder: Path | str) -> Any:
     settings = ModelConfig(str(folder))
-    return model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+    return loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
 
 
 def logits(qa_model: Any) -> torch.Tensor:
@@ -152,7 +150,7 @@ def test_an_adapters_run_resumes_to_the_same_bits(trainer, merged, tmp_path):
 
 
 def predict(argv: list[str]) -> None:
-    entry.main(lambda: predict_command.run(config.parse(predict_command.Config, argv)))
+    entry.main(lambda: predict_module.run(config.parse(predict_module.Config, argv)))
 
 
 def test_predictions_of_both_forms_are_those_of_training(trainer, adapter, merged, tmp_path):
@@ -180,7 +178,7 @@ def merge_both_ways(folder: str, target: str) -> tuple[float, float]:
     """Greatest difference of a weight; and that of a logit, over the greatest logit."""
     qa_model = loaded(folder)
     torch.manual_seed(0)
-    tuning.apply(qa_model, TuningConfig(**LORA))
+    adapters.apply(qa_model, AdapterConfig(**LORA))
     with torch.no_grad():
         for parameter in qa_model.parameters():
             if parameter.requires_grad:
@@ -188,7 +186,7 @@ def merge_both_ways(folder: str, target: str) -> tuple[float, float]:
     weights = {name: weight.detach().clone() for name, weight in qa_model.state_dict().items()}
     tuned = logits(qa_model)
     Path(target).mkdir()
-    tuning.save(qa_model, weights, Path(target), merge=True)
+    adapters.save(qa_model, weights, Path(target), merge=True)
     assert (tuned - logits(loaded(folder))).abs().max() > 0.01
     plain, info = AutoModelForQuestionAnswering.from_pretrained(target, output_loading_info=True)
     assert not info["missing_keys"], info
@@ -211,13 +209,13 @@ def merge_both_ways(folder: str, target: str) -> tuple[float, float]:
 )
 def test_settings_that_mean_nothing_are_refused(settings, said):
     with pytest.raises(ValueError, match=said):
-        TuningConfig(**settings)
+        AdapterConfig(**settings)
 
 
 def test_layers_and_modules_that_are_not_there_are_named(toy):
     with pytest.raises(ValueError, match="--freeze_layers 3: bert has 2 layers here"):
-        tuning.apply(loaded(toy.model), TuningConfig(freeze_layers=3))
+        adapters.apply(loaded(toy.model), AdapterConfig(freeze_layers=3))
     with pytest.raises(ValueError, match="--lora_target_modules q_proj: No modules were targeted"):
-        tuning.apply(loaded(toy.model), TuningConfig(lora_r=2, lora_target_modules=("q_proj",)))
+        adapters.apply(loaded(toy.model), AdapterConfig(lora_r=2, lora_target_modules=("q_proj",)))
     with pytest.raises(ValueError, match="word_embeddings is no linear layer but a Embedding"):
-        tuning.apply(loaded(toy.model), TuningConfig(lora_r=2, lora_target_modules=("word_embeddings",)))
+        adapters.apply(loaded(toy.model), AdapterConfig(lora_r=2, lora_target_modules=("word_embeddings",)))

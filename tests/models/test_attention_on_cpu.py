@@ -9,7 +9,7 @@ import zoo
 from transformers import AutoModelForQuestionAnswering
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from qa_accel.models import attention as attentions
+from qa_accel.models import attention as attention_module
 from qa_accel.models.attention import bias
 
 LENGTHS = (19, 7, 24)
@@ -23,7 +23,7 @@ class Layer(torch.nn.Module):
 
 def without_dropout(monkeypatch) -> None:
     monkeypatch.setattr(F, "dropout", lambda input, *args, **kwargs: input)
-    monkeypatch.setattr(attentions, "drop", lambda x, rate: x)
+    monkeypatch.setattr(attention_module, "drop", lambda x, rate: x)
 
 
 def answers(folder, attention: str, **settings) -> tuple[torch.Tensor, torch.Tensor]:
@@ -57,7 +57,7 @@ def called(layer: Layer, mask: torch.Tensor | None, dropout: float = 0.0, autoca
     torch.manual_seed(0)
     q, k, v = torch.randn(3, 2, 4, 10, 8)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        return attentions.cpu_attention(layer, q, k, v, mask, dropout=dropout, is_causal=False)[0]
+        return attention_module.cpu_attention(layer, q, k, v, mask, dropout=dropout, is_causal=False)[0]
 
 
 def test_a_row_that_may_look_at_nothing_is_no_nan():
@@ -84,7 +84,9 @@ def test_dropout_takes_its_share_and_keeps_the_mean():
         torch.manual_seed(seed)
         q, k, v = torch.zeros(3, 1, 1, 10, 8)
         v = torch.ones_like(v)  # each output is the sum of the kept shares, of 1 / 10 each
-        draws.append(attentions.cpu_attention(layer, q, k, v, None, dropout=rate, is_causal=False)[0].flatten()[::8])
+        draws.append(
+            attention_module.cpu_attention(layer, q, k, v, None, dropout=rate, is_causal=False)[0].flatten()[::8]
+        )
     sums = torch.cat(draws)
     spread = math.sqrt(rate / (1 - rate) / 10)
     assert abs(float(sums.mean()) - 1) < 5 * spread / math.sqrt(len(sums))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from qa_accel.models import fast_layers as layers
+from qa_accel.models import fast_layers
 from qa_accel.models.fast_layers import FastDropout, HalfLayerNorm, dropout
 
 
@@ -61,8 +61,8 @@ def test_only_torchs_own_layers_are_replaced_and_only_in_training():
 
     model = nn.Sequential(nn.LayerNorm(4), nn.Dropout(0.5), Special(0.5))
     names = list(model.state_dict())
-    layers.replace(model, FastDropout)
-    layers.replace(model, HalfLayerNorm)
+    fast_layers.replace(model, FastDropout)
+    fast_layers.replace(model, HalfLayerNorm)
     assert [type(module) for module in model] == [HalfLayerNorm, FastDropout, Special]
     assert list(model.state_dict()) == names
     x = torch.randn(3, 4)

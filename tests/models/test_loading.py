@@ -17,8 +17,7 @@ from transformers import (
     ViTConfig,
 )
 
-from qa_accel.models import architectures
-from qa_accel.models import loading as model
+from qa_accel.models import architectures, loading
 from qa_accel.models.loading import ModelConfig
 
 
@@ -33,19 +32,21 @@ def test_a_type_without_a_question_answering_head_is_refused_from_its_config(tmp
     with pytest.raises(
         ValueError, match=r"type 'vit', for which transformers has no question answering head; take .*BERT"
     ):
-        model.load_model_config(ModelConfig(str(tmp_path)), 64)
+        loading.load_model_config(ModelConfig(str(tmp_path)), 64)
 
 
 def test_a_model_of_ones_own_code_needs_trust_and_then_may_have_a_head(tmp_path):
     config = ViTConfig().to_dict() | {"auto_map": {"AutoModelForQuestionAnswering": "mine.Mine"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="no question answering head"):
-        model.load_model_config(ModelConfig(str(tmp_path)), 64)
-    assert model.load_model_config(ModelConfig(str(tmp_path), trust_remote_code=True), 64).model_type == "vit"
+        loading.load_model_config(ModelConfig(str(tmp_path)), 64)
+    assert loading.load_model_config(ModelConfig(str(tmp_path), trust_remote_code=True), 64).model_type == "vit"
 
 
 @pytest.mark.parametrize(
-    "load", [model.load_tokenizer, lambda settings: model.load_model_config(settings, 64)], ids=["tokenizer", "config"]
+    "load",
+    [loading.load_tokenizer, lambda settings: loading.load_model_config(settings, 64)],
+    ids=["tokenizer", "config"],
 )
 def test_a_folder_that_is_no_model_is_named(load, tmp_path):
     with pytest.raises(ValueError, match="cannot be loaded") as refused:
@@ -59,16 +60,16 @@ def test_a_slow_tokenizer_is_refused_since_it_gives_no_offsets(tmp_path):
 
     ByT5Tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"ByT5Tokenizer.* is slow: it gives no character offsets.*fast tokenizer"):
-        model.load_tokenizer(ModelConfig(str(tmp_path)))
+        loading.load_tokenizer(ModelConfig(str(tmp_path)))
 
 
 def test_a_window_that_is_longer_than_the_positions_is_refused_with_the_longest_that_fits(toy):
     settings = ModelConfig(str(toy.model))
-    assert model.load_model_config(settings, 128).max_position_embeddings == 128
+    assert loading.load_model_config(settings, 128).max_position_embeddings == 128
     with pytest.raises(
         ValueError, match=r"--max_seq_length 129 is more than the 128 positions .*set --max_seq_length 128"
     ):
-        model.load_model_config(settings, 129)
+        loading.load_model_config(settings, 129)
 
 
 def test_robertas_positions_begin_behind_the_padding_id_so_that_two_fewer_can_be_used(tmp_path):
@@ -78,7 +79,7 @@ def test_robertas_positions_begin_behind_the_padding_id_so_that_two_fewer_can_be
         max_position_embeddings=514,
     )  # fmt: skip
     assert architectures.first_position(config) == 2
-    assert model.available_positions(config) == 512
+    assert loading.available_positions(config) == 512
     roberta = RobertaForQuestionAnswering(config).eval()
     with torch.no_grad():
         assert roberta(input_ids=torch.full((1, 512), 9)).start_logits.shape == (1, 512)
@@ -97,7 +98,7 @@ def test_robertas_positions_begin_behind_the_padding_id_so_that_two_fewer_can_be
     ids=["absolute", "behind padding", "relative", "no limit"],
 )
 def test_positions_limit_windows_only_where_the_model_looks_them_up(config, positions):
-    assert model.available_positions(config) == positions
+    assert loading.available_positions(config) == positions
 
 
 def test_weights_saved_in_half_precision_train_in_fp32(toy, tmp_path):
@@ -108,7 +109,7 @@ def test_weights_saved_in_half_precision_train_in_fp32(toy, tmp_path):
     config = json.loads((folder / "config.json").read_text()) | {"dtype": "float16"}
     (folder / "config.json").write_text(json.dumps(config))
     settings = ModelConfig(str(folder))
-    loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+    loaded = loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
     name = "bert.embeddings.word_embeddings.weight"
     assert torch.equal(loaded.state_dict()[name], halves[name].float()), "the file's weights were loaded, not new ones"
@@ -116,39 +117,39 @@ def test_weights_saved_in_half_precision_train_in_fp32(toy, tmp_path):
 
 def test_a_head_that_was_never_trained_is_refused_in_prediction_but_not_in_training(toy):
     settings = ModelConfig(str(toy.untrained))
-    config, tokenizer = model.load_model_config(settings, 64), model.load_tokenizer(settings)
-    assert model.load_model(settings, config, tokenizer).qa_outputs.weight.shape == (2, 32)
+    config, tokenizer = loading.load_model_config(settings, 64), loading.load_tokenizer(settings)
+    assert loading.load_model(settings, config, tokenizer).qa_outputs.weight.shape == (2, 32)
     with pytest.raises(ValueError, match=r"no weights for qa_outputs.bias, qa_outputs.weight.*train.py"):
-        model.load_model(settings, config, tokenizer, trained=True)
+        loading.load_model(settings, config, tokenizer, trained=True)
     trained = ModelConfig(str(toy.model))
-    assert model.load_model(trained, config, tokenizer, trained=True).qa_outputs.weight.shape == (2, 32)
+    assert loading.load_model(trained, config, tokenizer, trained=True).qa_outputs.weight.shape == (2, 32)
 
 
 def test_a_tokenizer_that_knows_more_tokens_than_the_embeddings_is_refused(toy, tmp_path):
     """Breaks if it is found out by an index error (or, on a GPU, by an assertion on the device) in the middle of a run."""
-    tokenizer = model.load_tokenizer(ModelConfig(str(toy.model)))
+    tokenizer = loading.load_tokenizer(ModelConfig(str(toy.model)))
     rows = len(tokenizer)
     tokenizer.add_tokens(["Zanzibar"])
     tokenizer.save_pretrained(tmp_path)
     settings = ModelConfig(str(toy.model), tokenizer_name=str(tmp_path))
     with pytest.raises(ValueError, match=rf"knows {rows + 1} tokens.*embeddings for {rows}.*--tokenizer_name"):
-        model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+        loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
 
 
 def test_what_a_model_takes_is_read_from_its_forward(toy):
     settings = ModelConfig(str(toy.model))
-    bert = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
-    names = model.ModelInputs.of(bert).names
+    bert = loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
+    names = loading.ModelInputs.of(bert).names
     assert {"token_type_ids", "position_ids"} <= names and "pixel_values" not in names
 
 
 def test_a_batch_is_filled_with_the_pad_token_else_the_end_of_text_else_zero():
-    assert model.padding_id(toy_tokenizers.roberta()) == 1
+    assert loading.padding_id(toy_tokenizers.roberta()) == 1
     gpt2 = toy_tokenizers.gpt2()
     gpt2.pad_token = None
-    assert model.padding_id(gpt2) == gpt2.eos_token_id
+    assert loading.padding_id(gpt2) == gpt2.eos_token_id
     gpt2.eos_token = None
-    assert model.padding_id(gpt2) == 0
+    assert loading.padding_id(gpt2) == 0
 
 
 def test_gradient_checkpointing_recomputes_the_layers_and_changes_no_gradient(toy, recwarn):
@@ -156,7 +157,7 @@ def test_gradient_checkpointing_recomputes_the_layers_and_changes_no_gradient(to
     runs, gradients = [], []
     for switch in (False, True):
         settings = ModelConfig(str(toy.without_dropout), gradient_checkpointing=switch)
-        loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+        loaded = loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
         count = [0]
         loaded.train().bert.encoder.layer[0].output.dense.register_forward_hook(
             lambda *_, count=count: count.__setitem__(0, count[0] + 1)
@@ -172,7 +173,9 @@ def test_gradient_checkpointing_recomputes_the_layers_and_changes_no_gradient(to
 def test_gradient_checkpointing_does_not_break_a_compiled_graph(toy):
     """Breaks if transformers finds something to warn of on the way: what is compiled then falls to pieces."""
     settings = ModelConfig(str(toy.model), gradient_checkpointing=True)
-    loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings)).train()
+    loaded = loading.load_model(
+        settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings)
+    ).train()
     torch._dynamo.reset()
     whole = torch.compile(loaded, backend="eager", fullgraph=True)
     whole(input_ids=torch.arange(5, 25)[None]).start_logits.sum().backward()
@@ -181,7 +184,7 @@ def test_gradient_checkpointing_does_not_break_a_compiled_graph(toy):
 def test_gradient_checkpointing_is_refused_where_a_model_has_none(tmp_path):
     settings = ModelConfig(str(zoo.make("mpnet", tmp_path)), gradient_checkpointing=True)
     with pytest.raises(ValueError, match="--gradient_checkpointing: transformers has none for mpnet"):
-        model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+        loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
 
 
 @pytest.mark.parametrize(("dtype", "loaded_as"), [("bfloat16", torch.bfloat16), ("auto", torch.float16)])
@@ -192,7 +195,7 @@ def test_another_type_of_weights_is_taken_where_asked_for(toy, tmp_path, dtype, 
     config = json.loads((folder / "config.json").read_text()) | {"dtype": "float16"}
     (folder / "config.json").write_text(json.dumps(config))
     settings = ModelConfig(str(folder), dtype=dtype)
-    loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+    loaded = loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
     assert {parameter.dtype for parameter in loaded.parameters()} == {loaded_as}
 
 
@@ -202,5 +205,5 @@ def test_a_checkpoint_that_asks_for_tuples_still_names_its_logits(toy, tmp_path)
     config = json.loads((folder / "config.json").read_text()) | {"return_dict": False}
     (folder / "config.json").write_text(json.dumps(config))
     settings = ModelConfig(str(folder))
-    loaded = model.load_model(settings, model.load_model_config(settings, 64), model.load_tokenizer(settings))
+    loaded = loading.load_model(settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings))
     assert loaded(input_ids=torch.tensor([[2, 7, 3]])).start_logits.shape == (1, 3)

@@ -27,15 +27,14 @@ from rich.console import Console
 from rich.table import Table
 from toy import make_tokenizer
 
-from qa_accel.batching import collate as batches
-from qa_accel.batching import mode as batching
+from qa_accel.batching import collate, mode
 from qa_accel.bench import synthetic
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, strategy
-from qa_accel.models import loading as model
+from qa_accel.models import loading as loading_module
 from qa_accel.training import optim
 from qa_accel.training.compile import CompileConfig, LossFunction
-from qa_accel.training.step import Step
+from qa_accel.training.step import OptimizerStep
 
 BATCH, TOKENS, STEPS = 4, 128, 2
 ENVIRONMENT = {
@@ -78,21 +77,21 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), training=True)
     accelerator.wait_for_everyone()
     baseline, peak = private_memory(), Peak()
-    settings = model.ModelConfig(folder, gradient_checkpointing=gradient_checkpointing)
-    model_config = model.load_model_config(settings, TOKENS)
-    manner = batching.choose(batching.BatchingConfig(), accelerator, model_config, training=True)
-    qa_model = manner.set_up(model.load_model(settings, model_config, make_tokenizer()))
+    settings = loading_module.ModelConfig(folder, gradient_checkpointing=gradient_checkpointing)
+    model_config = loading_module.load_model_config(settings, TOKENS)
+    manner = mode.choose(mode.BatchingConfig(), accelerator, model_config, training=True)
+    qa_model = manner.set_up(loading_module.load_model(settings, model_config, make_tokenizer()))
     loss = LossFunction(CompileConfig(), accelerator, qa_model, packed=False)
-    strategy.fit(accelerator, qa_model, batch_size=BATCH, max_grad_norm=1.0)
+    strategy.configure_for_model(accelerator, qa_model, batch_size=BATCH, max_grad_norm=1.0)
     optimizer_config = optim.OptimConfig()
     prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, optimizer_config))
     schedule = optim.make_schedule(optimizer, optimizer_config, 100)
-    step = Step(accelerator, prepared, loss, optimizer, max_grad_norm=1.0)
+    step = OptimizerStep(accelerator, prepared, loss, optimizer, max_grad_norm=1.0)
     prepared.train()
     loading = peak.since_last() - baseline
     windows = synthetic.squad_like_windows(2000, model_config.vocab_size)
     like_wanted = np.argsort(np.abs(windows.lengths_W - (TOKENS - 4)), kind="stable")
-    batch = batches.PaddedCollator(windows, pad_token_id=0)(like_wanted[:BATCH])
+    batch = collate.PaddedCollator(windows, pad_token_id=0)(like_wanted[:BATCH])
     for _ in range(STEPS):  # AdamW's state is there from the second step on
         step([batch], windows=2 * BATCH)
         schedule.step()

@@ -31,9 +31,9 @@ from training_runs import assert_same_weights, train_script
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from transformers.utils import logging
 
-from qa_accel.batching import mode as batching
+from qa_accel.batching import mode
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.windows import Gold, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 from qa_accel.models import architectures
 from qa_accel.models import loading as model
 from qa_accel.models.loading import ModelInputs
@@ -172,7 +172,7 @@ def _described(name: str, checkpoint: Path, batches: str) -> Row:
     config = model.load_model_config(settings, toy.WINDOWS["max_seq_length"], tokenizer)
     qa_model = model.load_model(settings, config, tokenizer)
     windows = _windows(tokenizer)
-    manner = batching.Batching(False, "for the report")
+    manner = mode.BatchingMode(False, "for the report")
     plan, collate = manner.evaluation(windows, tokenizer, ModelInputs.of(qa_model), 2, toy.WINDOWS["max_seq_length"])
     batch = collate(plan[0])
     length = int(windows.lengths_W[0])
@@ -191,8 +191,8 @@ def _described(name: str, checkpoint: Path, batches: str) -> Row:
 def _windows(tokenizer: Any) -> Windows:
     questions = [asked["question"] for asked in toy.questions_about("Ana", "")]
     contexts = [toy.context_about("Ana")] * len(questions)
-    gold = Gold(*np.zeros((2, len(questions)), np.int64))
-    return PairTokenizer(tokenizer, WindowConfig(**toy.WINDOWS)).plain(questions, contexts, gold)
+    gold = GoldSpans(*np.zeros((2, len(questions)), np.int64))
+    return PairTokenizer(tokenizer, WindowConfig(**toy.WINDOWS)).tokenize_pairs(questions, contexts, gold)
 
 
 def table(rows: list[Row]) -> str:

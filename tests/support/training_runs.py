@@ -17,7 +17,7 @@ from toy import WINDOWS, Toy, flags
 from qa_accel import config
 from qa_accel.commands import train
 from qa_accel.distributed import entry
-from qa_accel.evaluation import scoring as evaluation
+from qa_accel.evaluation import scoring
 from qa_accel.training import log
 from qa_accel.training.progress import Progress
 
@@ -58,7 +58,7 @@ def kill_after(place: str, calls: int) -> None:
 
 def note_windows(path: Path) -> None:
     """Append the windows of each optimizer step to a file of lines, once for all ranks."""
-    original = log.Log.step
+    original = log.MetricsLog.step
 
     def noted(self, progress, step_plan, **numbers):
         if self.accelerator.is_main_process:
@@ -66,17 +66,17 @@ def note_windows(path: Path) -> None:
                 file.write(json.dumps({"step": progress.step, "plan": step_plan.tolist()}) + "\n")
         return original(self, progress, step_plan, **numbers)
 
-    log.Log.step = noted  # type: ignore
+    log.MetricsLog.step = noted  # type: ignore
 
 
 def score_in_turn(*f1: float) -> None:
     """Let the evaluations find these scores, one after the other."""
-    to_come, original = iter(f1), evaluation.scores_of
+    to_come, original = iter(f1), scoring.scores_of
 
     def scripted(*arguments, **options):
         return original(*arguments, **options) | {"f1": next(to_come)}
 
-    evaluation.scores_of = scripted  # type: ignore
+    scoring.scores_of = scripted  # type: ignore
 
 
 def touch_at(path: Path, step: int) -> None:

@@ -13,23 +13,23 @@ SMALL = shlex.split(
 )
 
 
-@pytest.mark.parametrize("manner", ["packed", "padded"])
-def test_every_part_is_measured_and_compared(manner):
-    """The plain manner runs last, on a model of its own: breaks if it is given the attention of ours, which, packed,
+@pytest.mark.parametrize("batches", ["packed", "padded"])
+def test_every_part_is_measured_and_compared(batches):
+    """The baseline runs last, on a model of its own: breaks if it is given the attention of ours, which, packed,
     cannot take its batches."""
-    (left,) = run(script, BENCH, [*SMALL, "--compare", "--batching", manner])
+    (left,) = run(script, BENCH, [*SMALL, "--compare", "--batching", batches])
     assert left.code == 0, left.output
     lines = [json.loads(line) for line in left.output.splitlines() if line.startswith("{")]
     order = ["matmul", "prepare", "input", "train", "train", "ratio", "predict", "postprocess"]
     assert [line["part"] for line in lines] == order
     assert lines[0]["dtype"] == "fp32" and lines[0]["tflops"] > 0
-    ours, plain, ratio = lines[3:6]
-    assert (ours["manner"], plain["manner"]) == ("ours", "plain")
-    assert ours["batches"] == manner and 0.5 < ours["fill"] <= 1
-    for line in (ours, plain):
+    ours, baseline, ratio = lines[3:6]
+    assert (ours["loop"], baseline["loop"]) == ("ours", "baseline")
+    assert ours["batches"] == batches and 0.5 < ours["fill"] <= 1
+    for line in (ours, baseline):
         assert line["windows_per_second"] > 0 and line["share_of_matmul_rate"] > 0
     assert ratio["windows_per_second"] == pytest.approx(
-        ours["windows_per_second"] / plain["windows_per_second"], abs=0.02
+        ours["windows_per_second"] / baseline["windows_per_second"], abs=0.02
     )
 
 

@@ -12,8 +12,7 @@ import zoo
 from model_matrix import generated_tables, row_of, rows_of
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
-from qa_accel.models import architectures
-from qa_accel.models import loading as model
+from qa_accel.models import architectures, loading
 from qa_accel.models.loading import ModelConfig
 
 FIXED_WIDTH = {name for name, row in architectures.ARCHITECTURES.items() if row.fixed_width}
@@ -71,17 +70,17 @@ def test_all_others_have_the_same_logits_however_far_a_row_is_padded(name, tmp_p
 
 def _logits(qa_model, folder, width):
     """Start logits of one window's tokens, padded to so many columns on the side that the package takes."""
-    tokenizer = model.load_tokenizer(ModelConfig(str(folder)))
+    tokenizer = loading.load_tokenizer(ModelConfig(str(folder)))
     encoded = tokenizer("Where was Ana born?", "Ana was born in Bern. Ana keeps a goat.")
     ids = encoded["input_ids"]
     side = architectures.padding_side(qa_model.config, tokenizer)
     before = width - len(ids) if side == "left" else 0
     after = width - len(ids) - before
     inputs = {
-        "input_ids": [model.padding_id(tokenizer)] * before + ids + [model.padding_id(tokenizer)] * after,
+        "input_ids": [loading.padding_id(tokenizer)] * before + ids + [loading.padding_id(tokenizer)] * after,
         "attention_mask": [0] * before + [1] * len(ids) + [0] * after,
     }
-    if side == "left" and "position_ids" in model.ModelInputs.of(qa_model).names:
+    if side == "left" and "position_ids" in loading.ModelInputs.of(qa_model).names:
         inputs["position_ids"] = [0] * before + list(range(len(ids) + after))
     with torch.no_grad():
         output = qa_model(**{name: torch.tensor([row]) for name, row in inputs.items()})
@@ -105,16 +104,16 @@ def test_heads_that_text_is_not_enough_for_are_refused_from_the_config_alone(kin
     """No weights, no tokenizer, no data are there. LiLT and LayoutLMv3 would take plain text without a word."""
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
     with pytest.raises(ValueError, match=reason) as refused:
-        model.load_model_config(ModelConfig(str(tmp_path)), 64)
+        loading.load_model_config(ModelConfig(str(tmp_path)), 64)
     assert str(tmp_path) in str(refused.value) and repr(kind) in str(refused.value)
 
 
 def test_a_longformer_with_another_families_tokenizer_is_refused(tmp_path):
     """Its head counts three separators in each window and raises in the middle of a run where it finds others."""
     settings = ModelConfig(str(zoo.make("longformer", tmp_path / "whole")))
-    model.load_model_config(settings, 64, model.load_tokenizer(settings))
+    loading.load_model_config(settings, 64, loading.load_tokenizer(settings))
     with pytest.raises(ValueError, match="exactly 3 separators"):
-        model.load_model_config(settings, 64, zoo.tokenizer_of("bert"))
+        loading.load_model_config(settings, 64, zoo.tokenizer_of("bert"))
 
 
 def test_encoder_decoders_are_padded_on_the_right_whatever_their_tokenizer_says():
@@ -132,8 +131,8 @@ def test_encoder_decoders_are_padded_on_the_right_whatever_their_tokenizer_says(
 def test_only_parameters_without_a_gradient_are_frozen(name, frozen, tmp_path):
     """Breaks if a parameter that is used is frozen, or one that is not used is left to DDP."""
     settings = ModelConfig(str(zoo.make(name, tmp_path)))
-    tokenizer = model.load_tokenizer(settings)
-    qa_model = model.load_model(settings, model.load_model_config(settings, 64), tokenizer)
+    tokenizer = loading.load_tokenizer(settings)
+    qa_model = loading.load_model(settings, loading.load_model_config(settings, 64), tokenizer)
     names = {key for key, parameter in qa_model.named_parameters() if not parameter.requires_grad}
     assert len(names) == frozen
     qa_model.requires_grad_(True)
@@ -156,5 +155,5 @@ def test_only_parameters_without_a_gradient_are_frozen(name, frozen, tmp_path):
 )
 def test_the_console_says_what_stands_for_no_answer_and_what_fills_a_row(family, kind, said):
     tokenizer = zoo.tokenizer_of(family)
-    described = architectures.describe_tokens(tokenizer, AutoConfig.for_model(kind), model.padding_id(tokenizer))
+    described = architectures.describe_tokens(tokenizer, AutoConfig.for_model(kind), loading.padding_id(tokenizer))
     assert described == said

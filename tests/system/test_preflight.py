@@ -7,15 +7,14 @@ from processes import run
 from toy import WINDOWS, flags
 
 from qa_accel import config
-from qa_accel.commands import preflight as preflight_command
+from qa_accel.commands import preflight as preflight_module
 from qa_accel.distributed import entry
-from qa_accel.preflight import checks as preflight
-from qa_accel.preflight import probe as sight
+from qa_accel.preflight import checks, probe
 from qa_accel.preflight.checks import Disk, Network
-from qa_accel.preflight.probe import Sight
-from qa_accel.training import trainer as train
+from qa_accel.preflight.probe import HostProbe
+from qa_accel.training import trainer as trainer_module
 
-HEALTHY = Sight(
+HEALTHY = HostProbe(
     rank=0,
     host="node1",
     device="CPU",
@@ -35,7 +34,7 @@ HEALTHY = Sight(
 GOOD = Network(True, 1e9)
 
 
-def ranks(count: int = 4, **of_the_last_host) -> list[Sight]:
+def ranks(count: int = 4, **of_the_last_host) -> list[HostProbe]:
     """Two ranks on each host; the last host differs as said."""
     sights = [dataclasses.replace(HEALTHY, rank=rank, host=f"node{rank // 2 + 1}") for rank in range(count)]
     sights = [dataclasses.replace(seen, slurm_nodes=count // 2) for seen in sights]
@@ -43,8 +42,8 @@ def ranks(count: int = 4, **of_the_last_host) -> list[Sight]:
     return [dataclasses.replace(seen, **of_the_last_host) if seen.host == last else seen for seen in sights]
 
 
-def found(sights: list[Sight], network: Network = GOOD, disk: Disk | None = None) -> list[tuple]:
-    return [(fault.hosts, fault.what, fault.fatal) for fault in preflight.judge(sights, network, disk, "runs/x")]
+def found(sights: list[HostProbe], network: Network = GOOD, disk: Disk | None = None) -> list[tuple]:
+    return [(fault.hosts, fault.what, fault.fatal) for fault in checks.compare_hosts(sights, network, disk, "runs/x")]
 
 
 def test_healthy_hosts_have_no_faults():
@@ -117,16 +116,16 @@ def test_a_file_s_change_changes_the_code_s_digest(tmp_path, monkeypatch):
     changed.parent.mkdir()
     for path in (tmp_path / "one.py", changed):
         path.write_text("a = 1\n")
-    assert (sight.PACKAGE / "training" / "trainer.py").is_file(), "the digest begins at the package's top folder"
-    monkeypatch.setattr(sight, "PACKAGE", tmp_path)
-    before = sight.code_digest()
-    assert sight.code_digest() == before
+    assert (probe.PACKAGE / "training" / "trainer.py").is_file(), "the digest begins at the package's top folder"
+    monkeypatch.setattr(probe, "PACKAGE", tmp_path)
+    before = probe.code_digest()
+    assert probe.code_digest() == before
     changed.write_text("a = 2\n")
-    assert sight.code_digest() != before
+    assert probe.code_digest() != before
 
 
 def look_and_judge(argv: list[str]) -> None:
-    entry.main(lambda: preflight_command.run(config.parse(preflight_command.Config, argv)))
+    entry.main(lambda: preflight_module.run(config.parse(preflight_module.Config, argv)))
 
 
 def flags_of_run(toy, folder, **settings) -> list[str]:
@@ -156,6 +155,6 @@ def test_three_checkpoints_take_what_is_said(trainer, toy, tmp_path):
     trainer.whole(tmp_path / "run", max_train_steps=1)
     [checkpoint] = (tmp_path / "run").glob("checkpoint-*")
     written = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
-    disk = preflight.disk_of(config.parse(train.TrainConfig, flags_of_run(toy, tmp_path)))
+    disk = checks.disk_of(config.parse(trainer_module.TrainConfig, flags_of_run(toy, tmp_path)))
     assert disk is not None
     assert disk.needed / 3 < written < disk.needed / 3 + 100_000

@@ -6,7 +6,7 @@ import pytest
 from launches import only_message, refused, training_flags
 from toy import WINDOWS, flags
 
-from qa_accel.distributed import run_folder as lock
+from qa_accel.distributed import run_folder
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_data_without_ids_is_refused_with_file_row_and_remedy(training, tmp_path
     main = refused("train.py", *words, processes=processes)[0]
     message = only_message(main)
     assert str(file) in message and "row 1" in message and "'id'" in message and "--id_column" in message
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [lock.LOCK]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [run_folder.LOCK]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from speed import scaled
 from toy import WINDOWS, flags
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from qa_accel.distributed import run_folder as lock
+from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 
 
@@ -40,7 +40,7 @@ def test_a_launched_run_leaves_exactly_these_files(trained):
     """66 windows in steps of 2 processes x 4 windows x 2 batches: 5 steps an epoch. Breaks if something half written or of
     no use stays, or a name that users rely on changes."""
     names = {path.name for path in trained.iterdir()}
-    assert names == OF_A_MODEL | OF_PREDICTION | OF_A_RUN | {"checkpoint-5", "checkpoint-10", lock.LOCK}
+    assert names == OF_A_MODEL | OF_PREDICTION | OF_A_RUN | {"checkpoint-5", "checkpoint-10", run_folder.LOCK}
     of_ranks = {"random_states_0.pkl", "random_states_1.pkl"}
     for step in (5, 10):
         names = {path.name for path in (trained / f"checkpoint-{step}").iterdir()}

@@ -7,13 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from qa_accel.commands import summary as spread
+from qa_accel.commands import summary as summary_module
 
 
 def test_mean_and_spread_are_numpys_and_those_of_a_sample():
     """Breaks if the deviation is that of a whole population, which is too small for a few seeds."""
     f1 = [81.5, 80.25, 83.0]
-    summed = spread.summary({f"seed-{seed}": {"f1": value, "steps": 9} for seed, value in enumerate(f1)})
+    summed = summary_module.summary({f"seed-{seed}": {"f1": value, "steps": 9} for seed, value in enumerate(f1)})
     assert summed["runs"] == ["seed-0", "seed-1", "seed-2"]
     assert list(summed["scores"]) == ["f1"]
     scores = summed["scores"]["f1"]
@@ -23,9 +23,9 @@ def test_mean_and_spread_are_numpys_and_those_of_a_sample():
 
 
 def test_a_single_run_has_no_spread_and_a_score_that_not_all_have_is_left_out():
-    summed = spread.summary({"a": {"f1": 1.0, "exact": 2.0}})
+    summed = summary_module.summary({"a": {"f1": 1.0, "exact": 2.0}})
     assert summed["scores"]["f1"]["std"] is None
-    assert list(spread.summary({"a": {"f1": 1.0, "exact": 2.0}, "b": {"f1": 1.0}})["scores"]) == ["f1"]
+    assert list(summary_module.summary({"a": {"f1": 1.0, "exact": 2.0}, "b": {"f1": 1.0}})["scores"]) == ["f1"]
 
 
 def test_the_script_writes_what_it_shows_and_refuses_what_is_no_result(tmp_path, repository):

@@ -14,6 +14,7 @@ from processes import call, run
 from rich.text import Text
 from torch import nn
 
+from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.progress import Progress
@@ -175,7 +176,7 @@ def test_a_link_in_the_runs_folder_does_not_lead_the_run_to_another_file(planted
 
 
 def open_folder(folder: Path) -> None:
-    checkpoint.open_run(CheckpointConfig(str(folder)), small_training()[0])
+    run_folder.open_run(str(folder), small_training()[0], overwrite=False)
 
 
 def die(folder: Path, moment: str) -> None:

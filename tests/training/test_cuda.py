@@ -7,18 +7,16 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
-from qa_accel.batching import collate as batches
-from qa_accel.batching import mode as batching
-from qa_accel.batching import plan
+from qa_accel.batching import collate as collate_module
+from qa_accel.batching import mode, plan
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.bench import steps as bench_steps
-from qa_accel.bench import synthetic
+from qa_accel.bench import steps, synthetic
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.models.loading import ModelInputs
-from qa_accel.training import compile as compiled
+from qa_accel.training import compile as compile_module
 from qa_accel.training import optim, step
 from qa_accel.training.compile import CompileConfig
-from qa_accel.training.epochs import LoopConfig, Order
+from qa_accel.training.epochs import EpochPlans, LoopConfig
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -42,7 +40,7 @@ def small_model():
 
 def trained(
     qa_model, precision: str, manner: str, compile: str, accumulation: int = 1
-) -> tuple[torch.nn.Module, torch.Tensor, step.Step]:
+) -> tuple[torch.nn.Module, torch.Tensor, step.OptimizerStep]:
     """The model after STEPS steps over the same windows, and each step's loss."""
     runtime.forget_accelerator()
     torch._dynamo.reset()
@@ -50,20 +48,20 @@ def trained(
         runtime.RuntimeConfig(), mixed_precision=precision, gradient_accumulation_steps=accumulation
     )
     windows = synthetic.squad_like_windows(16 * STEPS - 5, 2000)  # the last step is not full
-    how = batching.choose(BatchingConfig(manner), accelerator, qa_model.config, training=True)  # type: ignore[arg-type]
+    how = mode.choose(BatchingConfig(manner), accelerator, qa_model.config, training=True)  # type: ignore[arg-type]
     qa_model = how.set_up(qa_model)
     loop = LoopConfig(per_device_train_batch_size=16 // accumulation, gradient_accumulation_steps=accumulation)
-    order = Order(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
+    order = EpochPlans(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
     epoch_plan = order.plan(0)
-    collate = how.collator(windows, bench_steps.TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], 384)
-    loss = compiled.LossFunction(CompileConfig(compile), accelerator, qa_model, packed=how.packed)  # type: ignore[arg-type]
+    collate = how.collator(windows, steps.TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], 384)
+    loss = compile_module.LossFunction(CompileConfig(compile), accelerator, qa_model, packed=how.packed)  # type: ignore[arg-type]
     # such an epsilon makes AdamW's step follow the gradient's size, so that one clipped otherwise goes another way
     settings = optim.OptimConfig(learning_rate=0.1, adam_epsilon=1.0)
     prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, settings))
     schedule = optim.make_schedule(optimizer, settings, STEPS)
-    one_step = step.Step(accelerator, prepared, loss, optimizer, max_grad_norm=1.0, capture=loss.whole_step)
+    one_step = step.OptimizerStep(accelerator, prepared, loss, optimizer, max_grad_norm=1.0, capture=loss.whole_step)
     prepared.train()
-    ready = iter(batches.batch_loader(collate, plan.rank_batches(epoch_plan, 0), pin_memory=True))
+    ready = iter(collate_module.batch_loader(collate, plan.rank_batches(epoch_plan, 0), pin_memory=True))
     losses = []
     for step_plan in epoch_plan:
         real = int((step_plan != plan.NOTHING).sum())
@@ -102,17 +100,17 @@ def test_packed_logits_on_the_device_equal_padded_ones():
     qa_model = small_model().cuda().eval()
     windows = synthetic.squad_like_windows(40, 2000)
     index = np.arange(24)
-    padded = batches.PaddedCollator(windows, pad_token_id=0, token_type_ids=True)(index).to("cuda")
+    padded = collate_module.PaddedCollator(windows, pad_token_id=0, token_type_ids=True)(index).to("cuda")
     row = plan.row_tokens(windows.lengths_W, [index[None, None, None]])
-    packed = batches.PackedCollator(windows, row_tokens=row, max_length=384, pad_token_id=0, token_type_ids=True)
+    packed = collate_module.PackedCollator(windows, row_tokens=row, max_length=384, pad_token_id=0, token_type_ids=True)
     with torch.no_grad():
         output = qa_model(**padded.inputs)
-        expected, _, token_BL = batches.window_logits(output.start_logits, output.end_logits, padded)
-        batching.use_packed_attention(qa_model)
+        expected, _, token_BL = collate_module.window_logits(output.start_logits, output.end_logits, padded)
+        mode.use_packed_attention(qa_model)
         batch = packed(index).to("cuda")
         with torch.autocast("cuda", torch.bfloat16):
             output = qa_model(**batch.inputs)
-        ours, _, _ = batches.window_logits(output.start_logits, output.end_logits, batch)
+        ours, _, _ = collate_module.window_logits(output.start_logits, output.end_logits, batch)
     ours = ours[:, : expected.shape[1]]
     assert expected[token_BL].std() > 0.1
     torch.testing.assert_close(ours[token_BL], expected[token_BL], atol=0.03, rtol=0.03)

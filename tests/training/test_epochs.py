@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qa_accel.batching import plan
-from qa_accel.training.epochs import LoopConfig, Order
+from qa_accel.training.epochs import EpochPlans, LoopConfig
 from qa_accel.training.evaluator import EvaluationConfig
 from qa_accel.training.progress import Progress
 
 
-def order(windows: int, world_size: int, *, packed: bool = False, **settings) -> Order:
+def order(windows: int, world_size: int, *, packed: bool = False, **settings) -> EpochPlans:
     """Batches of 3 windows, 2 of them accumulated."""
     loop = LoopConfig(per_device_train_batch_size=3, gradient_accumulation_steps=2, **settings)
     lengths_W = np.random.default_rng(windows).integers(10, 60, windows)
-    return Order(loop, lengths_W, seed=1, world_size=world_size, packed=packed)
+    return EpochPlans(loop, lengths_W, seed=1, world_size=world_size, packed=packed)
 
 
 @settings(max_examples=80, deadline=None)

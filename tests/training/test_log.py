@@ -54,7 +54,7 @@ def test_looking_at_the_device_less_than_once_a_step_is_refused():
 def logged(folder, steps: list[dict[str, float]]) -> list[dict]:
     """Lines of steps over four windows each, with these sums."""
     path = folder / "metrics.jsonl"
-    metrics = log.Log(
+    metrics = log.MetricsLog(
         Accelerator(cpu=True),
         Console(quiet=True),
         path,
@@ -68,7 +68,7 @@ def logged(folder, steps: list[dict[str, float]]) -> list[dict]:
     for parts in steps:
         progress.advance(1, 4)
         sums = {name: torch.tensor(value) for name, value in parts.items()}
-        numbers: dict = dict(grad_norm=torch.tensor(1.0), learning_rate=0.1, tokens=30, slots=40)
+        numbers: dict = dict(grad_norm=torch.tensor(1.0), learning_rate=0.1, tokens=30, computed_tokens=40)
         metrics.step(progress, np.array([[[0, 1, 2, 3]]]), loss_parts=sums, **numbers)
     return [json.loads(line) for line in path.read_text().splitlines()]
 

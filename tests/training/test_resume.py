@@ -20,7 +20,7 @@ from training_runs import (
     steps_of,
 )
 
-from qa_accel.distributed import run_folder as lock
+from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 
 WITH_CHECKPOINTS: dict[str, Any] = dict(save_steps=3, eval_steps=4, save_total_limit=3, learning_rate=1e-2)
@@ -158,14 +158,14 @@ def test_changed_settings_are_refused_and_the_run_left_as_it_is(trainer, tmp_pat
     left = trainer(tmp_path, arrangements=[(kill_after, "training.progress.Progress.advance", 4)], **settings)
     assert left[0].code == -signal.SIGKILL
     before = {
-        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != lock.LOCK
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != run_folder.LOCK
     }
     refused = trainer(tmp_path, learning_rate=1e-4, per_device_train_batch_size=4, **settings)[0]
     assert refused.code == 2
     assert "learning_rate: 0.003 then, 0.0001 now" in refused.output
     assert "per_device_train_batch_size: 8 then, 4 now" in refused.output
     assert {
-        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != lock.LOCK
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file() and path.name != run_folder.LOCK
     } == before
 
 

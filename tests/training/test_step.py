@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from qa_accel.training.step import Step, StepResult
+from qa_accel.training.step import OptimizerStep, StepResult
 
 
 def updated(first: torch.nn.Module, dtype: torch.dtype, max_grad_norm: float, *, recorded: bool) -> torch.Tensor:
@@ -20,7 +20,7 @@ def updated(first: torch.nn.Module, dtype: torch.dtype, max_grad_norm: float, *,
     # such an epsilon makes AdamW's step follow the gradient's size, so that one clipped otherwise goes another way
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, eps=1.0, fused=True)
     accelerator = Accelerator(cpu=True)
-    step = Step(accelerator, model, None, optimizer, max_grad_norm=max_grad_norm)  # type: ignore[arg-type]
+    step = OptimizerStep(accelerator, model, None, optimizer, max_grad_norm=max_grad_norm)  # type: ignore[arg-type]
     step.recording = recorded
     for number in range(3):
         inputs = torch.full((2, 8), float(number + 1), dtype=dtype)
@@ -85,7 +85,7 @@ def test_a_loss_of_two_parts_is_trained_by_their_sum_and_reported_by_name():
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=2)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     model, optimizer = accelerator.prepare(model, optimizer)
-    step = Step(accelerator, model, two_parts, optimizer, max_grad_norm=0)  # type: ignore[arg-type]
+    step = OptimizerStep(accelerator, model, two_parts, optimizer, max_grad_norm=0)  # type: ignore[arg-type]
     result = step(batches, windows=8)  # type: ignore[arg-type]
 
     assert list(result.loss_parts) == ["span", "distillation"]
@@ -102,7 +102,7 @@ def test_a_loss_of_two_parts_is_trained_by_their_sum_and_reported_by_name():
 def test_the_next_replay_leaves_the_result_of_the_last_one_alone():
     """The graph is a stand-in that adds 1 to its tensors. Breaks if a part of the loss is returned without a copy."""
     model = torch.nn.Linear(1, 1)
-    step = Step(Accelerator(cpu=True), model, two_parts, torch.optim.SGD(model.parameters()), max_grad_norm=0)  # type: ignore[arg-type]
+    step = OptimizerStep(Accelerator(cpu=True), model, two_parts, torch.optim.SGD(model.parameters()), max_grad_norm=0)  # type: ignore[arg-type]
     static = torch.zeros(3)
     step.static, step.numbers = [], torch.zeros(2)
     step.result = StepResult({"span": static[0], "distillation": static[1]}, static[2])

@@ -25,12 +25,11 @@ from training_runs import (
 from transformers import AutoModelForQuestionAnswering
 
 from qa_accel import config
-from qa_accel.data import questions as data
-from qa_accel.data import splits as prepare
+from qa_accel.data import questions, splits
 from qa_accel.data.windows import WindowConfig, Windows
-from qa_accel.models import loading as model
+from qa_accel.models import loading
 from qa_accel.training import checkpoint
-from qa_accel.training import trainer as train
+from qa_accel.training import trainer as trainer_module
 from qa_accel.training.progress import Progress
 
 
@@ -38,7 +37,7 @@ def break_weights_after(step: int) -> None:
     """Set a weight to infinity behind an optimizer step: from then on no loss is finite."""
     original = Progress.advance
     models: list[torch.nn.Module] = []
-    train_loop = train.Trainer.train
+    train_loop = trainer_module.Trainer.train
 
     def remembered(self):
         models.append(self.model)
@@ -50,13 +49,13 @@ def break_weights_after(step: int) -> None:
             with torch.no_grad():
                 next(models[0].parameters()).fill_(torch.inf)
 
-    train.Trainer.train, Progress.advance = remembered, broken  # type: ignore
+    trainer_module.Trainer.train, Progress.advance = remembered, broken  # type: ignore
 
 
 def training_windows(trainer: Trainer) -> Windows:
-    dataset = data.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
-    tokenizer = model.load_tokenizer(model.ModelConfig(str(trainer.toy.model)))
-    return prepare.prepare_split(dataset, WindowConfig(**WINDOWS), tokenizer, "train").windows
+    dataset = questions.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
+    tokenizer = loading.load_tokenizer(loading.ModelConfig(str(trainer.toy.model)))
+    return splits.prepare_split(dataset, WindowConfig(**WINDOWS), tokenizer, "train").windows
 
 
 # ------------------------------------------------------------------------------------------------ one step's meaning
@@ -199,7 +198,7 @@ def test_without_validation_data_the_last_model_is_left_and_nothing_is_scored(tr
 
 def test_the_resolved_settings_and_the_tuned_threshold_are_left_beside_the_model(trainer, tmp_path):
     folder = trainer.whole(tmp_path, eval_steps=4, learning_rate=1e-2, **SPREAD[1])
-    resolved = config.parse(train.TrainConfig, ["--config", str(folder / "config.yaml")])
+    resolved = config.parse(trainer_module.TrainConfig, ["--config", str(folder / "config.yaml")])
     assert (folder / "config.yaml").read_text() == config.dump(resolved)
     assert resolved.loop.per_device_train_batch_size == 4 and resolved.optim.learning_rate == 1e-2
     threshold = json.loads((folder / "config.json").read_text())["answer_policy"]["null_score_diff_threshold"]
@@ -222,8 +221,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_all_that_is_needed_to_look
     message = left[0].output
     rate = 2e-3 * (1 - 3 / 18)
     assert f"step 4 (epoch {round(32 / 66, 4)})" in message and f"learning rate {rate:.3g}" in message
-    dataset = data.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
-    ids = data.load_questions(dataset, "train")["id"][:]
+    dataset = questions.DataConfig(train_file=(str(trainer.toy.train),), cache_dir=str(trainer.cache))
+    ids = questions.load_questions(dataset, "train")["id"][:]
     named = {key for key in ids if key + "," in message or key + "." in message}
     in_step = np.ravel(json.loads(seen.read_text().splitlines()[3])["plan"])
     assert 0 < len(named) <= len(in_step) == 8
