@@ -39,19 +39,6 @@ class ScoreConfig:
     answers_column: str = "answers"
     """Column of the gold answers in validation_file."""
 
-    def __post_init__(self):
-        if self.no_answer_probability_file and self.null_odds_file:
-            raise ValueError("give --no_answer_probability_file or --null_odds_file, not both")
-        if self.no_answer_threshold is None:
-            return
-        if math.isnan(self.no_answer_threshold):
-            raise ValueError("--no_answer_threshold must be a number, got nan")
-        if not (self.no_answer_probability_file or self.null_odds_file):
-            raise ValueError(
-                "--no_answer_threshold has nothing to compare with: "
-                "give --no_answer_probability_file or --null_odds_file, or leave it out"
-            )
-
 
 Config = ScoreConfig
 
@@ -64,6 +51,15 @@ def run(settings: ScoreConfig) -> None:
 def scores(settings: ScoreConfig) -> dict[str, float | int]:
     probability_file, threshold = settings.no_answer_probability_file, settings.no_answer_threshold
     score_file = probability_file or settings.null_odds_file
+    if probability_file and settings.null_odds_file:
+        raise ValueError("give --no_answer_probability_file or --null_odds_file, not both")
+    if threshold is not None and math.isnan(threshold):
+        raise ValueError("--no_answer_threshold must be a number, got nan")
+    if threshold is not None and score_file is None:
+        raise ValueError(
+            "--no_answer_threshold has nothing to compare with: "
+            "give --no_answer_probability_file or --null_odds_file, or leave it out"
+        )
     predictions = read_object(settings.predictions_file)
     no_answer_scores = read_object(score_file) if score_file else None
     if probability_file and no_answer_scores:

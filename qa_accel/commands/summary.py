@@ -30,16 +30,14 @@ class SummaryConfig:
     output_file: Path | None = None
     """Where to write the summary as JSON."""
 
-    def __post_init__(self):
-        if not self.results:
-            raise ValueError("give the all_results.json of at least one run")
-
 
 Config = SummaryConfig
 
 
 def run(settings: SummaryConfig) -> None:
     """Print the table, write the summary. Raises ValueError for a file that holds no scores."""
+    if not settings.results:
+        raise ValueError("give the all_results.json of at least one run")
     # by the folder's name, without its path: the summary reads the same wherever the runs are
     summed = summary({path.parent.name: read_scores(path) for path in settings.results})
     if settings.output_file:

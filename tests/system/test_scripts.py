@@ -70,7 +70,7 @@ def test_the_model_loads_anywhere_and_carries_its_threshold(trained):
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     results = json.loads((trained / "all_results.json").read_text())
-    assert model.config.null_score_diff_threshold == pytest.approx(results["best_f1_thresh"])
+    assert model.config.answer_policy["null_score_diff_threshold"] == pytest.approx(results["best_f1_thresh"])
     assert AutoTokenizer.from_pretrained(trained).is_fast
 
 

@@ -35,7 +35,7 @@ MOMENTS = {
     "while a checkpoint is written": ("training.checkpoint.write_manifest", 6),
     "before the run's folder is filled": ("training.trainer.Trainer.train", 1),
     "while the run's folder is filled": ("evaluation.report.model_card", 1),
-    "between a file's link and its final name": ("training.evaluator.files.os.link", 2),
+    "between a file's link and its final name": ("training.export.files.os.link", 2),
 }
 
 
