@@ -170,7 +170,7 @@ def _is_optional_bool(kind: Any) -> bool:
 
 
 def _speaks() -> bool:
-    """Whether this process reports errors of the command line, which every rank sees alike."""
+    """Whether this process reports errors of the command line, which are the same on every rank."""
     return os.environ.get("RANK", "0") == "0"
 
 

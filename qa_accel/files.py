@@ -1,6 +1,6 @@
 """Content -> a file or folder that appears under its name whole or not at all; manifests that tell whole from damaged.
 
-Everything is written to a temporary path beside its final one, forced to the disk, then renamed: within one file system
+Everything is written to a temporary path next to its final one, forced to the disk, then renamed: within one file system
 that is all or nothing. A killed process leaves only a temporary path, which a later one deletes.
 """
 

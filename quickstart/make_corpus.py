@@ -1,13 +1,13 @@
 """python quickstart/make_corpus.py: facts/*.csv and wording.yaml -> train.json.gz and dev.json, SQuAD v2.0 form.
 
-The same seed gives the same files. The idea: a paragraph tells of several entities of one kind, and nearly every relation
-asked for is told of at least two of them or of the wrong one, so that neither the relation nor the entity alone finds the answer.
-A question's id ends with the kind of question:
+The same seed gives the same files. The idea: a paragraph describes several entities of one kind, and nearly every relation
+asked about is stated of at least two of them or of the wrong one, so that neither the relation nor the entity alone finds the
+answer. A question's id ends with the kind of question:
 
-    answer    the fact is told; another entity of the paragraph has another value for the same relation
-    missing   the entity has other facts in the paragraph; the relation is told of another entity only
-    silent    the entity has other facts in the paragraph; the relation is told of nobody
-    other     the relation is told of others; the paragraph has no fact of the entity asked for
+    answer    the fact is stated; another entity of the paragraph has another value for the same relation
+    missing   the entity has other facts in the paragraph; the relation is stated of another entity only
+    silent    the entity has other facts in the paragraph; the relation is stated of no entity
+    other     the relation is stated of other entities; the paragraph has no fact about the question's entity
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from telling import Entity, Fact, Paragraph, Teller
+from templates import Entity, Fact, Paragraph, Verbalizer
 
 HERE = Path(__file__).resolve().parent
 SEED = 20240817
@@ -53,8 +53,8 @@ def read_entities(wording: dict[str, dict[str, Any]]) -> list[Entity]:
         with open(HERE / "facts" / f"{kind}.csv", encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 name_words = long_words(row["name"])
-                told = {relation: row[relation] for relation in words["relations"] if row[relation]}
-                facts = {relation: value for relation, value in told.items() if not name_words & long_words(value)}
+                known = {relation: row[relation] for relation in words["relations"] if row[relation]}
+                facts = {relation: value for relation, value in known.items() if not name_words & long_words(value)}
                 pronoun = row["pronoun"] if words["pronoun"] == "column" else words["pronoun"]
                 entities.append(Entity(kind, row["name"], pronoun, facts))
     return entities
@@ -69,7 +69,7 @@ def mentions(text: str, names: Sequence[str]) -> bool:
 
 
 def split_entities(entities: Sequence[Entity], rng: random.Random) -> dict[str, list[Entity]]:
-    """Train and dev share no entity, and no train fact has a dev entity for its value: dev names stay out of train altogether."""
+    """Train and dev share no entity, and no train fact has a dev entity as its value: no dev name occurs in train."""
     parts: dict[str, list[Entity]] = {"train": [], "dev": []}
     for kind in dict.fromkeys(entity.kind for entity in entities):
         of_kind = [entity for entity in entities if entity.kind == kind]
@@ -88,26 +88,26 @@ def split_entities(entities: Sequence[Entity], rng: random.Random) -> dict[str, 
 
 
 def possible_questions(paragraph: Paragraph, others: Sequence[Entity]) -> dict[str, list[Fact]]:
-    """Kind of question -> facts that can be asked for. A fact of "missing", "silent" or "other" is one that the context does not tell."""
-    told: dict[str, set[str]] = {}
+    """Kind of question -> facts that can be asked about. The context does not state those of "missing", "silent" and "other"."""
+    stated: dict[str, set[str]] = {}
     for fact in paragraph.facts:
-        told.setdefault(fact.relation, set()).add(fact.value)
+        stated.setdefault(fact.relation, set()).add(fact.value)
     present = list(dict.fromkeys(fact.entity for fact in paragraph.facts))
-    untold = [Fact(e, r) for e in present for r in e.facts if Fact(e, r) not in paragraph.facts]
+    unstated = [Fact(e, r) for e in present for r in e.facts if Fact(e, r) not in paragraph.facts]
     absent = [e for e in others if not mentions(paragraph.context, [e.name])]
     return {
-        "answer": [fact for fact in paragraph.facts if len(told[fact.relation]) > 1],
-        "missing": [fact for fact in untold if fact.relation in told],
-        "silent": [fact for fact in untold if fact.relation not in told],
-        "other": [Fact(e, r) for e in absent for r in e.facts if r in told],
+        "answer": [fact for fact in paragraph.facts if len(stated[fact.relation]) > 1],
+        "missing": [fact for fact in unstated if fact.relation in stated],
+        "silent": [fact for fact in unstated if fact.relation not in stated],
+        "other": [Fact(e, r) for e in absent for r in e.facts if r in stated],
     }
 
 
 class Asker:
-    """Paragraph -> its qas. The kinds of question are kept at their shares over the whole corpus, not paragraph by paragraph."""
+    """Paragraph -> its qas. The kinds of question keep their shares over the whole corpus, not in each paragraph."""
 
-    def __init__(self, part: str, teller: Teller, rng: random.Random):
-        self.part, self.teller, self.rng = part, teller, rng
+    def __init__(self, part: str, verbalizer: Verbalizer, rng: random.Random):
+        self.part, self.verbalizer, self.rng = part, verbalizer, rng
         self.asked: Counter[str] = Counter()
 
     def qas(self, paragraph: Paragraph, others: Sequence[Entity], number: str, count: int, context: str, shift: int):
@@ -130,8 +130,8 @@ class Asker:
     def question(
         self, kind: str, fact: Fact, paragraph: Paragraph, number: str, context: str, shift: int
     ) -> dict[str, Any]:
-        template = self.rng.choice(self.teller.wording[fact.entity.kind]["relations"][fact.relation]["questions"])
-        text = template.replace("{e}", self.teller.named(fact.entity))
+        template = self.rng.choice(self.verbalizer.wording[fact.entity.kind]["relations"][fact.relation]["questions"])
+        text = template.replace("{e}", self.verbalizer.named(fact.entity))
         row: dict[str, Any] = {
             "id": f"{number}-{fact.entity.kind}-{fact.relation}-{kind}",
             "question": text[0].upper() + text[1:],
@@ -151,8 +151,8 @@ class Asker:
 def make_part(
     part: str, entities: Sequence[Entity], wording: dict[str, dict[str, Any]], rng: random.Random
 ) -> dict[str, Any]:
-    teller = Teller(wording, rng)
-    asker = Asker(part, teller, rng)
+    verbalizer = Verbalizer(wording, rng)
+    asker = Asker(part, verbalizer, rng)
     by_kind = {kind: [entity for entity in entities if entity.kind == kind] for kind in wording}
     kinds, weights = list(by_kind), [len(members) ** 0.75 for members in by_kind.values()]
     articles: dict[str, list[dict[str, Any]]] = {kind: [] for kind in kinds} | {"miscellany": []}
@@ -163,7 +163,7 @@ def make_part(
             if kind in without:
                 continue
             chosen = rng.sample(by_kind[kind], rng.choice([2, 3, 3, 4]))
-            paragraph = teller.paragraph(kind, chosen)
+            paragraph = verbalizer.paragraph(kind, chosen)
             if possible_questions(paragraph, [])["answer"]:
                 return paragraph, rng.sample(by_kind[kind], 4)
 
@@ -172,7 +172,7 @@ def make_part(
         qas = asker.qas(paragraph, others, str(number), QUESTIONS_PER_PARAGRAPH, paragraph.context, 0)
         articles[paragraph.kind].append({"qas": qas, "context": paragraph.context})
     for number in range(LONG_CONTEXTS[part]):
-        # each kind once, else a later paragraph could tell what an earlier one is silent about
+        # each kind once, otherwise a later paragraph could state what an earlier one does not
         drawn: list[tuple[Paragraph, list[Entity]]] = []
         while len(drawn) < LONG_PARAGRAPHS:
             drawn.append(draw([paragraph.kind for paragraph, _ in drawn]))
@@ -180,7 +180,7 @@ def make_part(
         qas, shift = [], 0
         for place, (paragraph, _) in enumerate(drawn):
             if place in (1, LONG_PARAGRAPHS - 2):
-                # nobody from outside of its own paragraph: the other paragraphs may tell of it
+                # no entity from outside the paragraph: the other paragraphs may describe it
                 qas += asker.qas(paragraph, [], f"long{number}-{place}", 2, context, shift)
             shift += len(paragraph.context) + 1
         articles["miscellany"].append({"qas": qas, "context": context})
@@ -191,7 +191,7 @@ def make_part(
 def make_corpus() -> dict[str, dict[str, Any]]:
     wording = read_wording()
     parts = split_entities(read_entities(wording), random.Random(SEED))
-    # a generator each: more train paragraphs leave dev as it is
+    # separate generators: more train paragraphs do not change dev
     return {
         part: make_part(part, entities, wording, random.Random(f"{part} {SEED}")) for part, entities in parts.items()
     }

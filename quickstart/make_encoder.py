@@ -1,15 +1,15 @@
 """python quickstart/make_encoder.py: wording.yaml and the train half of the tables -> encoder/, a small BERT and its WordPiece vocabulary.
 
-The encoder sees no question, no real fact, and no name of a dev entity. Its text tells of made-up entities (made_up.py). Its one
-task is to point:
+The encoder sees no question, no real fact, and no name of a dev entity. Its text describes made-up entities
+(synthetic_entities.py). Its one task is to point:
 
     [CLS] the birthplace of korvel dastin was [MASK] [SEP] korvel dastin, born in 1754, came from ebbenz. ... [SEP]
 
-One statement about one entity, its value blanked, then a paragraph that tells the same fact, mostly in other words (the model
-points at the value), or does not tell it (the model points at [CLS]). Three hints per word of the paragraph speed this up: is it
-part of the entity's name, is it part of a value told of that entity, is it part of a value told for that relation. So it learns
-to match names that it has never seen and to compare statements; what questions mean and what the real corpus says is left to
-fine-tuning. The heads for pointing and for the hints are thrown away.
+One statement about one entity, its value blanked, then a paragraph that states the same fact, mostly in other words (the model
+points at the value), or does not state it (the model points at [CLS]). Three hints per word of the paragraph speed this up: is it
+part of the entity's name, is it part of a value of that entity, is it part of a value of that relation. So it learns to match
+names that it has never seen and to compare statements; the meaning of questions and the content of the real corpus are left to
+fine-tuning. The heads for pointing and for the hints are discarded.
 
 Seed 20240817, 2,800 steps: 1,067 CPU seconds on one (shared) core with AVX512-BF16. The vocabulary differs a little from run to run:
 the trainer of the tokenizers library breaks ties at random. What is in encoder/ is described in README.md.
@@ -29,9 +29,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from made_up import HINTS, Example, MadeUpWorld, pointing_examples
 from make_corpus import HERE, SEED, make_corpus, read_entities, read_wording, split_entities
-from telling import Teller
+from synthetic_entities import HINTS, Example, MadeUpWorld, pointing_examples
+from templates import Verbalizer
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertForQuestionAnswering, BertTokenizer
 
@@ -42,17 +42,16 @@ Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 def make_tokenizer(
-    world: MadeUpWorld, teller: Teller, vocab_size: int, old: Path | None, folder: Path
+    world: MadeUpWorld, verbalizer: Verbalizer, vocab_size: int, old: Path | None, folder: Path
 ) -> BertTokenizer:
     """Vocabulary of the train file (questions included, as text) and of made-up paragraphs; or the old one again."""
     texts: list[str] = []
     for article in make_corpus()["train"]["data"]:
         for paragraph in article["paragraphs"]:
             texts += [paragraph["context"], *(row["question"] for row in paragraph["qas"])]
-    examples = pointing_examples(world, teller, sizes=[2, 3, 4], same_words=0.0)
-    texts += [
-        next(examples).context for _ in range(6000)
-    ]  # drawn for the old one too: all later drawings follow from these
+    examples = pointing_examples(world, verbalizer, sizes=[2, 3, 4], same_words=0.0)
+    # drawn for the old one too: all later draws depend on these
+    texts += [next(examples).context for _ in range(6000)]
     texts += [str(year) for year in range(1000, 2030)]
     folder.mkdir(parents=True, exist_ok=True)
     if old is not None:
@@ -62,8 +61,8 @@ def make_tokenizer(
         trainer = BertWordPieceTokenizer(lowercase=True)
         trainer.train_from_iterator(texts, vocab_size=vocab_size, min_frequency=2, show_progress=False)
         trainer.save_model(str(folder))
-        made = BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512)
-        made.save_pretrained(folder)
+        trained = BertTokenizer(vocab=str(folder / "vocab.txt"), do_lower_case=True, model_max_length=512)
+        trained.save_pretrained(folder)
         (folder / "vocab.txt").unlink()
     return BertTokenizer.from_pretrained(folder)
 
@@ -91,7 +90,7 @@ def batch_of(examples: Sequence[Example], tokenizer: BertTokenizer) -> Batch:
         begin, end = example.answer or (0, 0)
         starts.append(pairs.char_to_token(row, begin, 1) or 0 if example.answer else 0)
         ends.append(pairs.char_to_token(row, end - 1, 1) or 0 if example.answer else 0)
-    # Paragraphs are short, windows are not: half of the paragraphs stand further to the right, as if text were before them.
+    # Paragraphs are short, windows are not: half of the paragraphs are shifted to the right, as if text came before them.
     room = LONGEST - in_context_BT.shape[1]
     shift_B1 = torch.randint(0, room + 1, (len(examples), 1)) * torch.randint(0, 2, (len(examples), 1))
     position_ids_BT = torch.arange(in_context_BT.shape[1]) + shift_B1 * pairs["token_type_ids"]
@@ -127,9 +126,9 @@ def new_model(tokenizer: BertTokenizer, depth: int, width: int, inner: int, head
     )
     config._attn_implementation = "eager"  # on a CPU twice as fast in training as the fused kernel
     model = BertForQuestionAnswering(config)
-    # A start from which matching is quickly learned. A quarter of the width tells the position (sinusoids), the rest the word.
-    # Queries equal keys; half of the heads see positions only, and so attend to the neighbourhood, half see words only, and so
-    # attend to the same word elsewhere.
+    # An initialization from which matching is learned quickly. A quarter of the width encodes the position (sinusoids), the rest
+    # the word. Queries equal keys; half of the heads see positions only, and so attend to the neighbourhood, half see words only,
+    # and so attend to the same word elsewhere.
     place = width // 4
     embeddings = model.bert.embeddings
     with torch.no_grad():
@@ -206,17 +205,17 @@ def main() -> None:
     entities = read_entities(wording)
     # the split of the corpus, whatever the seed here
     train_entities = split_entities(entities, random.Random(SEED))["train"]
-    teller, plain_teller = Teller(wording, rng), Teller(wording, rng, relations=(1, 1, 2))
+    verbalizer, plain_verbalizer = Verbalizer(wording, rng), Verbalizer(wording, rng, relations=(1, 1, 2))
     world = MadeUpWorld(train_entities, {entity.name for entity in entities}, wording, rng)
-    tokenizer = make_tokenizer(world, teller, args.vocab_size, args.start_from, args.output_dir)
+    tokenizer = make_tokenizer(world, verbalizer, args.vocab_size, args.start_from, args.output_dir)
     if args.start_from is None:
         model = new_model(tokenizer, args.layers, args.width, args.inner, args.heads)
     else:
         model = BertForQuestionAnswering.from_pretrained(
             args.start_from, dtype=torch.float32, attn_implementation="eager"
         )
-    easy = pointing_examples(world, plain_teller, sizes=[2], same_words=0.7)
-    full = pointing_examples(world, teller, sizes=[2, 3, 3, 4], same_words=0.2)
+    easy = pointing_examples(world, plain_verbalizer, sizes=[2], same_words=0.7)
+    full = pointing_examples(world, verbalizer, sizes=[2, 3, 3, 4], same_words=0.2)
     train(model, batches(easy, args.batch_size, tokenizer, rng), batches(full, args.batch_size, tokenizer, rng), args)
     model.bert.half().save_pretrained(args.output_dir)
 

@@ -37,7 +37,7 @@ LAUNCH_OPTIONS=
 
 # The cache of the model hub, and in it the windows that prepare.sbatch makes: a folder that every node sees.
 # export HF_HOME=/shared/hf
-# Compute nodes without internet would wait for it in vain; fetch models and data sets on the login node beforehand.
+# Compute nodes without internet would wait for it until a timeout; fetch models and data sets on the login node beforehand.
 # export HF_HUB_OFFLINE=1
 
 # --- how long to go on ---

@@ -40,7 +40,7 @@ launch() {
     export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}
     export HEAD_ADDRESS HEAD_PORT PROCESSES_PER_NODE PROCESSES ACCELERATE_CONFIG LAUNCH_OPTIONS
     # --kill-on-bad-exit: when one node fails the others end too, instead of waiting for it until their time is over
-    # --ntasks-per-node: one launcher a node, whatever sbatch was told
+    # --ntasks-per-node: one launcher per node, whatever the options of sbatch
     # --label: each line begins with its node's number
     srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 --label bash slurm/node.sh "$@"
 }
@@ -55,18 +55,18 @@ train() {
             say "an earlier start has finished the run"
             return 0
         fi
-        # what the first start was to do away with, or to begin from, lies behind: now there are the run's own checkpoints
+        # the first start has already deleted or loaded what these flags name: now there are the run's own checkpoints
         if [ ! -e "$folder/all_results.json" ] && ls -d "$folder"/checkpoint-* >/dev/null 2>&1; then
             set -- "$@" --no_overwrite_output_dir --resume_from_checkpoint auto
         fi
     fi
-    if [ -z "${SLURM_JOB_END_TIME:-}" ]; then # newer Slurms say it, older ones when asked; the run saves in good time
+    if [ -z "${SLURM_JOB_END_TIME:-}" ]; then # newer Slurms set it, older ones have to be queried; the run saves in time
         SLURM_JOB_END_TIME=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)
         export SLURM_JOB_END_TIME
     fi
     if [ "$PREFLIGHT" = yes ] && ! launch scripts/preflight.py "$@"; then
         [ -z "$ending" ] || return 75
-        say "pre-flight failed: what to mend stands above"
+        say "pre-flight failed: see the findings above"
         return 2
     fi
 
@@ -85,7 +85,7 @@ train() {
         if [ -n "$ending" ]; then
             say "$by_slurm"
         elif grep -q '"the file STOP"' "$folder/stopped.json"; then
-            say "not requeued, since somebody asked for the stop; submit it again to go on"
+            say "not requeued, since the stop was requested by hand; submit it again to continue"
         else
             requeue
         fi
@@ -113,7 +113,7 @@ is_ours() {
     grep -qs "\"slurm_job\": \"$SLURM_JOB_ID\"" "$1/.lock"
 }
 
-# changes whenever a file is written anew
+# changes whenever a file is rewritten
 stamp() {
     stat -c '%i %y' "$1" 2>/dev/null
 }

@@ -5,7 +5,7 @@ T the same for the whole run, so that nothing is wasted and no shape ever change
 windows, since every token has to belong to some window that attention and positions can bear.
 
 Either way a Batch keeps what the model takes (inputs) apart from what only we need, and window_logits() brings the
-model's answer back to a row per window: from there on nobody need know how the batch was made.
+model's answer back to a row per window: after that, code does not depend on how the batch was made.
 
 W windows, N tokens of all of them, B windows of the batch, L tokens of a window's row, T tokens of the packed row.
 """
@@ -66,7 +66,7 @@ class Batch:
 
 
 class PaddedCollator:
-    """Row of a plan -> Batch with a row per window. Where the plan holds nothing, the shortest window is run for nothing."""
+    """Row of a plan -> Batch with a row per window. Where the plan holds nothing, empty slots are filled with the shortest window, weight 0."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class PaddedCollator:
 class PackedCollator:
     """Row of a plan -> Batch of one row of T tokens. Where the plan holds nothing, the row has a window of no tokens.
 
-    Attention finds the windows by cu_seq_lens: window b is cu_seq_lens[b] to cu_seq_lens[b + 1]; behind the batch's
+    Attention finds the windows by cu_seq_lens: window b is cu_seq_lens[b] to cu_seq_lens[b + 1]; after the batch's
     windows come the fillers, as many as T could need, most of them without tokens, so that the shape is always the same.
     """
 

@@ -6,7 +6,7 @@ rank makes it alone, and resuming is skipping entries.
 Packed batches are balanced: the windows are sorted by length, cut into batch_size groups, and of every group each
 batch gets one, the longest going to the batch that has the fewest tokens so far. All batches then have as many windows
 and nearly as many tokens, and each of them is a sample of all lengths.
-Padded batches are grouped: windows of like length share a batch, and a step's batches are alike too, so that little
+Padded batches are grouped: windows of similar length share a batch, and a step's batches have similar lengths too, so that little
 is padded and no rank waits for another.
 
 W windows, B windows of one batch.
@@ -55,7 +55,7 @@ def training_plan(
     if packed:
         full_W, rest_W = _split_evenly(lengths_W, shuffled_W, in_full_steps, rng)
         full = _deal(lengths_W, full_W, len(full_W) // batch_size)
-        rng.shuffle(full)  # batches that were dealt side by side are of opposite make: they should not share a step
+        rng.shuffle(full)  # batches that were dealt side by side are complementary: they should not share a step
         rng.permuted(full, axis=1, out=full)
         rest = _deal(lengths_W, rest_W, batches_per_step)
     else:
@@ -124,7 +124,7 @@ def _longest_first(lengths_W: np.ndarray) -> np.ndarray:
 def _split_evenly(
     lengths_W: np.ndarray, windows: np.ndarray, size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """So many windows, and the rest, which is of all lengths alike: by chance it would often hold many long ones, and
+    """So many windows, and the rest, which has windows of all lengths: by chance it would often hold many long ones, and
     its batch, the run's fullest, would ask for a longer row."""
     by_length = windows[_longest_first(lengths_W[windows])]
     rest_size = len(windows) - size
@@ -135,7 +135,7 @@ def _split_evenly(
 
 
 def _deal(lengths_W: np.ndarray, windows: np.ndarray, batches: int) -> np.ndarray:
-    """(batches, windows per batch), balanced; NOTHING stands in the last column, where windows do not go round."""
+    """(batches, windows per batch), balanced; NOTHING is in the last column, if the windows do not fill it."""
     if len(windows) == 0:
         return np.full((batches, 0), NOTHING, np.int32)
     by_length = windows[_longest_first(lengths_W[windows])]

@@ -1,6 +1,6 @@
 """Model shapes, windows and candidates without any data: what the bench runs on.
 
-Lengths are drawn like SQuAD's; tokens, answers and scores are random, since speed does not ask what they say.
+Lengths are drawn like SQuAD's; tokens, answers and scores are random, since content does not affect speed.
 """
 
 import copy
@@ -43,7 +43,7 @@ def model_config(name: str) -> PretrainedConfig:
 def make_model(config: PretrainedConfig) -> PreTrainedModel:
     """Random weights, fp32, the same each time."""
     torch.manual_seed(0)
-    # a copy: the attention that a model is given stands in its config, and is not for the next model
+    # a copy: setting a model's attention changes its config, and the next model must not get it
     return AutoModelForQuestionAnswering.from_config(copy.deepcopy(config), dtype=torch.float32)
 
 

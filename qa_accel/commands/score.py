@@ -66,7 +66,7 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
         for key, value in no_answer_scores.items():
             if isinstance(value, int | float) and not 0 <= value <= 1:
                 raise ValueError(
-                    f"{probability_file}: {key!r}: {value} is no probability; null odds go to --null_odds_file"
+                    f"{probability_file}: {key!r}: {value} is not a probability; null odds go to --null_odds_file"
                 )
     references = read_references(settings)
 

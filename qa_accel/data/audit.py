@@ -1,6 +1,6 @@
 """Questions and their windows -> counts, and the rows that something is wrong with.
 
-A training row whose answer does not stand at its offset would teach a wrong span: it is dropped and listed. A row for
+A training row whose answer is not at its offset would teach a wrong span: it is dropped and listed. A row for
 evaluation stays whatever it holds, since a score counts every question.
 """
 
@@ -29,7 +29,7 @@ class MisplacedAnswer:
     answer_start: int
     answer: str
     context_reads: str
-    """What stands at the offset, as long as the answer; empty where the offset is outside of the context."""
+    """The text at the offset, as long as the answer; empty if the offset is outside of the context."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
     )
     if training and len(misplaced) == len(ids):
         raise ValueError(
-            f"none of {len(ids)} training questions is left, since no answer stands at its offset (first: "
+            f"none of {len(ids)} training questions is left, since no answer is at its offset (first: "
             f"{_described(report.misplaced_answers[0])}); offsets count characters of the context"
         )
     kept_Q = np.delete(np.arange(len(ids)), list(misplaced)) if training else np.arange(len(ids))
@@ -173,7 +173,7 @@ def report_table(reports: Mapping[str, SplitReport]) -> Table:
     lines = [f"{split}: {line}" for split, report in reports.items() for line in _remarks(report)]
     whole = Table.grid()
     whole.add_row(counts)
-    # Text, since a context's "[b]" must not be read as a style; a row of its own, since a caption is as narrow as its table.
+    # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
     whole.add_row(Text("\n".join(lines)))
     return whole
 
@@ -223,7 +223,7 @@ def _remarks(report: SplitReport) -> Iterator[str]:
     questions, windows = report.questions, report.windows
     fate = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
     yield from _some([f"{_described(answer)}; {fate}" for answer in questions.misplaced_answers])
-    yield from _some([f"id {i!r} stands there more than once" for i in questions.repeated_ids])
+    yield from _some([f"id {i!r} occurs more than once" for i in questions.repeated_ids])
     yield from _some([f"id {i!r} has an empty question" for i in questions.empty_question_ids])
     yield from _some([f"id {i!r} has an empty context" for i in questions.empty_context_ids])
     if windows is not None:

@@ -1,7 +1,7 @@
 """An open JSON file -> its elements one by one, so that memory holds one article (or row) and not the file.
 
 Elements are those of a list, of the list under "data" in an object, or one object after another (JSON lines), whichever
-stands there. `json.loads` of SQuAD's training file would hold some 300 MB for its 38 MB.
+the file has. `json.loads` of SQuAD's training file would hold some 300 MB for its 38 MB.
 """
 
 import json
@@ -44,7 +44,7 @@ class JsonStream:
                 while self.peek():
                     yield self.value()
         if self.peek():
-            raise self.broken("text behind the end of the JSON value")
+            raise self.broken("text after the end of the JSON value")
 
     def list_elements(self) -> Iterator[Any]:
         self.expect("[")
@@ -65,7 +65,7 @@ class JsonStream:
                 if self.more():
                     continue
                 raise self.broken(error.msg, error.pos) from error
-            # A number may go on in what is not read yet ("1." or "1e+"), whereas all else ends with a mark of its own.
+            # A number may continue in the unread part ("1." or "1e+"); every other value ends with its own mark.
             if end + 3 > len(self.buffer) and self.more():
                 continue
             self.at = end
@@ -104,5 +104,5 @@ class JsonStream:
         line = self.lines_before + self.buffer.count("\n", 0, at) + 1
         return ValueError(
             f"{self.path}: broken JSON at line {line} (character {self.before + at + 1:,} of the file): {reason}; "
-            "fetch or write the file anew"
+            "download or rewrite the file"
         )

@@ -36,7 +36,7 @@ PROBES = (
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Tokenizers start no threads of their own in here: a process that forks after that can hang, and ours do fork."""
+    """Tokenizers start no threads in this block: a process that forks after that can hang, and ours fork."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
@@ -61,7 +61,7 @@ class PairTokenizer:
 
     @property
     def backend(self):
-        """The tokenizer's core, set to give whole texts; a plain call leaves its truncation behind."""
+        """The tokenizer's core, set to give whole texts; an earlier call leaves its truncation set."""
         backend = self.tokenizer.backend_tokenizer
         backend.no_truncation()
         backend.no_padding()
@@ -80,7 +80,7 @@ class PairTokenizer:
         """
         form = self._form()
         if form is None:
-            return "its special tokens do not stand before, between and behind the two texts"
+            return "its special tokens are not before, between and after the two texts"
         rows = [(question, context) for question in PROBES for context in PROBES] + list(zip(questions, contexts))
         questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
         gold = GoldSpans(np.full(len(rows), 3), np.full(len(rows), 9))
@@ -173,7 +173,7 @@ class PairTokenizer:
             found = np.flatnonzero((ids_N == token) & (text_N == -1)) if token is not None else np.zeros(0, int)
             null_W[window_N[found][::-1]] = place_N[found][::-1]
 
-        # Labels look at whole contexts: a window's tokens behind those that it shares with the one before.
+        # Labels look at whole contexts: a window's tokens after those that it shares with the previous one.
         nth_W = np.arange(W) - np.searchsorted(question_W, question_W)
         shared_W = np.where(nth_W > 0, config.doc_stride, 0)
         fresh_W = context_tokens_W - shared_W
@@ -231,7 +231,7 @@ class PairTokenizer:
         return cls is not None and len(ids) > 1 and ids[-1] == cls and cls not in ids[:-1]
 
     def _form(self) -> PairTemplate | None:
-        """The special tokens around two texts, read off a pair; None where they stand elsewhere."""
+        """The special tokens around two texts, read off a pair; None if they are elsewhere."""
         encoded = self.backend.encode(PROBES[0], PROBES[1])
         texts = [-1 if text is None else text for text in encoded.sequence_ids]
         if 0 not in texts or 1 not in texts:
@@ -259,7 +259,7 @@ class PairTokenizer:
 
 
 def distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Each text once, and for every text where it stands among them."""
+    """Each text once, and for every text its index among them."""
     place: dict[str, int] = {}
     index = np.fromiter((place.setdefault(text, len(place)) for text in texts), np.int64, len(texts))
     return list(place), index

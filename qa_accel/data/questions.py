@@ -157,7 +157,7 @@ def select_rows(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dat
         return questions
     digest = hashlib.blake2b(questions._fingerprint.encode(), digest_size=16)
     digest.update(rows_Q.astype("<i8").tobytes())
-    # In memory, since the indices of a cached dataset would become a file beside it, one for each selection.
+    # In memory, since the indices of a cached dataset would become a file next to it, one for each selection.
     return questions.select(rows_Q, keep_in_memory=True, new_fingerprint=digest.hexdigest())
 
 
@@ -194,7 +194,7 @@ def _source(config: DataConfig, split: SplitName) -> sources.Source:
 
 
 def _has_files(config: DataConfig) -> bool:
-    # One data set's training questions beside another's validation file would more often be a mix-up than intended.
+    # One data set's training questions with another's validation file would more often be a mix-up than intended.
     return any(files is not None for files in (config.train_file, config.validation_file, config.test_file))
 
 
@@ -218,7 +218,7 @@ def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path)
 
 
 def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
-    """Whoever finds the file finds all of it; several processes may fill it at once, each with the same content."""
+    """The file exists only when it is complete; several processes may write it at once, each with the same content."""
     count = 0
     with files.replacing(path, files.CACHE_REMEDY) as partial:
         with partial.open("wb") as file, pa.ipc.new_stream(file, squad_format.SCHEMA) as writer:

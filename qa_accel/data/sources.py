@@ -1,7 +1,7 @@
-"""Files, a saved folder or a hub name -> rows as they stand there: plain dicts, each with the place an error can name.
+"""Files, a saved folder or a hub name -> rows as they are there: plain dicts, each with a place that an error can name.
 
 A file is known by its content, not by its name: gzip, Parquet and JSON by their first characters, and CSV by its suffix,
-since CSV has no mark of its own. Nested SQuAD is known by the "paragraphs" of its elements.
+since CSV has no magic bytes. Nested SQuAD is known by the "paragraphs" of its elements.
 
 JSON and CSV come through Python's own modules and not through `datasets`: its readers guess types from the values, so
 that an answer "2008-01-01" becomes a time and a question "NA" a missing value, and text must not change.
@@ -83,12 +83,12 @@ def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) ->
             loaded = datasets.load_from_disk(str(folder), keep_in_memory=False)
         else:
             loaded = datasets.load_dataset(name, config_name, cache_dir=cache_dir, keep_in_memory=False)
-    except Exception as error:  # hub, HTTP and format libraries each raise kinds of their own
+    except Exception as error:  # hub, HTTP and format libraries each raise their own kinds
         reason = (str(error) or type(error).__name__).splitlines()[0]
         remedy = "no folder of save_to_disk has this name, so it was sought on the hub and in its local cache: check the name, "
         remedy += "or give --train_file and --validation_file, which need no network"
         raise ValueError(
-            f"--dataset_name {name}: cannot be loaded ({reason}); {'save the folder anew' if saved else remedy}"
+            f"--dataset_name {name}: cannot be loaded ({reason}); {'save the folder again' if saved else remedy}"
         ) from error
     if isinstance(loaded, datasets.Dataset):
         # Without a split's name it may be trained on or answered, but not evaluated on: these would be the same questions.
@@ -115,8 +115,8 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
             continue
         found = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
         if not found:
-            asked = "the glob matches no file" if glob.has_magic(pattern) else "there is no such file"
-            raise ValueError(f"--{setting} {pattern}: {asked} (looked from {Path.cwd()})")
+            reason = "the glob matches no file" if glob.has_magic(pattern) else "there is no such file"
+            raise ValueError(f"--{setting} {pattern}: {reason} (looked from {Path.cwd()})")
         files += found
     return files
 
@@ -136,7 +136,7 @@ def content_hash(path: Path) -> str:
 
 
 def file_rows(path: Path) -> Iterator[Row]:
-    """Rows of one JSON, JSONL, CSV or Parquet file, as they stand there."""
+    """Rows of one JSON, JSONL, CSV or Parquet file, as they are there."""
     numbered = enumerate(_noted_rows(path), start=1)
     try:
         for number, (note, values) in numbered:
@@ -145,7 +145,7 @@ def file_rows(path: Path) -> Iterator[Row]:
         bad = error.object[error.start : error.start + 1]
         raise ValueError(f"{path}: is not UTF-8 ({error.reason} {bad!r}); save it as UTF-8") from error
     except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
-        raise ValueError(f"{path}: broken or cannot be read ({error}); fetch or write the file anew") from error
+        raise ValueError(f"{path}: broken or cannot be read ({error}); download or rewrite the file") from error
 
 
 def dataset_rows(dataset: datasets.Dataset, name: str) -> Iterator[Row]:
@@ -201,7 +201,7 @@ def _csv_rows(text: IO[str], path: Path) -> Iterator[tuple[str, dict[str, Any]]]
             cells: dict[Any, Any] | None = next(reader, None)
         except csv.Error as error:
             raise ValueError(
-                f"{path}: row {number + 1} (up to line {reader.reader.line_num}): {error}; quote it anew"
+                f"{path}: row {number + 1} (up to line {reader.reader.line_num}): {error}; check its quoting"
             ) from error
         if cells is None:
             return
@@ -226,7 +226,7 @@ def _json_rows(element: Any, position: int, path: Path) -> Iterator[tuple[str, d
     article = f"article {position} {title!r}" if title is not None else f"article {position}"
     for number, paragraph in enumerate(_list(element, "paragraphs", path, article), start=1):
         note = f"{article}, paragraph {number}"
-        # A paragraph's own id would otherwise stand in for that of a question without one.
+        # A paragraph's own id would otherwise be taken as the id of a question without one.
         common = {key: value for key, value in _object(paragraph, path, note).items() if key not in ("qas", "id")}
         if title is not None:
             common["title"] = title

@@ -1,4 +1,4 @@
-"""Rows as they stand in a source -> record batches of canonical questions, or one error that names the row.
+"""Rows as they are in a source -> record batches of canonical questions, or one error that names the row.
 
 Canonical is what `datasets` calls the SQuAD form: id, title, question, context and answers {"text": [...],
 "answer_start": [...]}, no answer being two empty lists. Text is never changed, and offsets count Python characters.
@@ -52,7 +52,7 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
         if identifier in seen:
             source, number = seen[identifier]
             raise ValueError(
-                f"{place(row)}: id {identifier!r} stands already in {source}: row {number}; "
+                f"{place(row)}: id {identifier!r} is a duplicate of {source}: row {number}; "
                 "ids must differ, since predictions are kept by id: rename one or take the row out"
             )
         seen[identifier] = row.source, row.number
@@ -63,7 +63,7 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
         if labelled and unlabelled:
             raise ValueError(
                 f"{unlabelled} has no {columns.answers!r}, but others have ({labelled}); give empty lists where the "
-                "context holds no answer, and keep questions whose answer is not known in a file of their own"
+                "context holds no answer, and keep questions whose answer is not known in a separate file"
             )
         held.append((row, question))
         if len(held) == ROWS:
@@ -109,7 +109,7 @@ def _question(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if identifier == "":
-        raise ValueError(f"{columns.id!r} is empty; every question needs an id of its own")
+        raise ValueError(f"{columns.id!r} is empty; every question needs its own id")
     title = values.get("title")
     return {
         "id": _text(columns.id, identifier),

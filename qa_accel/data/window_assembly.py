@@ -31,7 +31,7 @@ class TokenizedTexts:
 
 @dataclass(frozen=True)
 class PairTemplate:
-    """How a tokenizer writes a pair: special tokens before, between and behind the two texts, and the token types."""
+    """How a tokenizer writes a pair: special tokens before, between and after the two texts, and the token types."""
 
     question_first: bool
     special_ids: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -61,9 +61,9 @@ def ranges(begin: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def context_slices(
     context_Q: np.ndarray, room_Q: np.ndarray, doc_stride: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stretches of contexts of context_Q tokens, of which a window takes room_Q: question, first token, length, each (W,).
+    """Slices of contexts of context_Q tokens, of which a window takes room_Q: question, first token, length, each (W,).
 
-    As the tokenizers do it: a new stretch begins room - doc_stride behind the last one until one reaches the end.
+    As the tokenizers do it: a new slice begins room - doc_stride after the last one until one reaches the end.
     """
     step_Q = room_Q - doc_stride
     assert (step_Q > 0).all(), "a stride that leaves no step is refused before any text is tokenized"
@@ -76,14 +76,14 @@ def context_slices(
 def gold_tokens(contexts: TokenizedTexts, context_Q: np.ndarray, gold: GoldSpans) -> tuple[np.ndarray, np.ndarray]:
     """First and last token of the context that holds a character of the gold answer, (Q,) each; last < first: none does.
 
-    Tokens that stand for no character are passed over. Offsets need not ascend: the running maximum of the ends passes
-    a character exactly at the first token that ends behind it, and so does the minimum of the starts from behind.
+    Tokens that cover no character are skipped. Offsets need not ascend: the running maximum of the ends passes
+    a character exactly at the first token that ends after it, and so does the minimum of the starts from the end.
     """
     assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
     start_N, end_N = contexts.offset_start_N.astype(np.int64), contexts.offset_end_N.astype(np.int64)
     empty_N = start_N >= end_N
     characters = 2 + max(end_N.max(initial=0), gold.end_Q.max(initial=0), gold.begin_Q.max(initial=0))
-    # Every context gets a range of numbers of its own, so that one search over all tokens finds the place within it.
+    # Every context gets its own range of numbers, so that one search over all tokens finds the place within it.
     base_N = np.repeat(np.arange(len(contexts.lengths_P)) * characters, contexts.lengths_P)
     base_Q = context_Q * characters
     highest_N = np.maximum.accumulate(base_N + np.where(empty_N, 0, end_N))
@@ -134,11 +134,11 @@ def assemble(
     outside = len(special_ids) + len(questions.ids_N)
     question_from_W = len(special_ids) + questions.begin_P[question_Q][question_W]
     context_from_W = outside + contexts.begin_P[context_Q][question_W] + slice_W
-    before, between, behind = map(len, form.special_ids)
+    before, between, after = map(len, form.special_ids)
     first, second = (question_from_W, question_tokens_W), (context_from_W, context_tokens_W)
     if not form.question_first:
         first, second = second, first
-    parts = [(0, before), first, (before, between), second, (before + between, behind)]
+    parts = [(0, before), first, (before, between), second, (before + between, after)]
     from_W5 = np.stack([np.broadcast_to(begin, question_W.shape) for begin, _ in parts], axis=1)
     length_W5 = np.stack([np.broadcast_to(length, question_W.shape) for _, length in parts], axis=1)
     place_N = ranges(from_W5.ravel(), length_W5.ravel())

@@ -83,7 +83,7 @@ def check_tokenizer(tokenizer, config: WindowConfig) -> None:
 def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike) -> Path:
     """Where the windows of these questions are, or will be."""
     core = json.loads(tokenizer.backend_tokenizer.to_str())
-    # What the last call left behind, or the collator wants: windows set their own.
+    # Left by the last call or wanted by the collator: windows set their own.
     core["truncation"] = core["padding"] = None
     content = {
         "code": CODE_VERSION,
@@ -158,7 +158,7 @@ def _tokenized(
         num_proc=num_proc if num_proc and num_proc > 1 else None,
         load_from_cache_file=False,
         cache_file_name=str(folder / "made.arrow"),
-        new_fingerprint="made",  # nobody sees it; without it datasets would hash the tokenizer
+        new_fingerprint="made",  # not used; without it datasets would hash the tokenizer
         desc="Tokenizing",
     )
     nothing = np.flatnonzero(lengths(made) == 0)

@@ -15,7 +15,7 @@ class WindowConfig:
     doc_stride: int = 128
     """Tokens that two neighbouring windows of one context share."""
     max_query_length: int = 64
-    """Tokens that are kept of a question; what is behind them is cut, and counted."""
+    """Tokens kept of a question; the rest is cut, and counted."""
 
     def __post_init__(self):
         if self.max_query_length < 1:
@@ -37,19 +37,19 @@ class Windows:
     token_type_ids_N: np.ndarray | None
     """uint8; None where the tokenizer gives no token types."""
     offset_start_N: np.ndarray
-    """int32, first character of the context that a token stands for; 0 outside of the context."""
+    """int32, first character of the context that a token covers; 0 outside of the context."""
     offset_end_N: np.ndarray
-    """int32, the character behind the last one; 0 outside of the context."""
+    """int32, the character after the last one; 0 outside of the context."""
     begin_W: np.ndarray
     """int64, W + 1 entries: window w is the slice begin_W[w]:begin_W[w + 1] of the arrays above."""
     question_W: np.ndarray
-    """int32, row of the questions; windows stand in question order, then from left to right."""
+    """int32, row of the questions; windows are in question order, then from left to right."""
     context_begin_W: np.ndarray
-    """int32, first token of the context; 0 where the context has no token."""
+    """int32, first token of the context; 0 if the context has no token."""
     context_end_W: np.ndarray
-    """int32, the token behind the context's last one; 0 where the context has no token."""
+    """int32, the token after the context's last one; 0 if the context has no token."""
     null_W: np.ndarray
-    """int32, the position that stands for "no answer"."""
+    """int32, the position of the "no answer" token."""
     start_W: np.ndarray
     """int32, first token of the first gold answer; null_W where the window does not hold it whole."""
     end_W: np.ndarray

@@ -1,4 +1,4 @@
-"""What the launcher started -> one `Accelerator`, with its console, seeds and order of ranks at a cache."""
+"""Launched processes -> one `Accelerator`; console, seeds, and the order in which ranks fill a cache."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ class RuntimeConfig:
     seed: int = 42
     """Seed of the head's first weights, of dropout and of every epoch's order."""
     ddp_timeout: int = 1800
-    """Seconds after which ranks that wait for another one give up."""
+    """Seconds after which ranks stop waiting for another rank."""
 
 
 def make_accelerator(
@@ -34,12 +34,12 @@ def make_accelerator(
     training: bool = False,
     **options: Any,
 ) -> Accelerator:
-    """An Accelerator over every process that the launcher started. Raises ValueError where it would see fewer, and for bf16
-    on a CPU that has no units for it.
+    """An Accelerator over every process that the launcher started. Raises ValueError if it would see fewer, and for bf16
+    on a CPU without hardware for it.
 
-    accelerate takes strategy and precision from the launch. Where neither launch nor environment names a precision, it is
-    fp32, or bf16 where `bfloat16_where_fast` and the device has it (ACCELERATE_MIXED_PRECISION=no forbids it).
-    `training`: FSDP or DeepSpeed, where the launch asks for it, splits the training state; else each process has all.
+    accelerate takes strategy and precision from the launch. If neither launch nor environment names a precision, it is
+    fp32, or bf16 if `bfloat16_where_fast` is set and the device supports it (ACCELERATE_MIXED_PRECISION=no forbids it).
+    `training`: split the training state if the launch requests FSDP or DeepSpeed; else each process holds all of it.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched > 1 and "LOCAL_RANK" not in os.environ:
@@ -82,12 +82,12 @@ def make_accelerator(
     strategy.set_up(accelerator, gradient_accumulation_steps)
     precision.check(strategy.precision(accelerator))
     if launched > 1 and not has_device:
-        _check_all_alike(accelerator)
+        _check_same_precision(accelerator)
     return accelerator
 
 
-def _check_all_alike(accelerator: Accelerator) -> None:
-    """All ranks must call. Raises ValueError where hosts with different CPUs chose different precisions."""
+def _check_same_precision(accelerator: Accelerator) -> None:
+    """All ranks must call. Raises ValueError if hosts with different CPUs chose different precisions."""
     chosen: list[str] = gather_object([strategy.precision(accelerator)])
     if len(set(chosen)) > 1:
         without = ", ".join(str(rank) for rank, name in enumerate(chosen) if name == "no")
@@ -98,9 +98,9 @@ def _check_all_alike(accelerator: Accelerator) -> None:
 
 @contextmanager
 def _hide_launcher(launched: int):
-    """Let accelerate see a single process as one, though a launcher for many (torchrun, several nodes) started it.
+    """Let accelerate treat a single process as one, although a launcher for many (torchrun, several nodes) started it.
 
-    It would wrap the model in DDP, which copies gradients for nobody and rules out CUDA graphs.
+    It would wrap the model in DDP, which copies gradients without need and rules out CUDA graphs.
     """
     hidden = None
     if launched == 1 and not any(map(strategy.launched, strategy.LAUNCHED)):
@@ -119,7 +119,7 @@ def forget_accelerator() -> None:
 
 
 def console(accelerator: Accelerator) -> Console:
-    """Where rank 0 speaks; silent on the others."""
+    """Console of rank 0; silent on the others."""
     return Console(quiet=not accelerator.is_main_process, soft_wrap=True)
 
 
@@ -143,8 +143,8 @@ def describe(accelerator: Accelerator, *, bfloat16_where_fast: bool = False) -> 
 
 
 def faster_launch(accelerator: Accelerator, batch_size: int) -> str | None:
-    """The launch line that trains with a process per core in the place of one with threads, on as many windows a step;
-    None where this is not one process on several cores of a CPU, or a launcher has started it."""
+    """The launch line that trains with a process per core instead of one with threads, on the same number of windows per
+    step; None if this is not one process on several cores of a CPU, or if a launcher started it."""
     threads = torch.get_num_threads()
     if accelerator.device.type != "cpu" or stop.launched() or threads == 1:
         return None

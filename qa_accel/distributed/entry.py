@@ -22,8 +22,8 @@ PACKAGE = Path(__file__).parents[1]
 def main(function: Callable[[], int | None]) -> None:
     """Run a command's function, then exit: with the code that it returns or 0, or with 2 after one message for user errors.
 
-    Ranks usually see the same error. Rank 0 reports it; the others wait a moment, in which the launcher ends them, and
-    report only if they are still alive, that is, if the error is theirs alone.
+    Ranks usually see the same error. Rank 0 reports it. The others wait for the launcher to end them, and report only
+    if they are still alive, that is, if only they failed.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     # silence library logs between our lines
@@ -40,10 +40,10 @@ def main(function: Callable[[], int | None]) -> None:
         time.sleep(seconds_to_wait)
         place = f" (rank {rank} on {socket.gethostname()})" if rank else ""
         if isinstance(error, ValueError) and not _raised_in_package(error):
-            traceback.print_exc()  # raised by a library: the place is half of the message
+            traceback.print_exc()  # raised by a library: its message needs the place
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error{place}:[/] ", end="")
         print(error, file=sys.stderr)
-    except SystemExit as request:  # a refused command line, or --help: the message is out already
+    except SystemExit as request:  # a rejected command line, or --help: the message is already printed
         code = request.code if isinstance(request.code, int) else 0 if request.code is None else 1
     except KeyboardInterrupt:
         code = 130
@@ -55,13 +55,13 @@ def main(function: Callable[[], int | None]) -> None:
 
 
 def _raised_in_package(error: BaseException) -> bool:
-    """Whether this package raised it, i.e. whether its message was written for the user."""
+    """Whether this package raised it, i.e. whether its message is for the user."""
     frames = traceback.extract_tb(error.__traceback__)
     return Path(frames[-1].filename).is_relative_to(PACKAGE)
 
 
 def exit_process(code: int) -> None:
-    """Exit at once: a gloo thread that frees its last tensors during the interpreter's shutdown aborts the process."""
+    """Exit at once: a gloo thread that frees tensors while the interpreter shuts down aborts the process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized() and code in (0, stop.EXIT_CODE):
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

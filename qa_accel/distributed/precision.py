@@ -1,6 +1,6 @@
-"""What the hardware multiplies and what the launch asks for -> the precision of a run on a CPU: bf16 or fp32.
+"""Hardware support and the requested precision -> the precision of a run on a CPU: bf16 or fp32.
 
-A CPU without units for bf16 computes such a product at 1 to 3 GFLOP/s where fp32 has 50 to 100.
+A CPU without hardware for bf16 multiplies in it at 1 to 3 GFLOP/s, in fp32 at 50 to 100.
 """
 
 import os
@@ -14,9 +14,9 @@ from qa_accel.distributed import strategy
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
 """Set by hand or, always, by `accelerate launch`: `no` (fp32), `bf16`, `fp16`."""
 ALLOW_SLOW = "QA_ACCEL_ALLOW_SLOW_BF16"
-"""1: bf16 on a CPU that has no units for it, at the speed that this has."""
+"""1: allow bf16 on a CPU without hardware for it, slow as it is."""
 PRETENDED_UNITS = "QA_ACCEL_CPU_BF16"
-"""A switch for tests: 0 or 1 takes the place of what the processor says of itself."""
+"""For tests: 0 or 1 replaces what the processor reports."""
 
 
 def cpu_has_units() -> bool:
@@ -28,7 +28,7 @@ def cpu_has_units() -> bool:
 
 
 def on_cpu() -> bool:
-    """Whether this process runs on the CPU, for want of a device or because the launch says so."""
+    """Whether this process runs on the CPU: there is no device, or the launch says so."""
     return not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
 
 
@@ -39,40 +39,40 @@ def bf16_is_fast() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
-def asked_for() -> str | None:
-    """The precision that a flag, the launch's config file or the environment names; None: the script decides."""
+def requested() -> str | None:
+    """The precision requested by a flag, the launch's config file or the environment; None: the script decides."""
     named = os.environ.get(LAUNCHED_PRECISION)
-    # under FSDP and DeepSpeed precision is a part of the strategy: one that names none is fp32
-    whole = not any(map(strategy.launched, strategy.LAUNCHED))
-    if named == "no" and whole and on_cpu() and _launcher_was_not_asked():
+    # under FSDP and DeepSpeed precision is part of the strategy: a strategy that names none is fp32
+    not_split = not any(map(strategy.launched, strategy.LAUNCHED))
+    if named == "no" and not_split and on_cpu() and _launch_names_none():
         return None
     return named
 
 
 def of_training() -> str | None:
-    """`bf16` or `no` where nothing is asked for; None where it is, which accelerate then sees to."""
-    if asked_for() is not None:
+    """`bf16` or `no` if no precision is requested; None if one is: accelerate applies it."""
+    if requested() is not None:
         return None
     return "bf16" if bf16_is_fast() else "no"
 
 
 def check(chosen: str) -> None:
-    """Raises ValueError for bf16 on a CPU that has no units for it, unless the environment allows that."""
+    """Raises ValueError for bf16 on a CPU without hardware for it, unless the environment allows it."""
     if chosen != "bf16" or not on_cpu() or cpu_has_units() or os.environ.get(ALLOW_SLOW) == "1":
         return
     raise ValueError(
-        f"bf16 is asked for (by --mixed_precision, the launch's config file or {LAUNCHED_PRECISION}), and this CPU has no units "
-        "for it (AVX512-BF16 or AMX): its products would be 10 to 100 times slower than in fp32. Launch with "
-        f"--mixed_precision no (where nothing else asks for bf16, leave it out), or set {ALLOW_SLOW}=1 to run it all the same"
+        f"bf16 is requested (by --mixed_precision, the launch's config file or {LAUNCHED_PRECISION}), but this CPU has no "
+        "hardware for it (AVX512-BF16 or AMX): products would be 10 to 100 times slower than in fp32. Launch with "
+        f"--mixed_precision no (if nothing else requests bf16, leave it out), or set {ALLOW_SLOW}=1 to run it anyway"
     )
 
 
-def _launcher_was_not_asked() -> bool:
-    """Whether this process was started by `accelerate launch`, and neither its command line, nor its config file, nor its
+def _launch_names_none() -> bool:
+    """Whether `accelerate launch` started this process, and neither its command line, nor its config file, nor its
     environment names a precision. It then passes on `no`, as it does for `--mixed_precision no`.
 
-    Only Linux shows another process's command line; elsewhere, and behind a program that stands between the launcher and
-    this process, False.
+    Only Linux shows another process's command line; elsewhere, and if another program is between the launcher and this
+    process, False.
     """
     launcher = Path("/proc", str(os.getppid()))
     try:
@@ -91,12 +91,12 @@ def _launcher_was_not_asked() -> bool:
         return False
     config_file = parsed.config_file or default_config_file
     if parsed.config_file is None and (parsed.cpu or not os.path.isfile(config_file)):
-        return True  # as accelerate does: --cpu leaves the default file unread
+        return True  # as accelerate does: with --cpu it does not read the default file
     return load_config_from_file(str(launcher / "cwd" / config_file)).mixed_precision is None
 
 
 def _words_after_launch(words: list[str]) -> list[str] | None:
-    """Of a command line, what `accelerate launch` was given, in any of its spellings; None if it is something else."""
+    """The arguments of `accelerate launch`, in any of its spellings; None for another command line."""
     for place, word in enumerate(words[1:4], start=1):
         if Path(word).name == "accelerate-launch" or (
             word == "accelerate.commands.launch" and words[place - 1] == "-m"

@@ -1,4 +1,4 @@
-"""Where each rank stands -> a line in `output_dir/ranks/`, so that of a rank that dies without a word host and step are known."""
+"""The status of each rank -> a line in `output_dir/ranks/`, so that host and step of a rank that was killed are known."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 SECONDS_BETWEEN = 1.0
 SECONDS_FOR_OTHERS = 2.0
-"""What ranks that saw the failure too need to say so."""
+"""Time for ranks that saw the failure too to write their status."""
 
 
 class RankStatus:
@@ -37,27 +37,27 @@ class RankStatus:
             self._write(f"running, step {step} at {time.strftime('%FT%T')}")
 
     def failed(self, error: BaseException) -> None:
-        """Write how this rank ended; then name on stderr those that fell silent, if its end came from elsewhere."""
+        """Write how this rank ended. If another rank caused it, print the ranks without a final status on stderr."""
         first_line = str(error).partition("\n")[0][:200]
         self._write(f"failed after step {self.step}: {type(error).__name__}: {first_line}")
-        if isinstance(error, (ValueError, OSError)):  # this rank's own, and said
+        if isinstance(error, (ValueError, OSError)):  # this rank's own error, which is reported
             return
         time.sleep(SECONDS_FOR_OTHERS)
-        silent = [line for line in map(_read, sorted(self.folder.glob("rank-*.txt"))) if ": running" in line]
-        for line in silent:
+        unfinished = [line for line in map(_read, sorted(self.folder.glob("rank-*.txt"))) if ": running" in line]
+        for line in unfinished:
             print(f"{line} -- then nothing more: killed (out of memory?), or its machine is gone", file=sys.stderr)
 
     def ended(self) -> None:
-        """The run leaves as it should. All ranks must call."""
+        """The run ends without an error. All ranks must call."""
         self.path.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            with contextlib.suppress(OSError):  # some file systems keep a deleted file's place for a while
+            with contextlib.suppress(OSError):  # some file systems keep a deleted file for a while
                 self.folder.rmdir()
 
     def _write(self, state: str) -> None:
         self._written = time.monotonic()
-        with contextlib.suppress(OSError):  # a full disk: that is for the checkpoint to say, this is only a note
+        with contextlib.suppress(OSError):  # a full disk: the checkpoint reports it, this is only a note
             self.path.write_text(f"{self.who}: {state}\n", encoding="utf-8")
 
 

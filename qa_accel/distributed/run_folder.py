@@ -1,4 +1,4 @@
-"""`output_dir`: created, checked, and locked for one writer as long as the process lives."""
+"""`output_dir`: created, checked, and locked for one writer until the process ends."""
 
 import errno
 import fcntl
@@ -18,15 +18,15 @@ FINISHED = "all_results.json"
 """The file that only a finished run has."""
 LOCK = ".lock"
 SECONDS_FOR_A_DEAD_NODE = 150
-"""How long a requeued job waits for its own former start: a file server lets go of a vanished node's lock after 90 s."""
+"""How long a requeued job waits for its previous start: a file server frees a lost node's lock after 90 s."""
 
 _held: dict[Path, int] = {}
 
 
 def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> Path:
-    """The run's folder, created or checked by rank 0, which is its only writer from here on.
+    """The run's folder, created or checked by rank 0, from now on its only writer.
 
-    Raises ValueError for a finished run (unless `overwrite`) or one that another process writes, OSError if the folder
+    Raises ValueError if the run is finished (unless `overwrite`) or another process writes it, OSError if the folder
     cannot be written.
     """
     folder = Path(output_dir)
@@ -41,12 +41,12 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
 
 
 def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
-    """The folder, made by rank 0 if need be. Raises OSError if it cannot be written, before any work is done."""
+    """The folder, created by rank 0 if it does not exist. Raises OSError if it cannot be written, before any work is done."""
     folder = Path(folder)
     if accelerator.is_main_process:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody has put there
+            with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody planted
                 pass
         except OSError as error:
             raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
@@ -57,8 +57,8 @@ def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
 def hold(folder: Path) -> None:
     """Lock the folder until this process ends, however it ends. Raises ValueError if another process holds it.
 
-    A POSIX record lock: network file systems pass it on, the kernel drops it with the process, and forked helpers that
-    outlive a killed run do not inherit it.
+    A POSIX record lock: network file systems support it, the kernel releases it with the process, and forked helpers
+    that outlive a killed run do not inherit it.
     """
     path = folder / LOCK
     if path in _held:
@@ -82,7 +82,7 @@ def hold(folder: Path) -> None:
             os.close(descriptor)
             raise ValueError(
                 f"another run is writing {folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')}, since "
-                f"{holder.get('since', '?')}. Wait for its end or stop it (touch {folder / 'STOP'}), or take another --output_dir"
+                f"{holder.get('since', '?')}. Wait until it ends or stop it (touch {folder / 'STOP'}), or take another --output_dir"
             )
         time.sleep(2)
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T"), "slurm_job": job}
@@ -94,5 +94,5 @@ def hold(folder: Path) -> None:
 def _holder(descriptor: int) -> dict:
     try:
         return json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:  # it holds the lock, and has not written yet who it is
+    except ValueError:  # it holds the lock, but has not written its entry yet
         return {}

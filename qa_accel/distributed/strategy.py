@@ -1,8 +1,8 @@
-"""How training is spread over processes (DDP, FSDP2, DeepSpeed's ZeRO) -> what each of them needs before and after
-`accelerator.prepare`, and the same plain weights out of it.
+"""Distribution of training over processes (DDP, FSDP2, DeepSpeed's ZeRO): what each strategy needs before and after
+`accelerator.prepare`, and the same plain weights from each.
 
 The launch decides (accelerate_configs/); nothing here is a setting. What accelerate leaves to the user of a strategy is
-filled in from the run's own settings, and what would train something else in silence is refused by name.
+filled in from the run's settings. A launch config that would silently train something else is rejected.
 """
 
 import logging
@@ -27,40 +27,42 @@ def launched(name: str) -> bool:
 
 
 def ignore_launched_strategy() -> None:
-    """Every process holds the whole model, whatever the launch says: for prediction, which has no state to split."""
+    """Make every process hold the whole model, whatever the launch says: prediction has no state to split."""
     for variable in LAUNCHED.values():
         os.environ.pop(variable, None)
 
 
 def check_launch() -> None:
-    """Before there is an Accelerator. Raises ValueError where FSDP is launched so that it would train something else."""
+    """Call before an Accelerator is created. Raises ValueError if FSDP is launched so that it would train something else."""
     if not launched("fsdp"):
         return
     if os.environ.get("FSDP_VERSION", "1") != "2":
         raise ValueError(
-            "the launch's config asks for the old FSDP: set `fsdp_version: 2` (accelerate_configs/fsdp2.yaml)"
+            "the launch's config requests the old FSDP: set `fsdp_version: 2` (accelerate_configs/fsdp2.yaml)"
         )
     if os.environ.get("FSDP_ACTIVATION_CHECKPOINTING", "false").lower() == "true":
         raise ValueError(
-            "fsdp_activation_checkpointing in the launch's config recomputes with other dropout masks than those of the "
-            "forward pass (accelerate does not keep their random state): remove it and pass --gradient_checkpointing"
+            "fsdp_activation_checkpointing in the launch's config recomputes with other dropout masks than the "
+            "forward pass (accelerate does not keep the random state): remove it and pass --gradient_checkpointing"
         )
     if not torch.accelerator.is_available() and os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true":
         raise ValueError("fsdp_offload_params moves weights from a GPU to its host: remove it for a run on CPUs")
     # accelerate's launcher turns this on: only rank 0 reads the weights. On the other ranks the tensors of a new head then
-    # have no memory of their own, and accelerate, which knows parameters by their address, trains but one of them there
+    # have no separate memory, and accelerate, which identifies parameters by their address, trains only one of them there
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
 
 
 def options_without_device() -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options of the Accelerator and of its process group by which CPU processes become one group, under any strategy."""
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # accelerate imports DeepSpeed where it finds it, which else warns
+    """Options of the Accelerator and of its process group that make CPU processes one group, under any strategy."""
+    os.environ.setdefault(
+        "DS_ACCELERATOR", "cpu"
+    )  # accelerate imports DeepSpeed if it is installed, which otherwise warns
     if not launched("deepspeed"):
-        return {"cpu": True}, {}  # without it several CPU processes believe they are alone
-    os.environ.pop("ACCELERATE_USE_CPU", None)  # would make accelerate run plain DDP instead, in silence
+        return {"cpu": True}, {}  # without it, each CPU process is a group of its own
+    os.environ.pop("ACCELERATE_USE_CPU", None)  # would silently make accelerate run plain DDP instead
     import deepspeed
 
-    # a faster all-reduce for CPUs, built by a C++ compiler at every first start (half a minute); gloo does without
+    # a faster all-reduce for CPUs, built by a C++ compiler at every first start (half a minute); gloo does not need it
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # type: ignore[attr-defined]
     return {"cpu": False}, {"backend": "gloo"}
 
@@ -76,7 +78,7 @@ def set_up(accelerator: Accelerator, gradient_accumulation_steps: int) -> None:
 def _set_up_fsdp(accelerator: Accelerator) -> None:
     state = accelerator.state
     if accelerator.distributed_type == DistributedType.MULTI_CPU:
-        # accelerate offers FSDP to devices only and would run DDP in its place; torch's FSDP2 knows CPUs as well
+        # accelerate offers FSDP on devices only and would run DDP instead; torch's FSDP2 supports CPUs too
         state.fsdp_plugin = FullyShardedDataParallelPlugin()
         state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
     if accelerator.distributed_type != DistributedType.FSDP:
@@ -85,7 +87,7 @@ def _set_up_fsdp(accelerator: Accelerator) -> None:
     if accelerator.mixed_precision == "bf16":
         from torch.distributed.fsdp import MixedPrecisionPolicy
 
-        # accelerate's own policy would sum gradients in bf16 too, where the small ones of many ranks get lost
+        # accelerate's own policy would also sum gradients in bf16, which loses the small ones of many ranks
         plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
 
 
@@ -96,51 +98,53 @@ def _set_up_deepspeed(accelerator: Accelerator, gradient_accumulation_steps: int
     for section, flags in (("optimizer", "--learning_rate, --weight_decay"), ("scheduler", "--lr_scheduler_type")):
         if section in settings:
             raise ValueError(
-                f"the DeepSpeed config has a section {section!r}, which would rule beside the run's own ({flags}): remove "
+                f"the DeepSpeed config has a section {section!r}, which conflicts with the run's own settings ({flags}): remove "
                 f"the section {section!r} from it"
             )
     _put(settings, "gradient_accumulation_steps", gradient_accumulation_steps, also_default=1)
-    accelerator.gradient_accumulation_steps = gradient_accumulation_steps  # the launch's value would win otherwise
+    accelerator.gradient_accumulation_steps = gradient_accumulation_steps  # otherwise the launch's value would win
     zero = settings["zero_optimization"]
-    # DeepSpeed takes this many elements as buffers for gradients on their way, twice; its 5e8 would be 4 GB
+    # DeepSpeed allocates two gradient buffers of this many elements; its default of 5e8 would be 4 GB
     zero.setdefault("reduce_bucket_size", 25_000_000)
     if zero["stage"] == 3:
-        zero["stage3_gather_16bit_weights_on_model_save"] = True  # despite its name in any precision: the final model
+        zero["stage3_gather_16bit_weights_on_model_save"] = (
+            True  # despite its name for any precision: gathers the final model
+        )
     if accelerator.device.type == "cpu":
-        settings["zero_force_ds_cpu_optimizer"] = False  # DeepSpeed's own AdamW for hosts wants a C++ compiler
+        settings["zero_force_ds_cpu_optimizer"] = False  # DeepSpeed's own AdamW for CPUs needs a C++ compiler
     if settings.get("bf16", {}).get("enabled") is True and "ACCELERATE_DEEPSPEED_CONFIG_FILE" not in os.environ:
-        # as under DDP: weights in fp32, products in bf16. DeepSpeed's own bf16 keeps the model in bf16, which is then all
-        # that can be saved of it. No module's gradients are summed in bf16 either.
+        # as under DDP: weights in fp32, products in bf16. DeepSpeed's own bf16 keeps the model in bf16, so that no
+        # fp32 weights can be saved. No module's gradients are summed in bf16 either.
         settings["bf16"] = {"enabled": False}
         settings["torch_autocast"] = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": []}
     if zero["stage"] == 3:
-        # transformers splits the weights while it loads them, by the copy of the settings that this leaves with it
+        # transformers splits the weights while it loads them, according to the settings that this call registers
         accelerator.deepspeed_plugin.set_deepspeed_weakref()  # type: ignore[union-attr]
 
 
 def _deepspeed_settings(accelerator: Accelerator) -> dict[str, Any]:
-    """DeepSpeed's config, as it will be given to DeepSpeed; what is set in it counts until `prepare`."""
+    """DeepSpeed's config, as passed to DeepSpeed; changes take effect until `prepare`."""
     return accelerator.deepspeed_plugin.deepspeed_config  # type: ignore[union-attr]
 
 
 def configure_for_model(
     accelerator: Accelerator, qa_model: torch.nn.Module, *, batch_size: int, max_grad_norm: float
 ) -> None:
-    """What a strategy has to know of model and run; right before `accelerator.prepare`."""
+    """Give the strategy what it needs to know of model and run; call right before `accelerator.prepare`."""
     if accelerator.distributed_type == DistributedType.FSDP:
         plugin: Any = accelerator.state.fsdp_plugin
         if not plugin.transformer_cls_names_to_wrap:
             plugin.transformer_cls_names_to_wrap = layer_classes(qa_model)
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         settings = _deepspeed_settings(accelerator)
-        whole = batch_size * accelerator.gradient_accumulation_steps * accelerator.num_processes
+        global_batch_size = batch_size * accelerator.gradient_accumulation_steps * accelerator.num_processes
         _put(settings, "train_micro_batch_size_per_gpu", batch_size)
-        _put(settings, "train_batch_size", whole)
-        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips gradients; 0 turns it off there too
+        _put(settings, "train_batch_size", global_batch_size)
+        _put(settings, "gradient_clipping", max_grad_norm)  # DeepSpeed clips gradients; 0 turns it off
 
 
 def _put(settings: dict[str, Any], name: str, value: float, also_default: float | None = None) -> None:
-    """Set a number of DeepSpeed's config to the run's, with a warning where it held another one."""
+    """Set a number of DeepSpeed's config to the run's, with a warning if it was another one."""
     found = settings.get(name, "auto")
     if found not in ("auto", value, also_default):
         logger.warning(f"{name} {found} in the DeepSpeed config is not used: the run's settings say {value}")
@@ -148,9 +152,9 @@ def _put(settings: dict[str, Any], name: str, value: float, also_default: float 
 
 
 def layer_classes(qa_model: torch.nn.Module) -> list[str]:
-    """Names of the classes of the model's layers, apart from single modules (a norm, a linear layer) in a list.
+    """Class names of the model's layers, without single modules (a norm, a linear layer) in a list.
 
-    transformers' own lists (`_no_split_modules`) are empty for some encoders, and hold the embeddings too for others.
+    transformers' own lists (`_no_split_modules`) are empty for some encoders, and include the embeddings for others.
     """
     layers = architectures.layers(qa_model).values()
     return sorted({type(layer).__name__ for layer in layers if any(layer.children())})
@@ -178,7 +182,7 @@ def zero_stage(accelerator: Accelerator) -> int | None:
 
 
 def name(accelerator: Accelerator) -> str:
-    """For people; empty for one process that has all."""
+    """Display name; empty for a single process."""
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         offload = _deepspeed_settings(accelerator)["zero_optimization"].get("offload_optimizer", {})
         offloads = (offload or {}).get("device", "none") != "none"
@@ -203,7 +207,7 @@ def full_norm(norm: torch.Tensor | float | None) -> torch.Tensor | None:
 
 
 def full_weights(accelerator: Accelerator, prepared_model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """All weights on rank 0, an empty dict elsewhere; where they are split, one after the other is put together.
+    """All weights on rank 0, an empty dict elsewhere; split weights are gathered one after the other.
 
     All ranks must call.
     """

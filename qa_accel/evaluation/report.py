@@ -42,7 +42,7 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
 
 
 def samples_table(questions: datasets.Dataset, predictions: Mapping[str, str], count: int = 8) -> Table:
-    """Questions from all over the split, gold beside predicted."""
+    """Questions from all over the split, with gold and predicted answers."""
     table = Table(title="sample answers", title_justify="left", show_lines=True)
     for name in ("question", "gold", "predicted"):
         table.add_column(name, overflow="fold")

@@ -1,7 +1,7 @@
 """Predictions and references in the form of the hub's `squad_v2` metric -> its figures, without a network.
 
 `evaluate.load("squad_v2")` fetches code from a hub; this is an `evaluate.Metric` like any other, and may be added to
-batch by batch, but its code is here. The arithmetic stands in `scorer`.
+batch by batch, but its code is here. The arithmetic is in `squad_scores`.
 """
 
 from collections import Counter

@@ -61,7 +61,7 @@ def squad_scores(
     with "" for every question at 0.0: where nothing beats that, the threshold reads 0.0 whatever the unit is.
     Equal no-answer scores are taken in the order of `no_answer_scores`, as there.
 
-    Ids must be the same on both sides: a figure over fewer questions than asked would look like any other.
+    Ids must be the same on both sides: a figure over only some of the questions would look like any other.
     """
     _check(predictions, references, no_answer_scores)
     has_answer_Q = np.fromiter((len(golds) > 0 for golds in references.values()), dtype=bool, count=len(references))

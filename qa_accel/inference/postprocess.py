@@ -3,7 +3,7 @@
 Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
 the same span comes from several, and counts once, with its best score. What wins among equal scores is the span that
 starts first, then the one that ends first. Answers are cut out of the context and blanks at their edges left off;
-spans of blanks alone are no answers.
+spans that are only blanks are not answers.
 
 The null score of a question is its lowest over the windows (it has no answer only if no window holds one); its null odds
 are the null score minus the best span's. Numpy only, no torch: this runs on rank 0, after the device is done.
@@ -83,7 +83,7 @@ class Answers:
     predictions: dict[str, str]
     """The answer, "" for none."""
     best_texts: dict[str, str]
-    """The best span's text whatever the null odds; what a threshold is to be tuned on. "" only where there is no span."""
+    """The best span's text whatever the null odds; thresholds are tuned on it. "" only where there is no span."""
     null_odds: dict[str, float]
     """Null score minus the best span's score; NULL_ODDS_WITHOUT_SPAN where there is no span."""
     nbest: dict[str, list[NBestEntry]]

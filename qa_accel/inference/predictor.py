@@ -63,7 +63,7 @@ def predict_windows(
 ) -> Candidates | None:
     """The n best spans and the null score of each window in `plan` (batches, batch_size); None on all ranks but 0.
 
-    `done` is called after each round with the number of batches that all ranks together have behind them.
+    `done` is called after each round with the number of batches that all ranks together have finished.
     """
     world, rank = accelerator.num_processes, accelerator.process_index
     rounds = -(-len(plan) // world)

@@ -44,7 +44,7 @@ class QAModel:
     tokenizer: PreTrainedTokenizerBase
     mode: BatchingMode
     model: Any
-    """Called as `model(**batch.inputs)`; whatever returns `start_logits` and `end_logits` for that may stand in for it."""
+    """Called as `model(**batch.inputs)`; any callable that returns `start_logits` and `end_logits` may replace it."""
     inputs: ModelInputs
     answer_policy: AnswerPolicy
     max_seq_length: int

@@ -1,4 +1,4 @@
-"""Which weights of a model are trained: all, those behind the first layers, or a low-rank adapter (LoRA) beside them.
+"""Which weights of a model are trained: all, those after the first layers, or a low-rank adapter (LoRA).
 
 Adapters are those of `peft`, put into the model itself, so that nothing else of a run has to know of them. They are saved as
 peft saves them, with the head, which is trained whole; or merged into plain weights.
@@ -57,7 +57,7 @@ class AdapterConfig:
 def apply(qa_model: PreTrainedModel, config: AdapterConfig) -> str:
     """Freeze, or put an adapter in; returns what is trained, for the console. Raises ValueError for names that are not there.
 
-    The adapter's first weights are random: seed alike on all ranks before.
+    The adapter's first weights are random: use the same seed on all ranks.
     """
     if config.freeze_layers is not None:
         _freeze(qa_model, config.freeze_layers)
@@ -103,7 +103,7 @@ def _add_adapter(qa_model: PreTrainedModel, config: AdapterConfig) -> None:
     for name, layer in _adapted(qa_model).items():
         if not isinstance(layer.base_layer, (nn.Linear, Conv1D)):
             raise ValueError(
-                f"--lora_target_modules: {name} is no linear layer but a {type(layer.base_layer).__name__}"
+                f"--lora_target_modules: {name} is not a linear layer but a {type(layer.base_layer).__name__}"
             )
 
 
@@ -139,7 +139,7 @@ def save(qa_model: Any, weights: dict[str, torch.Tensor], folder: Path, *, merge
 def merged(qa_model: nn.Module, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights of the model as it was before the adapter, the adapter's product added (LoRA, arXiv:2106.09685, section 4.1).
 
-    Worked out from the gathered weights, so that the model that goes on training is left as it is.
+    Computed from the gathered weights, so that the model in training does not change.
     """
     plain = {
         name.replace(f".modules_to_save.{ADAPTER}.", ".").replace(".base_layer.", "."): weight

@@ -110,7 +110,7 @@ def compare_hosts(sights: Sequence[HostProbe], network: Network, disk: Disk | No
         if not all(sight.cache_writable for sight in here):
             faults.append(Finding((host,), "cannot write the cache", "set --cache_dir or HF_HOME to a writable folder"))
         elif not all(sight.sees_cache for sight in here):
-            what = "has a cache of its own, so it will tokenize the data for itself"
+            what = "has a separate cache, so it will tokenize the data again"
             faults.append(Finding((host,), what, "set --cache_dir or HF_HOME to a shared folder", fatal=False))
     for name, remedy in (
         ("code", "update the checkout there, or mount the same one on all nodes"),
@@ -153,7 +153,7 @@ def _gpu_faults(host: str, here: Sequence[HostProbe]) -> list[Finding]:
             remedy = (
                 "find the process with nvidia-smi; ask for whole nodes (--exclusive), or leave the node out (--exclude)"
             )
-            faults.append(Finding((host,), f"in use by somebody: {', '.join(busy)}", remedy))
+            faults.append(Finding((host,), f"in use by another process: {', '.join(busy)}", remedy))
     return faults
 
 

@@ -93,7 +93,7 @@ def look(settings: TrainConfig, accelerator: Accelerator) -> HostProbe:
 
 
 def code_digest() -> str:
-    """Of the bytes of this package's modules and of the scripts beside the one that runs."""
+    """Of the bytes of this package's modules and of the scripts next to the running one."""
     digest = hashlib.sha256()
     for folder, pattern in ((PACKAGE, "**/*.py"), (Path(sys.argv[0]).resolve().parent, "*.py")):
         for path in sorted(folder.glob(pattern)):
@@ -111,7 +111,7 @@ def _sees_note(folder: Path, accelerator: Accelerator) -> bool:
             folder.mkdir(parents=True, exist_ok=True)
             note.write_text(box[0], encoding="utf-8")
         except OSError:
-            pass  # then nobody sees it, which is what is asked
+            pass  # then no rank sees it, which is the result
     accelerator.wait_for_everyone()
     end = time.monotonic() + SECONDS_FOR_A_FILE
     while not (seen := _reads(note, box[0])) and time.monotonic() < end:
@@ -175,8 +175,8 @@ def _versions() -> list[str]:
 def _commit() -> str:
     """Short name of the checkout's commit, empty where this is none or git is not installed."""
     try:
-        asked = ["git", "-C", str(PACKAGE), "rev-parse", "--short", "HEAD"]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(PACKAGE), "rev-parse", "--short", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
 

@@ -1,8 +1,8 @@
 """Training state <-> `output_dir/checkpoint-STEP/`, whole or not at all.
 
 Progress is a value, not a folder's name: epoch, steps and the layouts it was made with are saved with the weights. A folder
-is written aside, its manifest of sizes and hashes last, and gets its name when all of it is on the disk; `latest` believes
-only folders whose files are those of their manifest.
+is written under a temporary name, its manifest of sizes and hashes last, and gets its name when all files are on the disk;
+`find` accepts only folders whose files match their manifest.
 """
 
 import hashlib
@@ -117,7 +117,7 @@ def atomic_folder(final: Path, accelerator: Accelerator) -> Iterator[Path]:
 def save(folder: Path, accelerator: Accelerator, progress: Progress, fingerprint: dict[str, Any], keep: int) -> Path:
     """Write `folder/checkpoint-STEP` (all ranks must call) and delete all but the latest `keep`.
 
-    Checkpoints of later steps are from a run that this one did not go on with: they would pass for its latest.
+    Checkpoints of later steps are from a run that this one did not continue: they would be taken for its latest.
     """
     final = folder / f"checkpoint-{progress.step}"
     with atomic_folder(final, accelerator) as partial:

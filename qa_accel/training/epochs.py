@@ -50,7 +50,7 @@ class EpochPlans:
     def rest_of_epoch(self, epoch: int, segments: list[list[int]]) -> np.ndarray:
         """(steps, accumulation, ranks, batch_size) of what is left of an epoch after `segments` [ranks, steps done].
 
-        An epoch that is resumed on another number of ranks is planned anew for the windows that are left.
+        An epoch that is resumed on another number of ranks is planned again for the remaining windows.
         """
         remaining_W = None
         rest = self._plan(epoch, self.world_size, None)
@@ -65,14 +65,14 @@ class EpochPlans:
     def plans(self, progress: Progress) -> Iterator[np.ndarray]:
         """Of all epochs, those that are over too: what follows from them (the rows' length) is the same after a resume.
 
-        The rest of an epoch that was begun on another number of ranks is a plan of its own.
+        The rest of an epoch that was begun on another number of ranks has its own plan.
         """
         yield from map(self.plan, range(self.epochs))
         if progress.epoch < self.epochs:
             yield self.rest_of_epoch(progress.epoch, progress.segments)
 
     def total_steps(self, progress: Progress) -> int:
-        """Optimizer steps of the whole run, given what is behind it."""
+        """Optimizer steps of the whole run, given the progress so far."""
         if self.loop.max_train_steps is not None:
             return self.loop.max_train_steps
         epochs_to_come = self.loop.num_train_epochs - progress.epoch - 1

@@ -1,4 +1,4 @@
-"""Numbers of a run -> metrics.jsonl, the console and accelerate's trackers. Only rank 0 writes; the rest call in vain.
+"""Numbers of a run -> metrics.jsonl, the console and accelerate's trackers. No-op on other ranks than 0, except for the reduction of losses.
 
 Losses and gradient norms stay on the device until `flush`, so that no step waits for the device.
 """
@@ -25,9 +25,9 @@ from qa_accel.training.progress import Progress
 @dataclass(frozen=True)
 class LogConfig:
     logging_steps: int = 10
-    """Optimizer steps between two looks at the device: each step gets its line in metrics.jsonl, this often at once."""
+    """Steps between device-to-host synchronisations. Each step has a line in metrics.jsonl; this many are written at once."""
     report_to: tuple[str, ...] = ()
-    """Trackers of accelerate (tensorboard, wandb, ...) beside metrics.jsonl; keys come from their own environment variables."""
+    """Trackers of accelerate (tensorboard, wandb, ...) in addition to metrics.jsonl; keys come from their own environment variables."""
     project_name: str = "qa-accel"
     """Name of the project in the trackers."""
 
@@ -59,7 +59,7 @@ class MetricsLog:
         first_step: int,
         epoch_windows: int,
     ):
-        """A run that goes on after `first_step`: later lines of an interrupted run are cut from `path`.
+        """A run that continues after `first_step`: later lines of an interrupted run are cut from `path`.
 
         `epoch_windows`: windows of one epoch, the unit of the epochs that are logged.
         """
@@ -195,7 +195,7 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cut(path: Path, step: int) -> None:
-    """Keep the lines of metrics.jsonl up to `step`; what an interrupted run wrote behind its checkpoint comes again."""
+    """Keep the lines of metrics.jsonl up to `step`; what an interrupted run wrote after its checkpoint will be written again."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

@@ -95,7 +95,7 @@ def warmup_steps(config: OptimConfig, total_steps: int) -> int:
 
 
 def make_schedule(optimizer: Any, config: OptimConfig, total_steps: int, done: int = 0) -> LambdaLR:
-    """The learning rate as a function of the optimizer step, standing where it is after `done` of `total_steps`.
+    """The learning rate as a function of the optimizer step, set to its state after `done` of `total_steps`.
 
     Step it once per optimizer step on every rank; accelerator.prepare would step it once per rank. `optimizer` may be
     wrapped: the schedule is bound to the innermost one, whose learning rate is the one applied.

@@ -1,4 +1,4 @@
-"""How far a run is: one small value that holds all that a resume needs beside the states of model, optimizer and generators."""
+"""How far a run is: all that a resume needs in addition to the states of model, optimizer and random generators."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """Where a run stands. All that resuming needs beside the states of model, optimizer and random generators."""
+    """How far a run is."""
 
     epoch: int = 0
     """Epochs that are over."""
@@ -24,7 +24,7 @@ class Progress:
     evaluations_without_gain: int = 0
     """Evaluations since the best one, for early stopping."""
     evaluation_due: bool = False
-    """Whether this step's evaluation is still to come: the run was stopped before it was over."""
+    """Whether this step's evaluation is still missing: the run was stopped before its end."""
     stopped_early: bool = False
     """Whether early stopping has ended training."""
 

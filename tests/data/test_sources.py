@@ -144,7 +144,7 @@ def test_nested_errors_name_article_and_paragraph(tmp_path):
             r"broken JSON at line 2 \(character 10 of the file\): Expecting ':' delimiter",
         ),
         ("q.json", b'[{"id": "a"', r"broken JSON at line 1"),
-        ("q.json", b'[{"id": "a", "question": "", "context": ""}] x', r"text behind the end"),
+        ("q.json", b'[{"id": "a", "question": "", "context": ""}] x', r"text after the end"),
         ("q.json", b'[{"id": "a", "question": "", "context": ""} 5]', r"expected ',' or '\]', found '5'"),
         ("q.json", b'["a"]', r"row 1 is 'a' \(str\); an object with columns"),
         ("q.json", b'["\xff"]', r"is not UTF-8 \(invalid start byte b'\\xff'\)"),

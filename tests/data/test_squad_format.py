@@ -45,8 +45,8 @@ def test_columns_are_mapped_by_settings(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([row(1), row(2), row(1)], r"row 3: id 'q1' stands already in \S+q.jsonl: row 1; ids must differ"),
-        ([row(1, id=1), row(2, id="1")], r"row 2: id '1' stands already"),
+        ([row(1), row(2), row(1)], r"row 3: id 'q1' is a duplicate of \S+q.jsonl: row 1; ids must differ"),
+        ([row(1, id=1), row(2, id="1")], r"row 2: id '1' is a duplicate of"),
         ([row(1), {"ID": "x"}], r"row 2: no column 'id'; found ID; name it: --id_column ID"),
         (
             [{"id": "x", "query": "", "context": ""}],
@@ -55,7 +55,7 @@ def test_columns_are_mapped_by_settings(tmp_path):
         ([row(1, question=None)], r"row 1: id 'q1': 'question' is null or missing; text is expected"),
         ([row(1, context=["a"])], r"'context' is \"\['a'\]\" \(list\); text is expected"),
         ([row(1, id=1.5)], r"'id' is '1.5' \(float\); text is expected"),
-        ([row(1, id="")], r"'id' is empty; every question needs an id"),
+        ([row(1, id="")], r"'id' is empty; every question needs its own id"),
         (
             [row(1, answers={"text": ["Paris"], "answer_start": ["0"]})],
             r"id 'q1': answer_start is '0' \(str\); an integer",
@@ -89,5 +89,5 @@ def test_repeated_ids_in_two_files_name_both(tmp_path):
     as_lines([row(1), row(2)])(tmp_path / "a.jsonl")
     as_lines([row(3), row(2)])(tmp_path / "b.jsonl")
     config = DataConfig(train_file=(str(tmp_path / "*.jsonl"),), cache_dir=str(tmp_path / "cache"))
-    with pytest.raises(ValueError, match=r"b.jsonl: row 2: id 'q2' stands already in \S+a.jsonl: row 2"):
+    with pytest.raises(ValueError, match=r"b.jsonl: row 2: id 'q2' is a duplicate of \S+a.jsonl: row 2"):
         load_questions(config, "train")

@@ -99,11 +99,11 @@ def test_a_launcher_is_known_by_its_command_line(line, given):
 def test_a_silent_launch_of_fsdp_or_deepspeed_stays_fp32(variable, monkeypatch):
     """Breaks if a DeepSpeed JSON of one's own that names no precision becomes bf16, in which DeepSpeed would keep the model."""
     monkeypatch.setattr(precision, "on_cpu", lambda: True)
-    monkeypatch.setattr(precision, "_launcher_was_not_asked", lambda: True)
+    monkeypatch.setattr(precision, "_launch_names_none", lambda: True)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
-    assert precision.asked_for() is None
+    assert precision.requested() is None
     monkeypatch.setenv(variable, "true")
-    assert precision.asked_for() == "no"
+    assert precision.requested() == "no"
 
 
 SAY = """from qa_accel.distributed import accelerator as runtime

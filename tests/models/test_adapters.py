@@ -217,5 +217,5 @@ def test_layers_and_modules_that_are_not_there_are_named(toy):
         adapters.apply(loaded(toy.model), AdapterConfig(freeze_layers=3))
     with pytest.raises(ValueError, match="--lora_target_modules q_proj: No modules were targeted"):
         adapters.apply(loaded(toy.model), AdapterConfig(lora_r=2, lora_target_modules=("q_proj",)))
-    with pytest.raises(ValueError, match="word_embeddings is no linear layer but a Embedding"):
+    with pytest.raises(ValueError, match="word_embeddings is not a linear layer but a Embedding"):
         adapters.apply(loaded(toy.model), AdapterConfig(lora_r=2, lora_target_modules=("word_embeddings",)))

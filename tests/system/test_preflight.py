@@ -79,7 +79,7 @@ def test_the_first_host_is_blamed_where_most_others_agree():
 
 def test_a_cache_of_its_own_only_costs_time():
     [(_, what, fatal)] = found(ranks(4, sees_cache=False))
-    assert "tokenize the data for itself" in what and not fatal
+    assert "tokenize the data again" in what and not fatal
 
 
 def test_ranks_that_are_too_few_or_uneven_are_found():
@@ -94,7 +94,7 @@ def test_a_gpu_in_use_is_found_but_not_for_what_a_context_takes():
     sights = [dataclasses.replace(seen, gpus=2, device=f"H100 GPU-{seen.rank}") for seen in ranks(4)]
     assert found([dataclasses.replace(seen, bytes_used=1 << 30) for seen in sights]) == []
     sights[3] = dataclasses.replace(sights[3], bytes_used=30 << 30)
-    assert found(sights) == [(("node2",), "in use by somebody: H100 GPU-3 (32.2 GB)", True)]
+    assert found(sights) == [(("node2",), "in use by another process: H100 GPU-3 (32.2 GB)", True)]
 
 
 def test_a_wrong_sum_and_a_full_disk_are_faults():

@@ -148,7 +148,7 @@ def test_mistakes_end_in_one_message_and_exit_code_2(dev, predictions, repositor
         (("--validation_file", dev, "--predictions_file", tmp_path / "absent.json"), "absent.json: cannot be read"),
         (("--validation_file", tmp_path / "absent.json", "--predictions_file", predictions), "absent.json"),
         (("--validation_file", no_gold, "--predictions_file", few), "nothing to score against"),
-        ((*good, "--no_answer_probability_file", odds), "'capital': 2.5 is no probability"),
+        ((*good, "--no_answer_probability_file", odds), "'capital': 2.5 is not a probability"),
         ((*good, "--no_answer_threshold", "0.5"), "--no_answer_threshold has nothing to compare with"),
     ):
         said = message(repository, *arguments)

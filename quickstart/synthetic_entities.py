@@ -1,7 +1,7 @@
 """Made-up entities -> examples of one task: point at the value that a blanked statement lacks.
 
-Names are chains of letters drawn from the spelling of the train names, values are drawn from the train values or made up likewise;
-no real name is used whole, of train or of dev (a made-up word can be a real one by chance).
+Names are chains of letters drawn from the spelling of the train names; values are drawn from the train values or made up the same
+way. No complete real name is used, neither of train nor of dev (a made-up word can be a real one by chance).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from make_corpus import possible_questions
-from telling import Entity, Fact, Paragraph, Teller
+from templates import Entity, Fact, Paragraph, Verbalizer
 
 HINTS = ("name", "entity", "relation")
 LITTLE_WORDS = {"the", "of", "and", "in", "a", "with", "for", "on", "to"}
 
 
 class Spelling:
-    """Made-up words: each letter drawn by the three before it, as the given words have them."""
+    """Made-up words: each letter is drawn given the three before it, with the frequencies of the given words."""
 
     def __init__(self, words: Sequence[str], rng: random.Random):
         self.rng = rng
@@ -44,7 +44,7 @@ class Spelling:
 
 
 class MadeUpWorld:
-    """Entities that nobody has heard of, of the kinds and with the relations that the corpus has."""
+    """Made-up entities, of the kinds and with the relations of the corpus."""
 
     def __init__(self, train: Sequence[Entity], real_names: set[str], wording: dict, rng: random.Random):
         self.rng, self.wording, self.real_names = rng, wording, real_names
@@ -56,10 +56,10 @@ class MadeUpWorld:
             self.pronouns[entity.kind].append(entity.pronoun)
             for relation, value in entity.facts.items():
                 self.values[entity.kind, relation].append(value)
-        told = [name for names in self.names.values() for name in names] + [
+        texts = [name for names in self.names.values() for name in names] + [
             v for vs in self.values.values() for v in vs
         ]
-        words = {word for text in told for word in re.findall(r"[^\W\d_]{3,}", text)} - LITTLE_WORDS
+        words = {word for text in texts for word in re.findall(r"[^\W\d_]{3,}", text)} - LITTLE_WORDS
         self.spelling = Spelling(sorted(words), rng)
         self.word_pool = sorted(words)
 
@@ -106,44 +106,46 @@ class Example:
     """With [MASK] in place of the value."""
     context: str
     answer: tuple[int, int] | None
-    """First and last + 1 character of the value in the context; None where the paragraph does not tell it."""
+    """First and last + 1 character of the value in the context; None if the paragraph does not state it."""
     marks: tuple[list[tuple[int, int]], ...]
-    """A list of character spans per hint: the entity's name, all values told of the entity, all values told for the relation."""
+    """A list of character spans per hint: the entity's name, all stated values of the entity, all stated values of the relation."""
 
 
-def pointing_examples(world: MadeUpWorld, teller: Teller, sizes: Sequence[int], same_words: float) -> Iterator[Example]:
+def pointing_examples(
+    world: MadeUpWorld, verbalizer: Verbalizer, sizes: Sequence[int], same_words: float
+) -> Iterator[Example]:
     """Endless examples of paragraphs with so many entities; a share of the statements keeps the paragraph's own words."""
     rng = world.rng
     while True:
         kind, entities = world.entities(rng.choice(sizes) + 1)
-        paragraph = teller.paragraph(kind, entities[:-1])
+        paragraph = verbalizer.paragraph(kind, entities[:-1])
         possible = possible_questions(paragraph, entities[-1:])
         unanswerable = possible["missing"] + possible["silent"][:1] + possible["other"]
         for _ in range(2):
             if rng.random() < 2 / 3 or not unanswerable:
                 fact = rng.choice(list(paragraph.facts))
-                told_as = paragraph.wordings[fact]
-                yield example_of(paragraph, fact, blanked(fact, told_as, teller, rng.random() < same_words))
+                template = paragraph.wordings[fact]
+                yield example_of(paragraph, fact, blanked(fact, template, verbalizer, rng.random() < same_words))
             else:
                 fact = rng.choice(unanswerable)
-                yield example_of(paragraph, fact, blanked(fact, "", teller))
+                yield example_of(paragraph, fact, blanked(fact, "", verbalizer))
 
 
-def example_of(paragraph: Paragraph, asked: Fact, statement: str) -> Example:
+def example_of(paragraph: Paragraph, target: Fact, statement: str) -> Example:
     spans = {fact: (begin, begin + len(fact.value)) for fact, begin in paragraph.facts.items()}
-    names = re.finditer(rf"(?<!\w){re.escape(asked.entity.name)}(?!\w)", paragraph.context, re.IGNORECASE)
-    of_entity = [span for fact, span in spans.items() if fact.entity is asked.entity]
-    of_relation = [span for fact, span in spans.items() if fact.relation == asked.relation]
+    names = re.finditer(rf"(?<!\w){re.escape(target.entity.name)}(?!\w)", paragraph.context, re.IGNORECASE)
+    of_entity = [span for fact, span in spans.items() if fact.entity is target.entity]
+    of_relation = [span for fact, span in spans.items() if fact.relation == target.relation]
     return Example(
-        statement, paragraph.context, spans.get(asked), ([match.span() for match in names], of_entity, of_relation)
+        statement, paragraph.context, spans.get(target), ([match.span() for match in names], of_entity, of_relation)
     )
 
 
-def blanked(fact: Fact, told_as: str, teller: Teller, same_words: bool = False) -> str:
-    """The fact with [MASK] for its value, in the words in which it was told or in others."""
-    relation = teller.wording[fact.entity.kind]["relations"][fact.relation]
+def blanked(fact: Fact, template: str, verbalizer: Verbalizer, same_words: bool = False) -> str:
+    """The fact with [MASK] for its value, in the wording of the paragraph (`template`) or in another."""
+    relation = verbalizer.wording[fact.entity.kind]["relations"][fact.relation]
     forms = relation["statements"] + ["{e} " + predicate for predicate in relation["predicates"]]
-    told = [form for form in forms if form in (told_as, "{e} " + told_as)]
-    form = teller.rng.choice(told if told and same_words else [form for form in forms if form not in told])
-    text = form.replace("{e}", teller.named(fact.entity)).replace("{v}", "[MASK]")
+    used = [form for form in forms if form in (template, "{e} " + template)]
+    form = verbalizer.rng.choice(used if used and same_words else [form for form in forms if form not in used])
+    text = form.replace("{e}", verbalizer.named(fact.entity)).replace("{v}", "[MASK]")
     return text.rstrip(".")

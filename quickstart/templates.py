@@ -1,6 +1,6 @@
-"""Facts of several entities of one kind -> a paragraph that tells some of them, and where each value stands in it.
+"""Facts of several entities of one kind -> a paragraph that states some of them, and the position of each value in it.
 
-Order of entities, order of facts, wording, pronouns and sentences without a fact are drawn; every drawing comes from one generator.
+Order of entities, order of facts, wording, pronouns and sentences without a fact are drawn, all from one generator.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 class Entity:
     kind: str
     name: str
-    """As the table has it, without an article."""
+    """As in the table, without an article."""
     pronoun: str
     facts: dict[str, str]
     """Relation -> value."""
@@ -38,21 +38,23 @@ class Paragraph:
     entities: Sequence[Entity]
     context: str = ""
     facts: dict[Fact, int] = field(default_factory=dict)
-    """Every fact told -> character at which its value begins."""
+    """Every stated fact -> character at which its value begins."""
     wordings: dict[Fact, str] = field(default_factory=dict)
-    """Every fact told -> the template that told it."""
+    """Every stated fact -> its template."""
 
     def text(self, fact: Fact) -> str:
-        """The value as it stands in the context: a sentence may begin with it, in upper case."""
+        """The value as written in the context: a sentence may begin with it, in upper case."""
         return self.context[self.facts[fact] : self.facts[fact] + len(fact.value)]
 
 
-class Teller:
+class Verbalizer:
+    """Facts -> sentences, by the templates of wording.yaml."""
+
     def __init__(self, wording: dict[str, dict[str, Any]], rng: random.Random, relations: Sequence[int] = (2, 3, 3)):
         self.wording = wording
         self.rng = rng
         self.relations = relations
-        """How many relations a paragraph tells of, drawn from these."""
+        """The number of relations in a paragraph is drawn from these."""
 
     def named(self, entity: Entity) -> str:
         article = self.wording[entity.kind].get("article")
@@ -67,7 +69,7 @@ class Teller:
         for group in groups:
             sentences += self.block(group, order, result)
         for filler in self.rng.sample(self.wording[kind]["fillers"], self.rng.choice([0, 0, 1, 1, 2])):
-            # never before a pronoun, which would then point at nothing
+            # never before a pronoun, which would then refer to nothing
             gaps = [i for i in range(len(sentences) + 1) if i == len(sentences) or not sentences[i].startswith("\x01")]
             sentences.insert(self.rng.choice(gaps), filler)
         for sentence in sentences:
@@ -75,7 +77,7 @@ class Teller:
         return result
 
     def choose_facts(self, kind: str, entities: Sequence[Entity]) -> list[Fact]:
-        """Each relation is told of at least two entities if there are two, the last one often not of all."""
+        """Each relation is stated of at least two entities if there are two, the last one often not of all."""
         relations = list(self.wording[kind]["relations"])
         self.rng.shuffle(relations)
         relations = relations[: self.rng.choice(self.relations)]
@@ -111,7 +113,7 @@ class Teller:
         return groups
 
     def block(self, group: list[Fact], order: list[Fact], result: Paragraph) -> list[str]:
-        """Sentences for one group. \\x02 n \\x03 stands for the value of fact n, \\x01 marks a sentence that leans on the last one."""
+        """Sentences for one group. \\x02 n \\x03 is the place of the value of fact n; \\x01 marks a sentence with a pronoun."""
 
         def say(fact: Fact, form: str) -> str:
             template = self.rng.choice(self.wording[fact.entity.kind]["relations"][fact.relation][form])
@@ -158,7 +160,7 @@ class Teller:
         return sentences
 
     def append(self, result: Paragraph, sentence: str, order: Sequence[Fact]) -> None:
-        """One sentence at the end of the context, each value's place noted."""
+        """Append a sentence to the context and note the position of each value."""
         result.context += " " if result.context else ""
         for i, piece in enumerate(re.split("\x02(\\d+)\x03", sentence)):
             at_start = result.context == "" or result.context.endswith(". ")
