@@ -34,7 +34,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data and models that lies beside the checkout; it never is part of it."""
+    """The folder of real data and models next to the checkout; it is never part of it."""
     folder = REPOSITORY.parent / "shared"
     if not (folder / "data" / "squad_v2" / "dev.json").is_file():
         pytest.skip("real SQuAD data and models are not beside this checkout (../shared)")

@@ -121,7 +121,8 @@ def choose(
             f"{model_type} cannot run in {precision}: {row.fp32_only}. Launch with --mixed_precision no; "
             "without a launcher, set ACCELERATE_MIXED_PRECISION=no"
         )
-    packed, reason = _packed(config, accelerator, model_config)
+    half = precision in ("bf16", "fp16")
+    packed, reason = _packed(config, accelerator.device.type, model_config, half=half)
     if packed:
         return BatchingMode(True, reason)
     implementation, why = choose_attention(
@@ -136,12 +137,11 @@ def choose(
     return BatchingMode(False, f"{reason}; attention: {implementation or 'its own'} ({why})", implementation)
 
 
-def _packed(config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig) -> tuple[bool, str]:
+def _packed(config: BatchingConfig, device: str, model_config: PretrainedConfig, *, half: bool) -> tuple[bool, str]:
     """Whether batches are packed, and why (not)."""
     supported, reason = architectures.packed_support(model_config)
     requested = config.attn_implementation
-    half = strategy.precision(accelerator) in ("bf16", "fp16")
-    no_kernel = accelerator.device.type == "cuda" and half and not kernel_is_here()
+    no_kernel = device == "cuda" and half and not kernel_is_here()
     if config.batching == "padded":
         return False, "requested"
     if config.batching == "packed":
@@ -157,8 +157,8 @@ def _packed(config: BatchingConfig, accelerator: Accelerator, model_config: Pret
         return True, f"requested; {reason}; attention dropout is off"
     if requested != "auto":
         return False, f"--attn_implementation {requested} was requested"
-    if accelerator.device.type != "cuda":
-        return False, f"no CUDA device: on {accelerator.device.type.upper()} length groups do as well"
+    if device != "cuda":
+        return False, f"no CUDA device: on {device.upper()} length groups do as well"
     if not half:
         return False, "packed attention needs bf16 or fp16, this run is fp32"
     if no_kernel:

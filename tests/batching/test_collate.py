@@ -148,7 +148,7 @@ def test_no_window_or_filler_of_a_packed_row_is_too_long(case):
 
 
 def test_packed_shapes_are_those_of_every_other_batch():
-    # Breaks if the number of fillers follows the tail: then each other number of windows compiles the step anew.
+    # Breaks if the number of fillers follows the tail: then each other number of windows compiles the step again.
     windows = windows_of([3, 20, 7, 5])
     batches = [packed(windows, index, 40, 20) for index in ([0, 1, 2], [3, -1, -1], [-1, -1, -1])]
     shapes = [{name: x.shape for name, x in b.inputs.items() if isinstance(x, torch.Tensor)} for b in batches]

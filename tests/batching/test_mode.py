@@ -70,8 +70,12 @@ def test_packed_batches_keep_their_own_attention_and_a_requested_makes_them_padd
     on_a_gpu(monkeypatch, (8, 0))
     bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
     assert mode.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
-    asked = mode.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
-    assert not asked.packed and asked.attention == "sdpa" and "--attn_implementation sdpa was requested" in asked.reason
+    requested = mode.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
+    assert (
+        not requested.packed
+        and requested.attention == "sdpa"
+        and "--attn_implementation sdpa was requested" in requested.reason
+    )
     with pytest.raises(ValueError, match="packed ones have their own attention"):
         mode.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
 

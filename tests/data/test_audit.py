@@ -222,7 +222,7 @@ def test_report_has_a_column_for_each_split_and_a_dash_for_what_is_not_known():
 # Real data
 
 
-def test_every_answer_of_the_rebuilt_training_file_stands_at_its_offset(shared, tmp_path):
+def test_every_answer_of_the_rebuilt_training_file_is_at_its_offset(shared, tmp_path):
     config = DataConfig(train_file=(str(shared / "data/squad_v2/train.json.gz"),), cache_dir=str(tmp_path))
     questions = load_questions(config, "train")
     kept, report = audit_questions(questions, training=True)

@@ -19,14 +19,14 @@ from qa_accel.data.windows import WindowConfig, Windows
 def squad(path: Path) -> datasets.Dataset:
     with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
         articles = json.load(file)["data"]
-    asked = [(p["context"], qa) for article in articles for p in article["paragraphs"] for qa in p["qas"]]
+    rows = [(p["context"], qa) for article in articles for p in article["paragraphs"] for qa in p["qas"]]
     return questions_of(
         {
-            "id": [qa["id"] for _, qa in asked],
-            "question": [qa["question"] for _, qa in asked],
-            "context": [context for context, _ in asked],
+            "id": [qa["id"] for _, qa in rows],
+            "question": [qa["question"] for _, qa in rows],
+            "context": [context for context, _ in rows],
             "answers": [
-                {key: [answer[key] for answer in qa["answers"]] for key in ("text", "answer_start")} for _, qa in asked
+                {key: [answer[key] for answer in qa["answers"]] for key in ("text", "answer_start")} for _, qa in rows
             ],
         }
     )

@@ -63,7 +63,7 @@ def test_every_format_gives_the_same_questions(name, tmp_path):
 
 
 def test_csv_cell_longer_than_pythons_limit(tmp_path):
-    """Python's csv refuses cells beyond 131,072 characters unless told otherwise."""
+    """Python's csv refuses cells beyond 131,072 characters by default."""
     rows = [
         {
             "id": "long",
@@ -182,7 +182,7 @@ def test_setting_that_names_no_file_is_an_error(pattern, message, tmp_path):
 # Real data
 
 
-def test_real_dev_set_is_read_as_it_stands(shared, tmp_path):
+def test_real_dev_set_is_read_as_it_is(shared, tmp_path):
     config = DataConfig(validation_file=(str(shared / "data/squad_v2/dev.json"),), cache_dir=str(tmp_path))
     questions = load_questions(config, "validation")
     texts = questions["question"][:]

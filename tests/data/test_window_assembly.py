@@ -81,24 +81,24 @@ def windows_by_the_book(tokenizer, question: str, context: str, answer: tuple[in
     windows, next_token = [], 0
     for w, ids in enumerate(encoded["input_ids"]):
         text_of = encoded.sequence_ids(w)
-        told = [i for i, text in enumerate(text_of) if text == (0 if context_first else 1)]
+        context_tokens = [i for i, text in enumerate(text_of) if text == (0 if context_first else 1)]
         outside = [i for i, text in enumerate(text_of) if text is None]
         null = next((i for i in outside if ids[i] == tokenizer.bos_token_id), 0)
         null = next((i for i in outside if ids[i] == tokenizer.cls_token_id), null)
         first_token = 0 if w == 0 else next_token - config.doc_stride
-        next_token = first_token + len(told)
+        next_token = first_token + len(context_tokens)
         start = end = null
         if answer[0] < answer[1] and held and first_token <= held[0] and held[-1] < next_token:
-            start, end = told[held[0] - first_token], told[held[-1] - first_token]
-        offsets = [encoded["offset_mapping"][w][i] if i in told else (0, 0) for i in range(len(ids))]
+            start, end = context_tokens[held[0] - first_token], context_tokens[held[-1] - first_token]
+        offsets = [encoded["offset_mapping"][w][i] if i in context_tokens else (0, 0) for i in range(len(ids))]
         windows.append(
             {
                 "input_ids_N": ids,
                 "token_type_ids_N": encoded["token_type_ids"][w] if "token_type_ids" in encoded else None,
                 "offset_start_N": [begin for begin, _ in offsets],
                 "offset_end_N": [end for _, end in offsets],
-                "context_begin_W": told[0] if told else 0,
-                "context_end_W": told[-1] + 1 if told else 0,
+                "context_begin_W": context_tokens[0] if context_tokens else 0,
+                "context_end_W": context_tokens[-1] + 1 if context_tokens else 0,
                 "null_W": null,
                 "start_W": start,
                 "end_W": end,
@@ -137,7 +137,7 @@ def test_both_ways_give_what_the_tokenizer_gives_for_each_pair(family, rows):
         assert len(composed) == w
 
 
-def test_context_comes_first_and_null_stands_last_only_where_the_tokenizer_puts_cls_last(family):
+def test_context_comes_first_and_null_is_last_only_if_the_tokenizer_puts_cls_last(family):
     name, pairs = family
     with one_thread():
         windows = pairs.windows(["Who wrote it?"], ["Ana wrote it."], GoldSpans(np.array([0]), np.array([3])))
@@ -181,7 +181,7 @@ def test_a_question_longer_than_the_window_is_cut_and_counted(family):
     assert (windows.lengths_W - told_W - special <= tight.max_query_length).all()
 
 
-def test_a_tokenizer_whose_contexts_depend_on_the_question_is_found_out_and_done_the_plain_way():
+def test_a_tokenizer_whose_contexts_depend_on_the_question_is_detected_and_encodes_pairs():
     pairs = PairTokenizer(not_composable(), tight)
     reason = pairs.compose_if_equal(["Who wrote it?"], ["Ana wrote it in 1862."])
     assert reason is not None and "input_ids" in reason
@@ -191,12 +191,16 @@ def test_a_tokenizer_whose_contexts_depend_on_the_question_is_found_out_and_done
     assert windows.input_ids_N.tolist() == capitals
 
 
-@given(told=st.lists(st.integers(0, 60), min_size=1, max_size=5), room=st.integers(2, 20), stride=st.integers(0, 18))
-def test_stretches_cover_every_token_and_share_the_stride(told, room, stride):
+@given(
+    context_tokens=st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    room=st.integers(2, 20),
+    stride=st.integers(0, 18),
+)
+def test_slices_cover_every_token_and_share_the_stride(context_tokens, room, stride):
     stride = min(stride, room - 1)
-    question_W, first_W, length_W = context_slices(np.array(told), np.full(len(told), room), stride)
-    for q, length in enumerate(told):
-        spans = [(first, first + n) for asked, first, n in zip(question_W, first_W, length_W) if asked == q]
+    question_W, first_W, length_W = context_slices(np.array(context_tokens), np.full(len(context_tokens), room), stride)
+    for q, length in enumerate(context_tokens):
+        spans = [(first, first + n) for question, first, n in zip(question_W, first_W, length_W) if question == q]
         assert spans[0][0] == 0 and spans[-1][1] == length
         assert all(end - begin <= room for begin, end in spans)
         assert all(before[1] - after[0] == stride for before, after in pairwise(spans))

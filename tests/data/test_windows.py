@@ -121,19 +121,19 @@ def test_two_processes_make_what_one_makes(tmp_path, monkeypatch, tokenizer):
 def test_each_context_is_tokenized_once_even_when_the_data_is_shuffled(tmp_path, monkeypatch, tokenizer):
     # Broken by grouping within batches only: shuffled, each of the batches would see nearly every context.
     monkeypatch.setattr(window_cache, "BATCH_ROWS", 10)
-    told = []
+    tokenized = []
     tokens = PairTokenizer._tokens
 
     def counting(self, texts, offsets):
-        told.extend(texts if offsets else [])
+        tokenized.extend(texts if offsets else [])
         return tokens(self, texts, offsets)
 
     monkeypatch.setattr(PairTokenizer, "_tokens", counting)
     monkeypatch.setattr(PairTokenizer, "compose_if_equal", lambda self, *_: setattr(self, "form", self._form()))
     questions = questions_of(rows(questions=60, contexts=12)).shuffle(seed=1)
     prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path)
-    assert set(told) == set(questions["context"])
-    assert len(told) <= 12 + 60 // 10  # a batch may end amid a context's questions
+    assert set(tokenized) == set(questions["context"])
+    assert len(tokenized) <= 12 + 60 // 10  # a batch may end amid a context's questions
 
 
 def test_the_side_that_is_cut_or_padded_does_not_change_windows(tmp_path, tokenizer):

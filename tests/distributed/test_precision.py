@@ -23,7 +23,7 @@ def taken(training: bool) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("hardware", "asked", "training", "expected"),
+    ("hardware", "requested", "training", "expected"),
     [
         (UNITS, None, True, ("bf16", "bf16")),
         (UNITS, None, False, ("no", "fp32")),
@@ -38,11 +38,11 @@ def taken(training: bool) -> tuple[str, str]:
     ],
 )
 def test_training_takes_what_the_cpu_multiplies_unless_the_environment_says_otherwise(
-    hardware, asked, training, expected
+    hardware, requested, training, expected
 ):
     """Breaks if training is in bf16 at 1 GFLOP/s, if `no` is not obeyed, or if prediction rounds unasked."""
-    environment = hardware if asked is None else hardware | {"ACCELERATE_MIXED_PRECISION": asked}
-    unset = ["ACCELERATE_MIXED_PRECISION"] if asked is None else []
+    environment = hardware if requested is None else hardware | {"ACCELERATE_MIXED_PRECISION": requested}
+    unset = ["ACCELERATE_MIXED_PRECISION"] if requested is None else []
     assert call(taken, training, environment=environment, without=unset) == [expected]
 
 
@@ -122,7 +122,7 @@ SILENT = "compute_environment: LOCAL_MACHINE\ndistributed_type: 'NO'\nnum_proces
     ],
     ids=["silent", "flag", "file", "environment"],
 )
-def test_a_launch_that_names_no_precision_is_told_from_one_that_says_no(
+def test_a_launch_that_names_no_precision_differs_from_one_that_names_no(
     flags, in_file, in_environment, expected, tmp_path, monkeypatch
 ):
     """accelerate hands `no` to its processes in all four cases. Breaks if fp32 cannot be had on a CPU with units."""

@@ -1,4 +1,4 @@
-"""Runs that are asked to stop, by every way there is: all ranks leave at one step, and the run that goes on is the same run."""
+"""Runs that are requested to stop, in every way: all ranks stop at one step, and the continued run is the same run."""
 
 import json
 import os

@@ -276,7 +276,7 @@ def test_ranks_hold_their_share_and_only_rank_0_gathers(name, calls_itself, spli
     ],
 )
 def test_the_layers_of_a_model_are_found(model_type, layers):
-    """Breaks if FSDP2 is told nothing, so that all layers are gathered at once, or too much, e.g. the embeddings."""
+    """Breaks if FSDP2 gets no layer class, so that all layers are gathered at once, or too much, e.g. the embeddings."""
     with torch.device("meta"):
         qa_model = AutoModelForQuestionAnswering.from_config(AutoConfig.for_model(model_type))
     assert strategy.layer_classes(qa_model) == layers

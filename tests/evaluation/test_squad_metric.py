@@ -79,11 +79,11 @@ def test_a_question_that_comes_twice_is_refused_and_the_metric_goes_on():
 
 
 def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
-    """Breaks if a cache folder or a lock file appears in the user's home, or outlives the metric where it is asked for."""
-    home, asked = tmp_path / "home", tmp_path / "asked"
+    """Breaks if a cache folder or a lock file appears in the user's home, or outlives the metric if one is requested."""
+    home, requested = tmp_path / "home", tmp_path / "requested"
     monkeypatch.setattr(evaluate.config, "HF_METRICS_CACHE", str(home))
-    for metric in (SquadMetric(), SquadMetric(keep_in_memory=False, cache_dir=str(asked))):
+    for metric in (SquadMetric(), SquadMetric(keep_in_memory=False, cache_dir=str(requested))):
         metric.add_batch(predictions=PREDICTIONS, references=REFERENCES)
         assert metric.compute()["total"] == 3
     assert not home.exists()
-    assert asked.exists() and not list(asked.rglob("*.arrow"))
+    assert requested.exists() and not list(requested.rglob("*.arrow"))

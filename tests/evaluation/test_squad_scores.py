@@ -61,7 +61,7 @@ def test_the_best_gold_answer_counts_for_each_figure_by_itself():
     assert exact_and_f1("Paris", ["Lyon", "the Paris!"]) == (1.0, 1.0)
 
 
-def test_gold_answers_without_a_word_are_passed_over():
+def test_gold_answers_without_a_word_are_skipped():
     """Breaks if "The" as one of two gold answers makes the empty prediction right, or as the only one does not."""
     assert exact_and_f1("", ["The", "Paris"]) == (0.0, 0.0)
     assert exact_and_f1("", ["The"]) == (1.0, 1.0)

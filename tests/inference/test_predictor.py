@@ -72,8 +72,8 @@ def predicted(case: Case) -> tuple[Candidates | None, list[int], bool]:
         model = LogitsByToken(model.config, case.dtype)
     model = accelerator.prepare_model(model, evaluation_mode=True).train()
     tokenizer = AutoTokenizer.from_pretrained(case.model, padding_side=case.padding_side)
-    manner = mode.BatchingMode(False, "a test's")
-    batches, collate = manner.evaluation(
+    batching_mode = mode.BatchingMode(False, "a test's")
+    batches, collate = batching_mode.evaluation(
         windows, tokenizer, ModelInputs.of(model), case.batch_size, WINDOWS["max_seq_length"]
     )
     done: list[int] = []

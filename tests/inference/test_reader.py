@@ -79,7 +79,7 @@ def test_one_question_is_answered_as_among_many(toy):
     assert alone[0]["null_odds"] == pytest.approx(many[-1]["null_odds"], abs=1e-4)
 
 
-def test_nothing_asked_is_nothing_answered_and_an_empty_context_holds_no_answer(toy):
+def test_no_questions_give_no_answers_and_an_empty_context_holds_no_answer(toy):
     assert call(read_with_python, toy.model, []) == [[]]
     [[found]] = call(read_with_python, toy.model, [("Where was Ana born?", "")])
     assert found["text"] == ""

@@ -45,7 +45,7 @@ def batches(draw) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @settings(max_examples=200, deadline=None)
 @given(batches(), st.integers(1, 30), st.integers(1, 3) | st.integers(1, 40))
 def test_it_finds_the_best_of_all_pairs_in_their_order(device, batch, max_answer_length, n_best):
-    """Breaks if a pair is lost or allowed wrongly, or equal scores come in another order. More spans are asked for than
+    """Breaks if a pair is lost or allowed wrongly, or equal scores come in another order. More spans are requested than
     there are in many of the cases, and longer ones than the window."""
     spans = best_spans(*(tensor.to(device) for tensor in batch), max_answer_length, n_best)
     assert [tuple(tensor.shape) for tensor in spans] == [(len(batch[0]), n_best)] * 4

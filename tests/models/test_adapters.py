@@ -54,7 +54,7 @@ def logits(qa_model: Any) -> torch.Tensor:
         ("xlnet", 2, ["qa_outputs"]),
     ],
 )
-def test_embeddings_layers_and_head_are_told_apart(kind, layers, heads, tmp_path):
+def test_embeddings_layers_and_head_are_distinguished(kind, layers, heads, tmp_path):
     """Breaks if an architecture's layers are not found (all would count as embeddings), or its head is not the last."""
     qa_model = loaded(zoo.make(kind, tmp_path))
     depths = architectures.depths(qa_model)
@@ -142,7 +142,7 @@ def torch_names(path: Path) -> list[str]:
 
 
 def test_an_adapters_run_resumes_to_the_same_bits(trainer, merged, tmp_path):
-    """Breaks if the adapter's first weights are drawn anew over the restored ones, or are no part of a checkpoint."""
+    """Breaks if the adapter's first weights are drawn again over the restored ones, or are no part of a checkpoint."""
     folder = tmp_path / "resumed"
     start = merged / "checkpoint-2"
     trainer.whole(folder, "--merge_lora", processes=2, resume_from_checkpoint=start, **SHORT, **LORA)

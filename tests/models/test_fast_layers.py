@@ -11,7 +11,7 @@ from qa_accel.models.fast_layers import FastDropout, HalfLayerNorm, dropout
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.9])
-def test_rate_and_scale_are_those_asked_for(rate):
+def test_rate_and_scale_are_those_requested(rate):
     """A million draws: a rate that is off by five standard errors fails, e.g. one of signed bits compared as unsigned."""
     torch.manual_seed(0)
     x = torch.ones(1000, 1003)

@@ -188,7 +188,7 @@ def test_gradient_checkpointing_is_refused_where_a_model_has_none(tmp_path):
 
 
 @pytest.mark.parametrize(("dtype", "loaded_as"), [("bfloat16", torch.bfloat16), ("auto", torch.float16)])
-def test_another_type_of_weights_is_taken_where_asked_for(toy, tmp_path, dtype, loaded_as):
+def test_another_type_of_weights_is_used_if_requested(toy, tmp_path, dtype, loaded_as):
     folder = copied(toy.model, tmp_path / "half")
     halves = {name: weight.half() for name, weight in load_file(folder / "model.safetensors").items()}
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})

@@ -63,7 +63,7 @@ NodeName=node2 NodeAddr=10.77.0.12 CPUs=8 RealMemory=1000
 PartitionName=main Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP
 """
 
-# nsenter, since `ip netns exec` mounts /sys anew and so hides the cgroups that slurmd wants. No DNS in there: torch would
+# nsenter, since `ip netns exec` mounts /sys again and so hides the cgroups that slurmd wants. No DNS in there: torch would
 # wait for answers. A freezer of its own: else two clusters on one machine would end each other's jobs.
 ENTER = """\
 #!/bin/bash

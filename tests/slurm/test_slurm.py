@@ -174,7 +174,7 @@ def test_an_array_over_seeds_is_summed_up_and_a_requeue_is_one_tasks_own(site):
 
 
 def test_pre_flight_finds_the_node_with_another_code_that_does_not_see_the_output(site):
-    """Breaks if hosts are not compared: ranks with other code wait for each other in vain. Breaks if only rank 0 looks for the
+    """Breaks if hosts are not compared: ranks with other code wait for each other until a timeout. Breaks if only rank 0 looks for the
     folder: the run would train for hours and fail in its first save."""
     module, folder = site.project / "qa_accel" / "inference" / "postprocess.py", site.folder("refused")
     other = site.cluster.folder / "other.py"
@@ -197,7 +197,7 @@ def test_pre_flight_finds_the_node_with_another_code_that_does_not_see_the_outpu
 
 
 def test_a_job_from_another_folder_says_so(site):
-    """Breaks if it goes on with whatever lies there."""
+    """Breaks if it continues with what is there."""
     job = site.cluster.run(
         "sbatch",
         "--parsable",

@@ -1,7 +1,7 @@
 """python tests/studies/memory.py
 
 Measures the memory that training BERT-base takes in each process, under every strategy, with and without gradient
-checkpointing: fp32, random weights, two CPU processes that are started anew for each line. All figures are MB of private
+checkpointing: fp32, random weights, two CPU processes that are started again for each line. All figures are MB of private
 memory (RssAnon) beyond what the process had when its group was complete.
 """
 
@@ -48,7 +48,7 @@ MB = 10**6
 
 
 def private_memory() -> int:
-    """Bytes of this process that no file lies behind."""
+    """Bytes of this process that no file backs."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("RssAnon"):
             return int(line.split()[1]) * 1024
@@ -56,7 +56,7 @@ def private_memory() -> int:
 
 
 class Peak:
-    """The most that private_memory says, asked every 5 ms from a thread of its own."""
+    """The maximum of private_memory, read every 5 ms by a separate thread."""
 
     def __init__(self):
         self.value = 0
@@ -79,8 +79,8 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     baseline, peak = private_memory(), Peak()
     settings = loading_module.ModelConfig(folder, gradient_checkpointing=gradient_checkpointing)
     model_config = loading_module.load_model_config(settings, TOKENS)
-    manner = mode.choose(mode.BatchingConfig(), accelerator, model_config, training=True)
-    qa_model = manner.set_up(loading_module.load_model(settings, model_config, make_tokenizer()))
+    batching_mode = mode.choose(mode.BatchingConfig(), accelerator, model_config, training=True)
+    qa_model = batching_mode.set_up(loading_module.load_model(settings, model_config, make_tokenizer()))
     loss = LossFunction(CompileConfig(), accelerator, qa_model, packed=False)
     strategy.configure_for_model(accelerator, qa_model, batch_size=BATCH, max_grad_norm=1.0)
     optimizer_config = optim.OptimConfig()

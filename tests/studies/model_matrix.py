@@ -115,10 +115,10 @@ def reference_answers(name: str, folder: Path) -> dict[str, Decoded]:
     answers = {}
     for paragraph in json.loads(_dev_file(folder.parent).read_text())["data"][0]["paragraphs"]:
         context = paragraph["context"]
-        for asked in paragraph["qas"]:
+        for row in paragraph["qas"]:
             question_first = kind.null == "first"
             encoded = tokenizer(
-                *((asked["question"], context) if question_first else (context, asked["question"])),
+                *((row["question"], context) if question_first else (context, row["question"])),
                 truncation="only_second" if question_first else "only_first",
                 max_length=toy.WINDOWS["max_seq_length"],
                 stride=toy.WINDOWS["doc_stride"],
@@ -140,7 +140,7 @@ def reference_answers(name: str, folder: Path) -> dict[str, Decoded]:
                 length = len(offsets)
                 start, end = output.start_logits[w, :length].tolist(), output.end_logits[w, :length].tolist()
                 windows.append(Window(offsets, start, end, null=0 if question_first else length - 1))
-            answers[asked["id"]] = decode(context, windows, n_best=N_BEST, max_answer_length=30)
+            answers[row["id"]] = decode(context, windows, n_best=N_BEST, max_answer_length=30)
     return answers
 
 
@@ -172,8 +172,10 @@ def _described(name: str, checkpoint: Path, batches: str) -> Row:
     config = model.load_model_config(settings, toy.WINDOWS["max_seq_length"], tokenizer)
     qa_model = model.load_model(settings, config, tokenizer)
     windows = _windows(tokenizer)
-    manner = mode.BatchingMode(False, "for the report")
-    plan, collate = manner.evaluation(windows, tokenizer, ModelInputs.of(qa_model), 2, toy.WINDOWS["max_seq_length"])
+    batching_mode = mode.BatchingMode(False, "for the report")
+    plan, collate = batching_mode.evaluation(
+        windows, tokenizer, ModelInputs.of(qa_model), 2, toy.WINDOWS["max_seq_length"]
+    )
     batch = collate(plan[0])
     length = int(windows.lengths_W[0])
     null = {0: "first", length - 1: "last"}.get(int(windows.null_W[0]), "elsewhere")
@@ -189,7 +191,7 @@ def _described(name: str, checkpoint: Path, batches: str) -> Row:
 
 
 def _windows(tokenizer: Any) -> Windows:
-    questions = [asked["question"] for asked in toy.questions_about("Ana", "")]
+    questions = [row["question"] for row in toy.questions_about("Ana", "")]
     contexts = [toy.context_about("Ana")] * len(questions)
     gold = GoldSpans(*np.zeros((2, len(questions)), np.int64))
     return PairTokenizer(tokenizer, WindowConfig(**toy.WINDOWS)).tokenize_pairs(questions, contexts, gold)

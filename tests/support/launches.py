@@ -58,7 +58,7 @@ def refused(name: str, *words, processes: int = 1, **environment: str) -> list[L
 
 
 def only_message(left: Left) -> str:
-    """The one message of a run that a user can mend: exit code 2, no traceback."""
+    """The one message of a run that a user can fix: exit code 2, no traceback."""
     assert left.code == 2, left.output
     assert "Traceback" not in left.output
     [message] = re.findall(r"^error: .*", left.output, re.MULTILINE | re.DOTALL)

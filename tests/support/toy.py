@@ -44,14 +44,14 @@ def questions_about(name: str, key: str) -> list[dict]:
     place = NAMES.index(name)
     city, animal = CITIES[place % len(CITIES)], ANIMALS[place % len(ANIMALS)]
 
-    def asked(number: int, question: str, answer: str | None) -> dict:
+    def question_row(number: int, question: str, answer: str | None) -> dict:
         golds = [] if answer is None else [{"text": answer, "answer_start": context.index(answer)}]
         return {"id": f"{key}-{number}", "question": question, "answers": golds, "is_impossible": answer is None}
 
     return [
-        asked(0, f"Where was {name} born?", city),
-        asked(1, f"Which animal does {name} keep?", animal),
-        asked(2, f"What does {name} drink?", None),
+        question_row(0, f"Where was {name} born?", city),
+        question_row(1, f"Which animal does {name} keep?", animal),
+        question_row(2, f"What does {name} drink?", None),
     ]
 
 

@@ -34,7 +34,7 @@ def test_every_part_is_measured_and_compared(batches):
 
 
 def test_products_are_measured_in_the_precision_of_the_run():
-    """Breaks if a CPU without units for bf16 is asked for products in it: one of 2048 x 2048 takes it 20 seconds."""
+    """Breaks if a CPU without units for bf16 computes products in it: one of 2048 x 2048 takes it 20 seconds."""
     words = [*SMALL, "--parts", "matmul"]
     for units, dtype in (("0", "fp32"), ("1", "bf16")):
         (left,) = run(

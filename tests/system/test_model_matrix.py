@@ -153,7 +153,7 @@ def test_only_parameters_without_a_gradient_are_frozen(name, frozen, tmp_path):
         ),
     ],
 )
-def test_the_console_says_what_stands_for_no_answer_and_what_fills_a_row(family, kind, said):
+def test_the_console_names_the_no_answer_token_and_what_fills_a_row(family, kind, said):
     tokenizer = zoo.tokenizer_of(family)
     described = architectures.describe_tokens(tokenizer, AutoConfig.for_model(kind), loading.padding_id(tokenizer))
     assert described == said

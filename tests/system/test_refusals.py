@@ -35,7 +35,7 @@ def test_an_unknown_flag_ends_with_2_and_help_with_0(name):
 
 
 @pytest.mark.parametrize("name", ["train.py", "predict.py"])
-def test_an_output_folder_that_cannot_be_written_is_found_out_before_any_work(name, toy, training, tmp_path):
+def test_an_output_folder_that_cannot_be_written_is_detected_before_any_work(name, toy, training, tmp_path):
     (tmp_path / "file").write_text("in the way")
     words = training if name == "train.py" else flags(model_name_or_path=toy.model, test_file=toy.dev, **WINDOWS)
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):

@@ -126,7 +126,7 @@ def test_it_reads_the_gold_answers_in_any_form_that_training_reads(predictions, 
 
 
 def test_predictions_for_other_questions_do_not_count_and_are_mentioned(dev, repository, tmp_path):
-    """Breaks if a part of a data set could not be scored with the predictions for all of it, or nobody were told."""
+    """Breaks if a part of a data set could not be scored with the predictions for all of it, or no line mentions it."""
     more = write(tmp_path / "more.json", {**PREDICTIONS, "moon": "cheese"})
     run = score(repository, "--validation_file", dev, "--predictions_file", more)
     assert run.returncode == 0 and json.loads(run.stdout)["total"] == 3

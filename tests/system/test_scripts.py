@@ -83,7 +83,7 @@ def test_score_py_finds_the_scores_that_training_wrote(trained, toy):
     assert scored["total"] == 30
 
 
-def test_a_finished_run_is_refused_unless_told_to_overwrite_it(trained, training):
+def test_a_finished_run_is_refused_unless_it_is_to_be_overwritten(trained, training):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     message = only_message(refused("train.py", *training, "--output_dir", trained)[0])
     assert str(trained) in message and "--overwrite_output_dir" in message
@@ -133,7 +133,7 @@ def test_what_prepare_py_made_is_not_made_again(toy, tmp_path):
     assert left.code == 0 and "resumed from" in left.output and "Tokenizing" not in left.output
     assert state_of_cache() == made
     [left] = refused("train.py", *words, "--doc_stride", "8", "--overwrite_output_dir")
-    assert left.code == 0 and "Tokenizing" in left.output, "other windows are made anew"
+    assert left.code == 0 and "Tokenizing" in left.output, "other windows are computed again"
 
 
 def test_a_rank_that_dies_ends_the_job(training, tmp_path):

@@ -39,7 +39,7 @@ def small_model():
 
 
 def trained(
-    qa_model, precision: str, manner: str, compile: str, accumulation: int = 1
+    qa_model, precision: str, batching: str, compile: str, accumulation: int = 1
 ) -> tuple[torch.nn.Module, torch.Tensor, step.OptimizerStep]:
     """The model after STEPS steps over the same windows, and each step's loss."""
     runtime.forget_accelerator()
@@ -48,7 +48,7 @@ def trained(
         runtime.RuntimeConfig(), mixed_precision=precision, gradient_accumulation_steps=accumulation
     )
     windows = synthetic.squad_like_windows(16 * STEPS - 5, 2000)  # the last step is not full
-    how = mode.choose(BatchingConfig(manner), accelerator, qa_model.config, training=True)  # type: ignore[arg-type]
+    how = mode.choose(BatchingConfig(batching), accelerator, qa_model.config, training=True)  # type: ignore[arg-type]
     qa_model = how.set_up(qa_model)
     loop = LoopConfig(per_device_train_batch_size=16 // accumulation, gradient_accumulation_steps=accumulation)
     order = EpochPlans(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
