@@ -56,7 +56,7 @@ test-all: $(STAMPS)/dev
 chaos: $(STAMPS)/dev
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=. $(BIN)/python tests/studies/chaos.py --kills 200
 
-# an environment of its own: building pages needs none of the package's dependencies
+# a separate environment: building pages needs none of the package's dependencies
 .venv-docs/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt mkdocs-material

@@ -46,5 +46,5 @@ LAUNCH_OPTIONS=
 PREFLIGHT=yes
 # A run is requeued at most so many times in its life, whatever the reason.
 MAX_REQUEUES=50
-# So many crashes in a row without a new checkpoint end it; a crash that comes again at the same place is no accident.
+# So many crashes in a row without a new checkpoint end it; a crash that comes again at the same place is a bug, not bad luck.
 MAX_CRASHES=2

@@ -26,7 +26,7 @@ launch() {
     head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
     HEAD_ADDRESS=$(scontrol show node "$head" --oneliner | sed -n 's/.* NodeAddr=\([^ ]*\).*/\1/p')
     if [ -z "$HEAD_ADDRESS" ]; then # rather no run than one on each node by itself
-        say "Slurm does not tell the address of $head"
+        say "Slurm gives no address for $head"
         return 2
     fi
     # jobs may share a node, and each has another number; the tasks of an array too
@@ -45,7 +45,7 @@ launch() {
     srun --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 --kill-on-bad-exit=1 --label bash slurm/node.sh "$@"
 }
 
-# train FLAGS...: pre-flight, then scripts/train.py; requeues the job where the run is to go on. Returns the job's exit code.
+# train FLAGS...: pre-flight, then scripts/train.py; requeues the job if the run is to continue. Returns the job's exit code.
 train() {
     local folder code marker signs crashes
     folder=$(setting output_dir "$@") || return 2
@@ -94,7 +94,7 @@ train() {
     [ "$code" != 0 ] || code=1 # neither finished nor stopped
     # with no new line from any rank the run was refused or failed before its first step: again would be the same again
     if is_ours "$folder" && [ -d "$folder/ranks" ] && [ "$(cat "$folder"/ranks/*)" != "$signs" ]; then
-        say "the run ended without a checkpoint of its last steps (code $code). Where each process stood:"
+        say "the run ended without a checkpoint of its last steps (code $code). Last status of each process:"
         sort -V "$folder"/ranks/*
         crashes=$(count_crash "$folder")
         if [ -n "$ending" ]; then
@@ -135,11 +135,11 @@ requeue() {
     local self=$SLURM_JOB_ID
     [ -z "${SLURM_ARRAY_JOB_ID:-}" ] || self=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
     if [ "${SLURM_RESTART_COUNT:-0}" -ge "$MAX_REQUEUES" ]; then
-        say "requeued $MAX_REQUEUES times already (MAX_REQUEUES in slurm/env.sh): submit it again to go on"
+        say "requeued $MAX_REQUEUES times already (MAX_REQUEUES in slurm/env.sh): submit it again to continue"
     elif scontrol requeue "$self"; then
         say "requeued"
         sleep 60 & wait # Slurm ends this script here
     else
-        say "Slurm does not requeue this job; submit it again to go on"
+        say "Slurm does not requeue this job; submit it again to continue"
     fi
 }

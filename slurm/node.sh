@@ -1,6 +1,6 @@
 #!/bin/bash
-# One node's part of a job: its launcher, which starts PROCESSES_PER_NODE workers. srun runs it on each node, so that what
-# stands here is expanded there: SLURM_NODEID is the node's own number, 0 on the first.
+# One node's part of a job: its launcher, which starts PROCESSES_PER_NODE workers. srun runs it on each node, so that
+# variables here are expanded there: SLURM_NODEID is the node's own number, 0 on the first.
 #
 # Slurm's signals come to this script alone. The launcher would die of USR1, and make a failure of TERM half a minute later;
 # so it ignores them, and the workers, who save and leave with code 0, get them from here.
@@ -8,7 +8,7 @@
 (
     trap '' USR1 USR2 TERM
     # LAUNCH_OPTIONS is a list of words
-    # rdzv_conf: nodes may start half a minute apart; a node that never comes is no reason to wait for a quarter of an hour
+    # rdzv_conf: nodes may start half a minute apart; do not wait a quarter of an hour for a node that never comes
     # max_restarts: one death ends this start; the job is requeued as a whole, with fresh addresses
     # shellcheck disable=SC2086
     exec accelerate launch --config_file "$ACCELERATE_CONFIG" \

@@ -16,7 +16,7 @@ done
 shift
 folder=$(setting output_dir "${training[@]}")
 
-# afterok: begins when the one before has left with code 0; a requeue in between is no end
+# afterok: begins when the one before has left with code 0; a requeue in between does not count as an end
 # kill-on-invalid-dep: when that cannot come any more, the job goes, rather than wait in the queue for ever
 after() {
     echo "--dependency=afterok:$1 --kill-on-invalid-dep=yes"

@@ -1,4 +1,4 @@
-"""What every test may rely on: no network, one thread per process, the real data beside the checkout (or a skip)."""
+"""What every test may rely on: no network, one thread per process, the real data next to the checkout (or a skip)."""
 
 import atexit
 import os
@@ -37,7 +37,7 @@ def shared() -> Path:
     """The folder of real data and models next to the checkout; it is never part of it."""
     folder = REPOSITORY.parent / "shared"
     if not (folder / "data" / "squad_v2" / "dev.json").is_file():
-        pytest.skip("real SQuAD data and models are not beside this checkout (../shared)")
+        pytest.skip("real SQuAD data and models are not next to this checkout (../shared)")
     return folder
 
 

@@ -50,7 +50,7 @@ def parse(*words: str) -> Boat:
 
 
 def test_flags_win_over_the_recipe_and_the_recipe_over_the_defaults(tmp_path):
-    """Breaks if the order of the three is another one, wherever --config stands on the line."""
+    """Breaks if the order of the three is another one, wherever --config is on the line."""
     recipe = tmp_path / "boat.yaml"
     recipe.write_text("power: 7\ncrew: 3\n")
     assert parse() == Boat("Ada")

@@ -25,7 +25,7 @@ PACKAGE = REPOSITORY / "qa_accel"
 
 
 def module_of(path: Path) -> ModuleType:
-    """A script of docs/, which is no package."""
+    """A script of docs/, which is not a package."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -125,7 +125,7 @@ def is_in_source(message: str, texts: list[str]) -> bool:
 
 @pytest.mark.parametrize("page", ["troubleshooting.md", "data.md"])
 def test_each_quoted_message_is_in_the_source(page):
-    """Breaks if a message is reworded and its row is not: whoever searches for it would find nothing."""
+    """Breaks if a message is reworded and its row is not: a search for it would find nothing."""
     messages = [cells[0].strip("`") for cells in rows_of(page, "message")]
     assert len(messages) > 15
     texts = literals()
@@ -164,7 +164,7 @@ def test_flags_that_are_called_absent_are_absent():
 
 
 def test_signatures_of_the_api_page_are_those_of_the_code():
-    """Breaks if an argument is added, renamed or moved behind the star."""
+    """Breaks if an argument is added, renamed or moved after the star."""
     shown = [block for block in blocks(DOCS / "api.md", "text") if re.match(r"\w+\(", block)]
     assert len(shown) == 3
     for block in shown:

@@ -68,7 +68,7 @@ def test_an_error_in_the_block_leaves_the_former_file_and_nothing_beside_it(tmp_
 
 
 def test_content_is_forced_to_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
-    """Breaks if fsync is left out or comes behind the rename: some file systems report a full disk only there."""
+    """Breaks if fsync is left out or comes after the rename: some file systems report a full disk only there."""
     path = tmp_path / "a.txt"
     files.write_text(path, "former")
 
@@ -102,7 +102,7 @@ def test_a_full_disk_leaves_the_former_file_and_one_message(tmp_path, repository
 
 
 def test_a_link_under_a_temporary_name_is_not_followed(tmp_path, monkeypatch):
-    """Breaks if a temporary name can be predicted and is opened without O_EXCL: whoever may write in a shared folder could
+    """Breaks if a temporary name can be predicted and is opened without O_EXCL: anyone who can write to a shared folder could
     make the user who trains overwrite a file of that user. Here even the random part of the name is known."""
     victim = tmp_path / "victim"
     victim.write_text("precious")

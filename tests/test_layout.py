@@ -72,7 +72,7 @@ def test_folders_import_downwards_only():
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    """Breaks if two modules of a folder need each other; TYPE_CHECKING is no way around it."""
+    """Breaks if two modules of a folder need each other; TYPE_CHECKING is not a way around it."""
     done: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
@@ -87,7 +87,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def test_a_stage_takes_its_own_settings_never_the_runs():
-    """Breaks if a module that is no part of the wiring reads TrainConfig: it could then be used by training only."""
+    """Breaks if a module that is not part of the wiring reads TrainConfig: it could then be used by training only."""
     readers = {module for module, names in imports().items() if SETTINGS_OF_A_RUN in names}
     assert readers, "somebody builds a run"
     assert not [module for module in readers if not module.startswith(MAY_IMPORT_THEM)]

@@ -112,7 +112,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_no_document_or_source_holds_a_path_of_somebodys_machine():
-    """Breaks if a command was copied with the folders of whoever ran it."""
+    """Breaks if a command was copied with the folders of the person who ran it."""
     private = re.compile(r"/(?:home|Users|root|work|tmp/w)/")
     checked = [*DOCUMENTS, *REPOSITORY.glob("*.toml"), REPOSITORY / "Makefile", *REPOSITORY.glob("scripts/**/*.yaml")]
     checked += [*MODULES.rglob("*.py"), *REPOSITORY.glob("scripts/*.py"), *REPOSITORY.glob("accelerate_configs/*")]

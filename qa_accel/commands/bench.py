@@ -4,7 +4,7 @@ python scripts/bench.py --model minilm --compare
 
 Each figure is the median over repeats after a warm-up. With `compare` the baseline (random order, padding to each
 batch's longest window, eager, torch's default AdamW) runs in the same process, so that a ratio does not depend on the
-machine. Models are made from a config with random weights: nothing is downloaded, and speed does not ask what is learned.
+machine. Models are made from a config with random weights: nothing is downloaded, and the values of the weights do not affect speed.
 """
 
 import json

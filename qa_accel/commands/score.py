@@ -95,7 +95,7 @@ def read_references(settings: ScoreConfig) -> dict[str, list[str]]:
             if answers is None:
                 raise ValueError(
                     f"{source.name}: {key!r} has no {columns.answers!r}, so there is nothing to score against; "
-                    "where the context holds no answer, empty lists say so"
+                    "give empty lists if the context holds no answer"
                 )
             references[key] = answers["text"]
     return references

@@ -85,7 +85,7 @@ def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) ->
             loaded = datasets.load_dataset(name, config_name, cache_dir=cache_dir, keep_in_memory=False)
     except Exception as error:  # hub, HTTP and format libraries each raise their own kinds
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        remedy = "no folder of save_to_disk has this name, so it was sought on the hub and in its local cache: check the name, "
+        remedy = "no folder of save_to_disk has this name, so it was looked up on the hub and in its local cache: check the name, "
         remedy += "or give --train_file and --validation_file, which need no network"
         raise ValueError(
             f"--dataset_name {name}: cannot be loaded ({reason}); {'save the folder again' if saved else remedy}"

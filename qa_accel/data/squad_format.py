@@ -142,7 +142,7 @@ def _answers(values: dict[str, Any], name: str) -> Answers | None:
             answers = json.loads(answers)
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"{name!r} is {shown(answers)}, which is no JSON ({error.msg}); "
+                f"{name!r} is {shown(answers)}, which is not JSON ({error.msg}); "
                 'write {"text": ["Paris"], "answer_start": [17]}, or the columns answer_text and answer_start'
             ) from error
     impossible = values.get("is_impossible") is True

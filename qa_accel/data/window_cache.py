@@ -74,7 +74,7 @@ def check_tokenizer(tokenizer, config: WindowConfig) -> None:
         )
     if config.max_seq_length > tokenizer.model_max_length:
         logger.warning(
-            "max_seq_length=%d, but the tokenizer's model takes %d tokens by its own account (model_max_length)",
+            "max_seq_length=%d, but the tokenizer's model takes at most %d tokens (model_max_length)",
             config.max_seq_length,
             tokenizer.model_max_length,
         )

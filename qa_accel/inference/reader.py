@@ -1,5 +1,6 @@
 """A fine-tuned model in memory that answers questions from Python."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
@@ -8,6 +9,7 @@ from accelerate import Accelerator
 
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.pair_tokenizer import PairTokenizer
+from qa_accel.data.sources import shown
 from qa_accel.data.splits import Split
 from qa_accel.data.windows import GoldSpans, WindowConfig
 from qa_accel.distributed import accelerator as runtime
@@ -15,6 +17,28 @@ from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import answer_split
 from qa_accel.inference.qa_model import load_task
 from qa_accel.models.loading import ModelConfig, quiet
+
+
+def question_and_context(given: Any, row: int) -> tuple[str, str]:
+    """The two texts of one input. Raises ValueError, with the row, for anything else."""
+    if isinstance(given, Mapping):
+        question, context = given.get("question"), given.get("context")
+    elif isinstance(given, (tuple, list)) and len(given) == 2:
+        question, context = given
+    else:
+        raise ValueError(
+            f"row {row}: {shown(given)}; expected (question, context), or a mapping with the keys question and context"
+        )
+    for name, text in (("question", question), ("context", context)):
+        if not isinstance(text, str):
+            raise ValueError(f"row {row}: the {name} is {shown(text)}; text is expected")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"row {row}: character {error.start} of the {name} is half of a surrogate pair, which is not a character"
+            ) from None
+    return question, context
 
 
 class Reader:
@@ -48,8 +72,12 @@ class Reader:
         """The best answer: text ("" for none), start and end in characters of `context`, probability, null_odds, nbest."""
         return self.answer_all([(question, context)])[0]
 
-    def answer_all(self, pairs: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        """Answers to (question, context) pairs, in their order."""
+    def answer_all(self, pairs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answers in the order of `pairs`: (question, context), or mappings with the keys `question` and `context`.
+
+        Raises ValueError, with the row, for anything that is not two texts.
+        """
+        pairs = [question_and_context(given, row) for row, given in enumerate(pairs)]
         if not pairs:
             return []
         questions = datasets.Dataset.from_dict(

@@ -39,7 +39,7 @@ BAD = [
     row("behind", "now", 99),
     row("cut", "now!", 24),
     row("newline", "\nYes", 17),  # as if CR and LF were one
-    row("blank", " ", 1),  # stands there, but is no answer
+    row("blank", " ", 1),  # is there, but is not an answer
 ]
 
 
@@ -102,7 +102,7 @@ def test_nothing_dropped_gives_the_same_object_and_something_dropped_a_fingerpri
 
 
 def test_selected_questions_are_audited_as_selected():
-    """Arrow keeps slices and index mappings beside the whole table, which must not be audited in their place."""
+    """Arrow keeps slices and index mappings together with the whole table, which must not be audited in their place."""
     questions = questions_of(BAD[0], *GOOD, BAD[1])
     assert audit_questions(questions.select([1, 2]), training=True)[1].misplaced_answers == ()
     kept, report = audit_questions(questions.select([4, 5, 1]), training=True)

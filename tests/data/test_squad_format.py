@@ -66,7 +66,7 @@ def test_columns_are_mapped_by_settings(tmp_path):
         ([row(1, answers={"text": [5], "answer_start": [0]})], r"'answer text' is '5' \(int\)"),
         ([row(1, answers={"text": "Paris", "answer_start": 0})], r"'answers' is .*expected \{\"text\": \[...\]"),
         ([row(1, answers=[{"text": "Paris"}])], r"among the answers; each needs text and answer_start"),
-        ([row(1, answers="Paris")], r"'answers' is 'Paris' \(str\), which is no JSON"),
+        ([row(1, answers="Paris")], r"'answers' is 'Paris' \(str\), which is not JSON"),
         ([row(1, is_impossible=True)], r"is_impossible is true, but the answer 'Paris' is given"),
         (
             [row(1), row(2, answers=None)],

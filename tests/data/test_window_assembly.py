@@ -263,7 +263,7 @@ def test_an_answer_inside_of_a_word_is_covered(family):
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 def test_an_answer_at_the_very_end_and_one_behind_it(family):
-    # A start in the last token must not end up behind the context, in the special tokens with their (0, 0).
+    # A start in the last token must not end up after the context, in the special tokens with their (0, 0).
     assert label_text(family, "sold by Ana", "Ana").strip() == "Ana"
     assert label_text(family, "sold by Ana", "Ana", start=400) == ""
 

@@ -96,7 +96,7 @@ def test_two_windows_worked_out_by_hand(tmp_path):
 @pytest.mark.parametrize("family", list(FAMILIES))
 @pytest.mark.parametrize("order", ["grouped", "shuffled"])
 def test_windows_stand_in_question_order_whatever_order_they_were_made_in(tmp_path, monkeypatch, family, order):
-    # Small batches, so that contexts lie across their borders, and rows are gathered by context behind the scenes.
+    # Small batches, so that contexts cross batch borders, and rows are gathered by context behind the scenes.
     monkeypatch.setattr(window_cache, "BATCH_ROWS", 7)
     tokenizer, questions = FAMILIES[family](), questions_of(rows())
     if order == "shuffled":

@@ -187,3 +187,28 @@ def test_the_flags_threshold_wins_over_the_stored_one(given, stored, used):
     found = AnswerPolicy(stored).apply(postprocess.SpanConfig(null_score_diff_threshold=given))
     assert found.null_score_diff_threshold == used
     assert asdict(found)["n_best_size"] == postprocess.SpanConfig().n_best_size
+
+
+def test_mappings_and_pairs_are_read_and_their_texts_are_the_same():
+    """The removed pipeline took mappings. Breaks if a mapping of two keys is unpacked into its keys, which are then asked."""
+    row = {"question": "Where?", "context": "In Paris."}
+    for given in (row, ("Where?", "In Paris."), ["Where?", "In Paris."], row | {"id": 7}):
+        assert reader_module.question_and_context(given, 0) == ("Where?", "In Paris.")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("qc", r"row 3: 'qc' \(str\); expected \(question, context\), or a mapping"),
+        (("only one",), "row 3: .*tuple.*; expected"),
+        (None, "row 3: null or missing; expected"),
+        ((None, "context"), "row 3: the question is null or missing; text is expected"),
+        (("question", float("nan")), r"row 3: the context is 'nan' \(float\); text is expected"),
+        ({"question": "Where?"}, "row 3: the context is null or missing; text is expected"),
+        (("Where\ud83d?", "context"), "row 3: character 5 of the question is half of a surrogate pair"),
+    ],
+)
+def test_what_is_not_two_texts_is_refused_with_its_row(given, message):
+    """Breaks if the message comes from deep inside a tokenizer and names no row."""
+    with pytest.raises(ValueError, match=message):
+        reader_module.question_and_context(given, 3)

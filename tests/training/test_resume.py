@@ -152,6 +152,18 @@ def test_a_resume_with_another_accumulation_still_steps_once_per_optimizer_step(
     assert losses == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_resume_with_nothing_left_of_its_epoch_continues_with_the_next(trainer, tmp_path):
+    """Six steps of 8 windows were made; with steps of 64 the epoch has two, so that none of it is left. Breaks if the loop
+    waits for a step of that epoch, which never comes (it then spins until the test's limit)."""
+    settings: dict[str, Any] = dict(save_steps=6, **SPREAD[1])
+    left = trainer(tmp_path, arrangements=[(kill_after, "training.progress.Progress.advance", 7)], **settings)
+    assert left[0].code == -signal.SIGKILL
+    settings |= dict(per_device_train_batch_size=32, gradient_accumulation_steps=2)
+    trainer.whole(tmp_path, "--resume_with_changed_settings", **settings)
+    results = results_of(tmp_path)
+    assert (results["steps"], results["epochs"]) == (8, 2)
+
+
 def test_changed_settings_are_refused_and_the_run_left_as_it_is(trainer, tmp_path):
     """Breaks if the folder's config.yaml afterwards shows settings that no step was made with."""
     settings: dict[str, Any] = dict(save_steps=3, num_train_epochs=1)
