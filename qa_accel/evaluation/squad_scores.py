@@ -1,6 +1,6 @@
 """Answer texts + gold answers -> exact match and F1 as the official SQuAD v2.0 scorer gives them, in its keys.
 
-Apart from `metrics`, since `import evaluate` loads torch, and scoring a file needs none of it. The no-answer score of a
+Separate from `squad_metric`, since `import evaluate` loads torch, and scoring a file needs none of it. The no-answer score of a
 question is any real number that is higher the less likely an answer is: a probability, or our null odds (null score
 minus best span score). Thresholds, the best ones included, are in its unit.
 SQuAD v1.1 is the case in which every question has an answer: the same keys but for NoAns_*.

@@ -196,7 +196,7 @@ def test_signals_that_are_left_out_keep_their_meaning(trainer, tmp_path):
     left = trainer(tmp_path, arrangements=arrangements, stop_signals="SIGTERM", **SETTINGS, **SPREAD[1])[0]
     assert left.code == -signal.SIGUSR1
     refused = trainer(tmp_path / "other", stop_signals=["SIGTERM", "SIGFOO"], **SETTINGS)[0]
-    assert refused.code == 2 and "SIGFOO is no signal that can be caught" in refused.output
+    assert refused.code == 2 and "SIGFOO is not a signal that can be caught" in refused.output
 
 
 def test_a_checkpoint_is_written_every_so_many_minutes(trainer, tmp_path):

@@ -1,6 +1,6 @@
 """A decoder that is slow and obvious: every window, every allowed pair of tokens, one after the other.
 
-What `spans` and `device_spans` do with arrays is compared with it. It shares no code with them.
+What `postprocess` and `topk_spans` do with arrays is compared with it. It shares no code with them.
 """
 
 import math
