@@ -143,14 +143,14 @@ def planned(
     windows: Windows, mode: mode.BatchingMode, qa_model: PreTrainedModel, batch_size: int
 ) -> tuple[np.ndarray, mode.Collator]:
     """(batches, batch_size) of one epoch of training, and their collator."""
-    order = EpochPlans(
+    epochs = EpochPlans(
         LoopConfig(per_device_train_batch_size=batch_size),
         windows.lengths_W,
         seed=0,
         world_size=1,
         packed=mode.packed,
     )
-    epoch_plan, longest = order.plan(0), int(windows.lengths_W.max())
+    epoch_plan, longest = epochs.plan(0), int(windows.lengths_W.max())
     collate = mode.collator(windows, TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], longest)
     return plan.rank_batches(epoch_plan, 0), collate
 

@@ -64,7 +64,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     windows = prepared_splits["train"].windows
     timer.end_stage("data")
 
-    order = EpochPlans(
+    epochs = EpochPlans(
         settings.loop,
         windows.lengths_W,
         seed=settings.runtime.seed,
@@ -83,8 +83,8 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         files.write_text(folder / "config.yaml", config.dump(settings))
         files.write_json(folder / "data_report.json", splits.audit_as_dict(prepared_splits))
 
-    collate = task.mode.collator(windows, task.tokenizer, qa.inputs, order.plans(progress), qa.max_seq_length)
-    total_steps = order.total_steps(progress)
+    collate = task.mode.collator(windows, task.tokenizer, qa.inputs, epochs.plans(progress), qa.max_seq_length)
+    total_steps = epochs.total_steps(progress)
     schedule = optim.make_schedule(optimizer, settings.optim, total_steps, progress.step)
     metrics = MetricsLog(
         accelerator,
@@ -128,7 +128,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         loss=loss,
         optimizer_step=optimizer_step,
         schedule=schedule,
-        order=order,
+        epochs=epochs,
         collate=collate,
         progress=progress,
         total_steps=total_steps,

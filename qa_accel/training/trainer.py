@@ -77,7 +77,7 @@ class Trainer:
     loss: LossFunction
     optimizer_step: OptimizerStep
     schedule: LambdaLR
-    order: EpochPlans
+    epochs: EpochPlans
     collate: Collator
     progress: Progress
     total_steps: int
@@ -126,8 +126,8 @@ class Trainer:
 
     def planned_steps(self) -> Iterator[PlannedStep]:
         """What is left of the run, up to its last step or to early stopping."""
-        epochs = chain.from_iterable(self.steps_of_epoch() for _ in count())
-        left = islice(epochs, max(0, self.total_steps - self.progress.step))
+        steps = chain.from_iterable(self.steps_of_epoch() for _ in count())
+        left = islice(steps, max(0, self.total_steps - self.progress.step))
         return takewhile(lambda _: not self.progress.stopped_early, left)
 
     def steps_of_epoch(self) -> Iterator[PlannedStep]:
@@ -136,7 +136,7 @@ class Trainer:
         The step's process collates the batches: 0.3 ms each, while a GPU still works on what it was given. A loader process
         would take longer to hand the tensors over.
         """
-        epoch_plan = self.order.rest_of_epoch(self.progress.epoch, self.progress.segments)
+        epoch_plan = self.epochs.rest_of_epoch(self.progress.epoch, self.progress.segments)
         if len(epoch_plan) == 0:  # resumed with other settings, under which all of the epoch is done
             self.progress.end_epoch()
             return
@@ -147,7 +147,7 @@ class Trainer:
                 pin_memory=self.accelerator.device.type == "cuda",
             )
         )
-        lengths_W = self.order.lengths_W
+        lengths_W = self.epochs.lengths_W
         for left, step_plan in zip(range(len(epoch_plan), 0, -1), epoch_plan):
             yield PlannedStep(
                 plan=step_plan,

@@ -51,8 +51,8 @@ def trained(
     how = mode.choose(BatchingConfig(batching), accelerator, qa_model.config, training=True)  # type: ignore[arg-type]
     qa_model = how.set_up(qa_model)
     loop = LoopConfig(per_device_train_batch_size=16 // accumulation, gradient_accumulation_steps=accumulation)
-    order = EpochPlans(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
-    epoch_plan = order.plan(0)
+    epochs = EpochPlans(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
+    epoch_plan = epochs.plan(0)
     collate = how.collator(windows, steps.TOKENIZER, ModelInputs.of(qa_model), [epoch_plan], 384)
     loss = compile_module.LossFunction(CompileConfig(compile), accelerator, qa_model, packed=how.packed)  # type: ignore[arg-type]
     # such an epsilon makes AdamW's step follow the gradient's size, so that one clipped otherwise goes another way

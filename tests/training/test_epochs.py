@@ -11,7 +11,7 @@ from qa_accel.training.evaluator import EvaluationConfig
 from qa_accel.training.progress import Progress
 
 
-def order(windows: int, world_size: int, *, packed: bool = False, **settings) -> EpochPlans:
+def epochs(windows: int, world_size: int, *, packed: bool = False, **settings) -> EpochPlans:
     """Batches of 3 windows, 2 of them accumulated."""
     loop = LoopConfig(per_device_train_batch_size=3, gradient_accumulation_steps=2, **settings)
     lengths_W = np.random.default_rng(windows).integers(10, 60, windows)
@@ -30,7 +30,7 @@ def test_an_epoch_that_is_resumed_on_other_numbers_of_ranks_covers_each_window_o
     epoch, or from another segment's plan."""
     progress, seen = Progress(), []
     for world_size, steps in [*stops, (ranks, None)]:
-        rest = order(windows, world_size, packed=packed).rest_of_epoch(0, progress.segments)
+        rest = epochs(windows, world_size, packed=packed).rest_of_epoch(0, progress.segments)
         for step in rest[:steps]:
             real = step[step != plan.NOTHING]
             seen += real.tolist()
@@ -45,7 +45,7 @@ def test_an_epoch_that_is_resumed_on_other_numbers_of_ranks_covers_each_window_o
 @given(st.integers(1, 90), st.integers(1, 3), st.integers(0, 4), st.integers(1, 3))
 def test_rows_that_are_measured_by_the_plans_of_a_run_hold_every_batch_that_is_left(windows, before, steps, after):
     """Breaks if packed rows are measured by whole epochs only: the windows that are left may be the longest ones."""
-    begun, run = (order(windows, ranks, packed=True) for ranks in (before, after))
+    begun, run = (epochs(windows, ranks, packed=True) for ranks in (before, after))
     steps = min(steps, begun.steps_per_epoch - 1)
     progress = Progress(step=steps, segments=[[before, steps]] if steps else [])
     longest_row = plan.row_tokens(run.lengths_W, run.plans(progress), multiple=1)
@@ -56,7 +56,7 @@ def test_rows_that_are_measured_by_the_plans_of_a_run_hold_every_batch_that_is_l
 
 
 def test_resuming_on_the_same_number_of_ranks_is_skipping_steps_of_the_plan():
-    whole = order(50, 2)
+    whole = epochs(50, 2)
     assert np.array_equal(whole.rest_of_epoch(1, []), whole.plan(1))
     assert np.array_equal(whole.rest_of_epoch(1, [[2, 3]]), whole.plan(1)[3:])
 
@@ -64,18 +64,18 @@ def test_resuming_on_the_same_number_of_ranks_is_skipping_steps_of_the_plan():
 def test_a_runs_length_is_counted_in_optimizer_steps():
     """50 windows in steps of 3 x 2 x 2 = 12: 5 steps an epoch, 15 in three; after 4 steps on 2 ranks and a change to 1
     rank, 2 windows are left in this epoch: 1 step, and 9 in each of two more."""
-    two, one = (order(50, ranks, num_train_epochs=3) for ranks in (2, 1))
+    two, one = (epochs(50, ranks, num_train_epochs=3) for ranks in (2, 1))
     assert two.total_steps(Progress()) == 15
     assert one.total_steps(Progress()) == 27
     assert one.total_steps(Progress(step=4, segments=[[2, 4]], windows=48)) == 4 + 1 + 9 + 9
     assert two.total_steps(Progress(step=15, epoch=3, windows=150)) == 15
-    assert order(50, 2, max_train_steps=7).total_steps(Progress(step=4, segments=[[2, 4]])) == 7
+    assert epochs(50, 2, max_train_steps=7).total_steps(Progress(step=4, segments=[[2, 4]])) == 7
 
 
 def test_a_run_of_so_many_steps_begins_no_more_epochs_than_it_needs():
     """50 windows on 2 ranks are 5 steps an epoch: 7 steps reach into a second one, 10 end with it."""
-    assert [order(50, 2, max_train_steps=steps).epochs for steps in (1, 5, 7, 10, 11)] == [1, 1, 2, 2, 3]
-    assert order(50, 2, num_train_epochs=3).epochs == 3
+    assert [epochs(50, 2, max_train_steps=steps).epochs for steps in (1, 5, 7, 10, 11)] == [1, 1, 2, 2, 3]
+    assert epochs(50, 2, num_train_epochs=3).epochs == 3
 
 
 @pytest.mark.parametrize(
