@@ -18,7 +18,7 @@ from rich.table import Table
 
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.preflight.checks import Disk, Finding, Network, all_reduce, compare_hosts, disk_of, size_text
-from qa_accel.preflight.probe import HostProbe, look
+from qa_accel.preflight.probe import HostProbe, probe_host
 from qa_accel.training.settings import TrainConfig
 
 Config = TrainConfig
@@ -32,54 +32,54 @@ def run(settings: TrainConfig) -> int:
     started = time.perf_counter()
     patience = dataclasses.replace(settings.runtime, ddp_timeout=SECONDS_FOR_A_PEER)
     accelerator = runtime.make_accelerator(patience, bfloat16_where_fast=True)
-    sights = gather_object([look(settings, accelerator)])
+    probes = gather_object([probe_host(settings, accelerator)])
     network = all_reduce(accelerator)
     box: list[Any] = [0]
     if accelerator.is_main_process:
         disk = disk_of(settings)
-        faults = compare_hosts(sights, network, disk, settings.checkpoint.output_dir)
+        findings = compare_hosts(probes, network, disk, settings.checkpoint.output_dir)
         # wider than a log's 80 columns: hosts are compared line by line
-        show(Console(width=160), sights, network, disk, faults, time.perf_counter() - started)
-        box[0] = 2 if any(fault.fatal for fault in faults) else 0
+        show(Console(width=160), probes, network, disk, findings, time.perf_counter() - started)
+        box[0] = 2 if any(finding.fatal for finding in findings) else 0
     broadcast_object_list(box)
     return box[0]
 
 
 def show(
     console: Console,
-    sights: Sequence[HostProbe],
+    probes: Sequence[HostProbe],
     network: Network,
     disk: Disk | None,
-    faults: Sequence[Finding],
+    findings: Sequence[Finding],
     seconds: float,
 ) -> None:
-    """A line per host, what concerns all of them, then each fault with its remedy."""
-    nodes = sights[0].slurm_nodes
+    """A line per host, what concerns all of them, then each finding with its remedy."""
+    nodes = probes[0].slurm_nodes
     promised = "not under Slurm" if nodes is None else f"Slurm promised {nodes} node{'s' if nodes > 1 else ''}"
-    table = Table(title=f"pre-flight: {len(sights)} ranks, {promised}", title_justify="left")
+    table = Table(title=f"pre-flight: {len(probes)} ranks, {promised}", title_justify="left")
     for name in ("host", "ranks", "device", "code", "versions", "data", "model", "output_dir", "cache"):
         table.add_column(name, overflow="fold")
-    for host in dict.fromkeys(sight.host for sight in sights):
-        here = [sight for sight in sights if sight.host == host]
+    for host in dict.fromkeys(probe.host for probe in probes):
+        here = [probe for probe in probes if probe.host == host]
         one = here[0]
         device = f"{len(here)} x {one.device.rpartition(' ')[0] or one.device}"
         code = f"{one.code} ({one.commit})" if one.commit else one.code
-        output = "seen" if all(sight.sees_output for sight in here) else "NOT SEEN"
-        cache = "seen" if all(sight.sees_cache for sight in here) else "its own"
+        output = "seen" if all(probe.sees_output for probe in here) else "NOT SEEN"
+        cache = "seen" if all(probe.sees_cache for probe in here) else "its own"
         ranks = f"{one.rank}-{here[-1].rank}" if len(here) > 1 else str(one.rank)
         texts = (host, ranks, device, code, one.versions, one.data, one.model, output, cache)
         table.add_row(*map(escape, texts))
     console.print(table)
-    if len(sights) > 1:
+    if len(probes) > 1:
         speed = f"{network.bytes_per_second / 1e9:.2f} GB/s"
         console.print(f"all-reduce: {'right' if network.right else 'WRONG'}, {speed}", highlight=False)
     if disk is not None:
         console.print(
             f"disk: {size_text(disk.free)} free, three checkpoints take {size_text(disk.needed)}", highlight=False
         )
-    for fault in faults:
-        kind = "[bold red]fault[/]" if fault.fatal else "[bold yellow]note[/]"
-        console.print(f"{kind} on {', '.join(fault.hosts)}: {escape(fault.what)}", highlight=False)
-        console.print(f"    try: {escape(fault.remedy)}", highlight=False)
-    fatal = sum(fault.fatal for fault in faults)
-    console.print(f"pre-flight: {fatal or 'no'} fault{'' if fatal == 1 else 's'}, {seconds:.1f} s", highlight=False)
+    for finding in findings:
+        kind = "[bold red]finding[/]" if finding.fatal else "[bold yellow]note[/]"
+        console.print(f"{kind} on {', '.join(finding.hosts)}: {escape(finding.what)}", highlight=False)
+        console.print(f"    try: {escape(finding.remedy)}", highlight=False)
+    fatal = sum(finding.fatal for finding in findings)
+    console.print(f"pre-flight: {fatal or 'no'} finding{'' if fatal == 1 else 's'}, {seconds:.1f} s", highlight=False)

@@ -86,82 +86,86 @@ def disk_of(settings: TrainConfig) -> Disk | None:
     return Disk(free, CHECKPOINTS * BYTES_PER_PARAMETER * parameters)
 
 
-def compare_hosts(sights: Sequence[HostProbe], network: Network, disk: Disk | None, output_dir: str) -> list[Finding]:
+def compare_hosts(probes: Sequence[HostProbe], network: Network, disk: Disk | None, output_dir: str) -> list[Finding]:
     """Everything that is wrong, the worst and most general first. A value of few hosts is theirs to explain."""
-    faults = []
-    hosts = list(dict.fromkeys(sight.host for sight in sights))
-    ranks_on = Counter(sight.host for sight in sights)
-    first = sights[0]
+    findings = []
+    hosts = list(dict.fromkeys(probe.host for probe in probes))
+    ranks_on = Counter(probe.host for probe in probes)
+    first = probes[0]
     if first.slurm_nodes is not None and len(hosts) != first.slurm_nodes:
         what = f"Slurm gave {first.slurm_nodes} nodes, the ranks are on {len(hosts)}"
-        faults.append(
+        findings.append(
             Finding(tuple(hosts), what, "start one launcher per node (slurm/node.sh does), nodes times processes")
         )
     if len(set(ranks_on.values())) > 1:
         what = f"ranks per host differ: {', '.join(f'{count} on {host}' for host, count in ranks_on.items())}"
-        faults.append(Finding(tuple(hosts), what, "--num_processes must be a multiple of the number of nodes"))
+        findings.append(Finding(tuple(hosts), what, "--num_processes must be a multiple of the number of nodes"))
     for host in hosts:
-        here = [sight for sight in sights if sight.host == host]
-        faults += _gpu_faults(host, here)
-        if not all(sight.sees_output for sight in here):
+        here = [probe for probe in probes if probe.host == host]
+        findings += _gpu_findings(host, here)
+        if not all(probe.sees_output for probe in here):
             what = f"does not see what rank 0 wrote in {output_dir}" + ("" if here[0].rank else ", nor can write there")
             remedy = "take an --output_dir on a file system that every node mounts, in the same place"
-            faults.append(Finding((host,), what, remedy))
-        if not all(sight.cache_writable for sight in here):
-            faults.append(Finding((host,), "cannot write the cache", "set --cache_dir or HF_HOME to a writable folder"))
-        elif not all(sight.sees_cache for sight in here):
+            findings.append(Finding((host,), what, remedy))
+        if not all(probe.cache_writable for probe in here):
+            findings.append(
+                Finding((host,), "cannot write the cache", "set --cache_dir or HF_HOME to a writable folder")
+            )
+        elif not all(probe.sees_cache for probe in here):
             what = "has a separate cache, so it will tokenize the data again"
-            faults.append(Finding((host,), what, "set --cache_dir or HF_HOME to a shared folder", fatal=False))
+            findings.append(Finding((host,), what, "set --cache_dir or HF_HOME to a shared folder", fatal=False))
     for name, remedy in (
         ("code", "update the checkout there, or mount the same one on all nodes"),
         ("versions", "install the same environment there (constraints.txt), or share one"),
         ("data", "share the data files, or copy the same ones to each node"),
         ("model", "share the model's folder or hub cache (HF_HOME), or download it on that node"),
     ):
-        faults += _odd_ones(sights, name, remedy)
+        findings += _odd_ones(probes, name, remedy)
     for name in ("data", "model"):
-        value = getattr(sights[0], name)
-        if value.startswith("!") and not any(name in fault.what for fault in faults):
-            faults.append(Finding(tuple(hosts), f"{name}: {value[1:]}", "see the message"))
+        value = getattr(probes[0], name)
+        if value.startswith("!") and not any(name in finding.what for finding in findings):
+            findings.append(Finding(tuple(hosts), f"{name}: {value[1:]}", "see the message"))
     if not network.right:
         what = "an all-reduce gave a wrong sum"
-        faults.append(
+        findings.append(
             Finding(tuple(hosts), what, "a broken driver or network: try fewer nodes, then NCCL_P2P_DISABLE=1")
         )
     if disk is not None and disk.free < disk.needed:
         what = f"{size_text(disk.free)} free for {output_dir}, three checkpoints take {size_text(disk.needed)}"
-        faults.append(Finding((first.host,), what, "make room, or lower --save_total_limit to 1 and clean up old runs"))
-    return faults
+        findings.append(
+            Finding((first.host,), what, "make room, or lower --save_total_limit to 1 and clean up old runs")
+        )
+    return findings
 
 
-def _gpu_faults(host: str, here: Sequence[HostProbe]) -> list[Finding]:
-    faults = []
+def _gpu_findings(host: str, here: Sequence[HostProbe]) -> list[Finding]:
+    findings = []
     one = here[0]
     if one.slurm_gpus is not None and one.slurm_gpus != one.gpus:
         what = f"Slurm gave {one.slurm_gpus} GPUs, torch sees {one.gpus}"
-        faults.append(
+        findings.append(
             Finding((host,), what, "nvidia-smi in the same job; a torch built for CUDA; CUDA_VISIBLE_DEVICES unset")
         )
     if one.gpus:
-        used = {sight.device for sight in here}
+        used = {probe.device for probe in here}
         shared = len(used) < len(here)
         if shared:
             what = f"{len(here)} ranks share {len(used)} GPU{'s' if len(used) > 1 else ''}"
-            faults.append(Finding((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
-        busy = [f"{sight.device} ({size_text(sight.bytes_used)})" for sight in here if sight.bytes_used > BUSY_GPU]
+            findings.append(Finding((host,), what, "PROCESSES_PER_NODE must not exceed the node's GPUs"))
+        busy = [f"{probe.device} ({size_text(probe.bytes_used)})" for probe in here if probe.bytes_used > BUSY_GPU]
         if busy and not shared:
             remedy = (
                 "find the process with nvidia-smi; ask for whole nodes (--exclusive), or leave the node out (--exclude)"
             )
-            faults.append(Finding((host,), f"in use by another process: {', '.join(busy)}", remedy))
-    return faults
+            findings.append(Finding((host,), f"in use by another process: {', '.join(busy)}", remedy))
+    return findings
 
 
-def _odd_ones(sights: Sequence[HostProbe], name: str, remedy: str) -> list[Finding]:
-    """A fault per host whose value is not that of most hosts; of as many on both sides rank 0's is taken for right."""
-    value_of = {sight.host: getattr(sight, name) for sight in reversed(sights)}
+def _odd_ones(probes: Sequence[HostProbe], name: str, remedy: str) -> list[Finding]:
+    """A finding per host whose value is not that of most hosts; of as many on both sides rank 0's is taken for right."""
+    value_of = {probe.host: getattr(probe, name) for probe in reversed(probes)}
     counts = Counter(value_of.values())
-    usual = max(counts, key=lambda value: (counts[value], value == getattr(sights[0], name)))
+    usual = max(counts, key=lambda value: (counts[value], value == getattr(probes[0], name)))
     odd = {host: value for host, value in value_of.items() if value != usual}
     return [
         Finding((host,), f"{name} here: {value.removeprefix('!')}; elsewhere: {usual.removeprefix('!')}", remedy)

@@ -63,7 +63,7 @@ class HostProbe:
     cache_writable: bool
 
 
-def look(settings: TrainConfig, accelerator: Accelerator) -> HostProbe:
+def probe_host(settings: TrainConfig, accelerator: Accelerator) -> HostProbe:
     """What this rank sees. All ranks must call: rank 0 leaves a note in each folder, which the others look for."""
     output, cache = Path(settings.checkpoint.output_dir), cache_folder(settings.data)
     sees_output = _sees_note(output, accelerator)

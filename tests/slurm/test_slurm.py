@@ -190,9 +190,9 @@ def test_pre_flight_finds_the_node_with_another_code_that_does_not_see_the_outpu
         site.cluster.on("node2", "umount", str(module))
     log = site.log(job)
     assert (ended["JobState"], ended["ExitCode"]) == ("FAILED", "2:0"), log
-    assert "fault on node2: code here:" in log and "update the checkout" in log
-    assert "fault on node2: does not see what rank 0 wrote in runs/refused" in log
-    assert "pre-flight: 2 faults" in log and "fault on node1" not in log
+    assert "finding on node2: code here:" in log and "update the checkout" in log
+    assert "finding on node2: does not see what rank 0 wrote in runs/refused" in log
+    assert "pre-flight: 2 findings" in log and "finding on node1" not in log
     assert not list(folder.glob("*")), "training had begun, or the pre-flight has left something"
 
 

@@ -36,17 +36,20 @@ GOOD = Network(True, 1e9)
 
 def ranks(count: int = 4, **of_the_last_host) -> list[HostProbe]:
     """Two ranks on each host; the last host differs as said."""
-    sights = [dataclasses.replace(HEALTHY, rank=rank, host=f"node{rank // 2 + 1}") for rank in range(count)]
-    sights = [dataclasses.replace(seen, slurm_nodes=count // 2) for seen in sights]
-    last = sights[-1].host
-    return [dataclasses.replace(seen, **of_the_last_host) if seen.host == last else seen for seen in sights]
+    probes = [dataclasses.replace(HEALTHY, rank=rank, host=f"node{rank // 2 + 1}") for rank in range(count)]
+    probes = [dataclasses.replace(seen, slurm_nodes=count // 2) for seen in probes]
+    last = probes[-1].host
+    return [dataclasses.replace(seen, **of_the_last_host) if seen.host == last else seen for seen in probes]
 
 
-def found(sights: list[HostProbe], network: Network = GOOD, disk: Disk | None = None) -> list[tuple]:
-    return [(fault.hosts, fault.what, fault.fatal) for fault in checks.compare_hosts(sights, network, disk, "runs/x")]
+def found(probes: list[HostProbe], network: Network = GOOD, disk: Disk | None = None) -> list[tuple]:
+    return [
+        (finding.hosts, finding.what, finding.fatal)
+        for finding in checks.compare_hosts(probes, network, disk, "runs/x")
+    ]
 
 
-def test_healthy_hosts_have_no_faults():
+def test_healthy_hosts_have_no_findings():
     assert found(ranks(2)) == found(ranks(4)) == found(ranks(8)) == []
     assert found([dataclasses.replace(HEALTHY, slurm_nodes=None)]) == []
 
@@ -73,8 +76,8 @@ def test_what_one_host_has_wrong_is_said_of_that_host_alone(differs, words, coun
 
 def test_the_first_host_is_blamed_where_most_others_agree():
     """Breaks if rank 0 is right whatever it says."""
-    sights = [dataclasses.replace(seen, code="old" if seen.host == "node1" else "abc") for seen in ranks(6)]
-    assert [hosts for hosts, _, _ in found(sights)] == [("node1",)]
+    probes = [dataclasses.replace(seen, code="old" if seen.host == "node1" else "abc") for seen in ranks(6)]
+    assert [hosts for hosts, _, _ in found(probes)] == [("node1",)]
 
 
 def test_a_cache_of_its_own_only_costs_time():
@@ -91,13 +94,13 @@ def test_ranks_that_are_too_few_or_uneven_are_found():
 
 
 def test_a_gpu_in_use_is_found_but_not_for_what_a_context_takes():
-    sights = [dataclasses.replace(seen, gpus=2, device=f"H100 GPU-{seen.rank}") for seen in ranks(4)]
-    assert found([dataclasses.replace(seen, bytes_used=1 << 30) for seen in sights]) == []
-    sights[3] = dataclasses.replace(sights[3], bytes_used=30 << 30)
-    assert found(sights) == [(("node2",), "in use by another process: H100 GPU-3 (32.2 GB)", True)]
+    probes = [dataclasses.replace(seen, gpus=2, device=f"H100 GPU-{seen.rank}") for seen in ranks(4)]
+    assert found([dataclasses.replace(seen, bytes_used=1 << 30) for seen in probes]) == []
+    probes[3] = dataclasses.replace(probes[3], bytes_used=30 << 30)
+    assert found(probes) == [(("node2",), "in use by another process: H100 GPU-3 (32.2 GB)", True)]
 
 
-def test_a_wrong_sum_and_a_full_disk_are_faults():
+def test_a_wrong_sum_and_a_full_disk_are_findings():
     [(_, what, _)] = found(ranks(), Network(False, 1e9))
     assert "wrong sum" in what
     assert found(ranks(), GOOD, Disk(free=300, needed=300)) == []
@@ -124,7 +127,7 @@ def test_a_file_s_change_changes_the_code_s_digest(tmp_path, monkeypatch):
     assert probe.code_digest() != before
 
 
-def look_and_judge(argv: list[str]) -> None:
+def run_preflight(argv: list[str]) -> None:
     entry.main(lambda: preflight_module.run(config.parse(preflight_module.Config, argv)))
 
 
@@ -137,17 +140,17 @@ def flags_of_run(toy, folder, **settings) -> list[str]:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_real_ranks_on_one_host_are_well_and_nothing_stays_behind(toy, tmp_path, processes):
-    left = run(look_and_judge, flags_of_run(toy, tmp_path), processes=processes)
+    left = run(run_preflight, flags_of_run(toy, tmp_path), processes=processes)
     assert [one.code for one in left] == [0] * processes, left[0].output
-    assert "pre-flight: no faults" in left[0].output
+    assert "pre-flight: no findings" in left[0].output
     assert ("all-reduce: right" in left[0].output) == (processes == 2)
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 def test_real_ranks_say_what_is_missing_and_leave_with_code_2(toy, tmp_path):
-    left = run(look_and_judge, flags_of_run(toy, tmp_path, train_file=tmp_path / "none.json"), processes=2)
+    left = run(run_preflight, flags_of_run(toy, tmp_path, train_file=tmp_path / "none.json"), processes=2)
     assert 2 in [one.code for one in left]
-    assert "there is no such file" in left[0].output and "pre-flight: 1 fault," in left[0].output
+    assert "there is no such file" in left[0].output and "pre-flight: 1 finding," in left[0].output
 
 
 def test_three_checkpoints_take_what_is_said(trainer, toy, tmp_path):
