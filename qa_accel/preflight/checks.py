@@ -162,7 +162,7 @@ def _gpu_findings(host: str, here: Sequence[HostProbe]) -> list[Finding]:
 
 
 def _odd_ones(probes: Sequence[HostProbe], name: str, remedy: str) -> list[Finding]:
-    """A finding per host whose value is not that of most hosts; of as many on both sides rank 0's is taken for right."""
+    """A finding per host whose value is not that of most hosts; in a tie, rank 0's value is the right one."""
     value_of = {probe.host: getattr(probe, name) for probe in reversed(probes)}
     counts = Counter(value_of.values())
     usual = max(counts, key=lambda value: (counts[value], value == getattr(probes[0], name)))

@@ -34,7 +34,7 @@ def alone() -> tuple[str, str | None]:
     return accelerator.distributed_type.value, os.environ.get("LOCAL_RANK")
 
 
-def test_a_single_process_of_a_launcher_for_many_is_no_group_of_one():
+def test_a_single_process_of_a_launcher_for_many_is_not_wrapped_in_ddp():
     """As torchrun and a job on one node start it. Breaks if its model is wrapped in DDP, which rules out CUDA graphs, or if
     it forgets that it was launched, on which its exit code depends."""
     launcher = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
@@ -85,7 +85,7 @@ def draws() -> tuple[float, float, float]:
     return weight, dropout, torch.rand(()).item()
 
 
-def test_first_weights_are_alike_on_all_ranks_and_dropout_is_not():
+def test_first_weights_are_the_same_on_all_ranks_and_dropout_is_not():
     """Breaks if ranks begin with different heads, or drop the same units of different windows."""
     (weight_0, dropout_0, again_0), (weight_1, dropout_1, again_1) = call(draws, processes=2)
     assert weight_0 == weight_1
@@ -168,7 +168,7 @@ def fail_together() -> None:
 
 
 def test_one_rank_speaks_for_all():
-    """Breaks if the other ranks report a lost connection beside rank 0's message; a launcher ends them within a moment."""
+    """Breaks if the other ranks add a lost connection to rank 0's message; a launcher ends them within a moment."""
     main, other = run(fail_together, processes=2)
     assert main.code == 2 and "error: --learning_rate must be positive" in main.output
     assert other.code != 0 and "Traceback" not in other.output and "error:" not in other.output

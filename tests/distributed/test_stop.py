@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = dict(eval_steps=4, learning_rate=1e-2, logging_steps=
 
 
 def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:
-    """Send this process a signal behind an optimizer step, on one rank only."""
+    """Send this process a signal after an optimizer step, on one rank only."""
     original = Progress.advance
 
     def advanced(self, *arguments, **options):
@@ -63,7 +63,7 @@ def signal_while_saving(name: str, times: int) -> None:
 
 
 def pass_hours(step: int) -> None:
-    """Let the clock, as `stop` reads it, be an hour further behind this step."""
+    """Let the clock, as `stop` reads it, be an hour later after this step."""
     original, real, passed = Progress.advance, time.monotonic, []
 
     class StageTimer:
@@ -123,7 +123,7 @@ def goes_on_as_if_nothing_had_happened(trainer: Trainer, folder: Path, whole: Pa
         ("SIGUSR1", 1, 0, 9),  # the last step of an epoch, whose evaluation is then still to come
         ("SIGUSR2", 1, 0, 18),  # the very last step
         ("SIGTERM", 2, 0, 5),
-        ("SIGUSR1", 2, 1, 17),  # agreed on behind the very last step
+        ("SIGUSR1", 2, 1, 17),  # agreed on after the very last step
         ("SIGUSR2", 2, 1, 1),
     ],
 )
@@ -200,18 +200,18 @@ def test_signals_that_are_left_out_keep_their_meaning(trainer, tmp_path):
 
 
 def test_a_checkpoint_is_written_every_so_many_minutes(trainer, tmp_path):
-    """An hour passes behind step 3. Breaks if each rank goes by its own clock: one would save alone, and wait for ever."""
+    """An hour passes after step 3. Breaks if each rank goes by its own clock: one would save alone and wait forever."""
     settings: dict[str, Any] = dict(SETTINGS, num_train_epochs=1, save_total_limit=9, processes=2, **SPREAD[2])
     trainer.whole(tmp_path, arrangements=[(pass_hours, 3)], save_minutes=30, **settings)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-4", "checkpoint-9"]
 
 
-def test_a_process_of_its_own_leaves_with_the_documented_code(toy, tmp_path, repository):
+def test_a_separate_process_exits_with_the_documented_code(toy, tmp_path, repository):
     """The real script, no launcher. Breaks if a chain of commands goes on with a model that is not done."""
     words = [sys.executable, "scripts/train.py", "--model_name_or_path", str(toy.model), "--train_file", str(toy.train)]
     words += ["--output_dir", str(tmp_path / "run"), "--cache_dir", str(tmp_path / "cache"), "--max_seq_length", "64"]
     words += ["--doc_stride", "16", "--max_query_length", "16", "--num_train_epochs", "100000", "--logging_steps", "1"]
-    # the precision by hand, as the documentation shows it: that is no launcher
+    # the precision by hand, as the documentation shows it: that is not a launcher
     environment = os.environ | {"ACCELERATE_MIXED_PRECISION": "no", "PYTHONPATH": str(repository)}
     run = subprocess.Popen(
         words, cwd=repository, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -274,8 +274,8 @@ def test_a_second_run_on_a_folder_is_refused_until_the_first_is_gone(trainer, re
 # ------------------------------------------------------------------------------------------------ death of a rank
 
 
-def test_of_a_rank_that_was_killed_the_others_say_where_it_was_and_how_far(trainer, tmp_path):
-    """Rank 1 is killed behind step 6. Breaks if all that is left is the news that some connection was closed."""
+def test_the_other_ranks_report_host_and_step_of_a_killed_rank(trainer, tmp_path):
+    """Rank 1 is killed after step 6. Breaks if the only message is that some connection was closed."""
     settings: dict[str, Any] = dict(SETTINGS, save_steps=3, processes=2, **SPREAD[2])
     left = trainer(tmp_path, arrangements=[(die_at, 1, 6)], **settings)
     assert left[1].code == -signal.SIGKILL and left[0].code == 1

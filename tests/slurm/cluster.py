@@ -64,7 +64,7 @@ PartitionName=main Nodes=node[1-2] Default=YES MaxTime=INFINITE State=UP
 """
 
 # nsenter, since `ip netns exec` mounts /sys again and so hides the cgroups that slurmd wants. No DNS in there: torch would
-# wait for answers. A freezer of its own: else two clusters on one machine would end each other's jobs.
+# wait for answers. A separate freezer: else two clusters on one machine would end each other's jobs.
 ENTER = """\
 #!/bin/bash
 host=$1; shift

@@ -102,5 +102,5 @@ class Site:
 
 
 def environment() -> dict[str, str]:
-    """For a process of the same kind beside the cluster."""
+    """For a process of the same kind next to the cluster."""
     return os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "CUDA_VISIBLE_DEVICES": ""}

@@ -15,7 +15,7 @@ SMALL = shlex.split(
 
 @pytest.mark.parametrize("batches", ["packed", "padded"])
 def test_every_part_is_measured_and_compared(batches):
-    """The baseline runs last, on a model of its own: breaks if it is given the attention of ours, which, packed,
+    """The baseline runs last, on a separate model: breaks if it is given the attention of ours, which, packed,
     cannot take its batches."""
     (left,) = run(script, BENCH, [*SMALL, "--compare", "--batching", batches])
     assert left.code == 0, left.output

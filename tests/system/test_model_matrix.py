@@ -51,7 +51,7 @@ def test_the_matrix_on_the_page_has_every_row_and_the_list_all_other_packable_ty
 
 
 @pytest.mark.parametrize("name", ["fnet", "funnel", "big_bird"])
-def test_what_has_rows_of_a_fixed_width_needs_them(name, tmp_path):
+def test_architectures_with_rows_of_a_fixed_width_need_them(name, tmp_path):
     """Shows that the table of these is not there for nothing: more columns of padding, and other logits."""
     folder = zoo.make(name, tmp_path)
     qa_model = AutoModelForQuestionAnswering.from_pretrained(folder).eval()

@@ -68,19 +68,19 @@ def test_healthy_hosts_have_no_findings():
     ],
 )
 @pytest.mark.parametrize("count", [4, 6])
-def test_what_one_host_has_wrong_is_said_of_that_host_alone(differs, words, count):
+def test_a_finding_names_only_the_host_that_differs(differs, words, count):
     """Breaks if the reference is the last host's, or if two hosts against one blame the two."""
     [(hosts, what, fatal)] = found(ranks(count, **differs))
     assert (hosts, what, fatal) == ((f"node{count // 2}",), words, True)
 
 
-def test_the_first_host_is_blamed_where_most_others_agree():
+def test_the_first_host_is_named_if_most_others_agree():
     """Breaks if rank 0 is right whatever it says."""
     probes = [dataclasses.replace(seen, code="old" if seen.host == "node1" else "abc") for seen in ranks(6)]
     assert [hosts for hosts, _, _ in found(probes)] == [("node1",)]
 
 
-def test_a_cache_of_its_own_only_costs_time():
+def test_a_separate_cache_is_not_fatal():
     [(_, what, fatal)] = found(ranks(4, sees_cache=False))
     assert "tokenize the data again" in what and not fatal
 
@@ -108,7 +108,7 @@ def test_a_wrong_sum_and_a_full_disk_are_findings():
     assert what == "299 B free for runs/x, three checkpoints take 300 B"
 
 
-def test_a_missing_file_that_no_host_has_is_said_once():
+def test_a_file_missing_on_all_hosts_is_reported_once():
     [(hosts, what, _)] = found([dataclasses.replace(seen, data="!no such file") for seen in ranks()])
     assert hosts == ("node1", "node2") and what == "data: no such file"
 
@@ -139,7 +139,7 @@ def flags_of_run(toy, folder, **settings) -> list[str]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_real_ranks_on_one_host_are_well_and_nothing_stays_behind(toy, tmp_path, processes):
+def test_real_ranks_on_one_host_have_no_findings_and_leave_no_files(toy, tmp_path, processes):
     left = run(run_preflight, flags_of_run(toy, tmp_path), processes=processes)
     assert [one.code for one in left] == [0] * processes, left[0].output
     assert "pre-flight: no findings" in left[0].output
@@ -147,14 +147,14 @@ def test_real_ranks_on_one_host_are_well_and_nothing_stays_behind(toy, tmp_path,
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
-def test_real_ranks_say_what_is_missing_and_leave_with_code_2(toy, tmp_path):
+def test_real_ranks_report_a_missing_file_and_exit_with_code_2(toy, tmp_path):
     left = run(run_preflight, flags_of_run(toy, tmp_path, train_file=tmp_path / "none.json"), processes=2)
     assert 2 in [one.code for one in left]
     assert "there is no such file" in left[0].output and "pre-flight: 1 finding," in left[0].output
 
 
-def test_three_checkpoints_take_what_is_said(trainer, toy, tmp_path):
-    """The estimate against a checkpoint's bytes; what a checkpoint holds beside tensors is little, and not in it."""
+def test_the_estimate_for_three_checkpoints_is_their_size(trainer, toy, tmp_path):
+    """The estimate against a checkpoint's bytes; the little that a checkpoint holds besides tensors is not in it."""
     trainer.whole(tmp_path / "run", max_train_steps=1)
     [checkpoint] = (tmp_path / "run").glob("checkpoint-*")
     written = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())

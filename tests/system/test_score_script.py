@@ -96,7 +96,7 @@ def test_it_imports_no_torch_and_prints_one_object(dev, predictions, repository)
     assert found["exact"] == pytest.approx(100 / 3) and found["total"] == 3
 
 
-def test_null_odds_give_best_thresholds_and_leave_the_texts_as_they_stand(dev, predictions, repository, tmp_path):
+def test_null_odds_give_best_thresholds_and_leave_the_texts_as_they_are(dev, predictions, repository, tmp_path):
     """Breaks if null odds without a threshold are compared with 1, or with 0: the right answer's odds are above both."""
     odds = write(tmp_path / "null_odds.json", {"capital": 2.5, "river": 9.0, "king": 4.0})
     given = ("--validation_file", dev, "--predictions_file", predictions, "--null_odds_file", odds)
@@ -108,7 +108,7 @@ def test_null_odds_give_best_thresholds_and_leave_the_texts_as_they_stand(dev, p
 
 
 def test_it_reads_the_gold_answers_in_any_form_that_training_reads(predictions, repository, tmp_path):
-    """Breaks if scoring had a reader of its own. Rows, gzipped, in two files, with a column of another name."""
+    """Breaks if scoring had a separate reader. Rows, gzipped, in two files, with a column of another name."""
     rows = [
         {
             "key": key,

@@ -58,7 +58,7 @@ def test_metrics_jsonl_has_a_line_for_each_step_and_evaluation(trained):
 
 
 def test_the_time_of_a_run_is_accounted_for(trained):
-    """Breaks if a stage is counted twice or not at all, or the clock starts behind the imports, which take seconds."""
+    """Breaks if a stage is counted twice or not at all, or the clock starts after the imports, which take seconds."""
     results = json.loads((trained / "all_results.json").read_text())
     stages = results["seconds_of"]
     assert list(stages) == ["imports", "start", "data", "model", "first step", "steps", "evaluation", "saving", "end"]

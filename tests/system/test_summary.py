@@ -28,7 +28,7 @@ def test_a_single_run_has_no_spread_and_a_score_that_not_all_have_is_left_out():
     assert list(summary_module.summary({"a": {"f1": 1.0, "exact": 2.0}, "b": {"f1": 1.0}})["scores"]) == ["f1"]
 
 
-def test_the_script_writes_what_it_shows_and_refuses_what_is_no_result(tmp_path, repository):
+def test_the_script_writes_what_it_shows_and_refuses_other_files(tmp_path, repository):
     """Breaks if runs lose their names, or an unfinished run counts as one without scores."""
     for seed, f1 in ((1, 10.0), (2, 20.0)):
         (tmp_path / f"seed-{seed}").mkdir()

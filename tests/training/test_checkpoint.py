@@ -76,7 +76,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(kind, tmp_path
 
 
 def test_checkpoints_are_ordered_by_step_not_by_name(tmp_path):
-    """Breaks where step 9 comes behind step 10."""
+    """Breaks if step 9 is sorted after step 10."""
     for step in (100, 9, 20):
         make_checkpoint(tmp_path, step)
     (tmp_path / "checkpoint-old").mkdir()
@@ -164,7 +164,7 @@ def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
 
 @pytest.mark.parametrize("planted", [".writable", ".lock"])
 def test_a_link_in_the_runs_folder_does_not_lead_the_run_to_another_file(planted, tmp_path):
-    """Breaks if a file under a fixed name is opened through a link: whoever may write in a shared folder could empty a
+    """Breaks if a file under a fixed name is opened through a link: users of a shared folder could empty a
     file of the user who trains."""
     victim, folder = tmp_path / "victim", tmp_path / "run"
     victim.write_text("precious")
@@ -273,7 +273,7 @@ def test_weights_optimizer_and_progress_come_back(tmp_path):
     assert progress_once["step"] == 4 and progress_once["windows"] == 8 and progress_once["segments"] == [[1, 4]]
 
 
-def test_progress_is_the_same_value_behind_json():
+def test_progress_is_the_same_value_after_json():
     progress = Progress(step=7, best_score=61.5, best_step=5)
     progress.advance(2, 8)
     progress.advance(1, 4)

@@ -12,7 +12,7 @@ from qa_accel.training import log
 from qa_accel.training.checkpoint import Progress
 
 
-def test_lines_behind_the_checkpoint_are_cut_since_they_come_again(tmp_path):
+def test_lines_after_the_checkpoint_are_cut_since_they_are_written_again(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}, {"step": 2, "eval_f1": 50.0}, {"step": 3, "loss": 0.5}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

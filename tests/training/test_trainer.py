@@ -1,4 +1,4 @@
-"""Whole runs of the training script on the toy, in fp32, each in processes of its own.
+"""Whole runs of the training script on the toy, in fp32, each in separate processes.
 
 They end with what the script leaves behind: exit codes, files, and the lines of metrics.jsonl.
 """
@@ -34,7 +34,7 @@ from qa_accel.training.progress import Progress
 
 
 def break_weights_after(step: int) -> None:
-    """Set a weight to infinity behind an optimizer step: from then on no loss is finite."""
+    """Set a weight to infinity after an optimizer step: from then on no loss is finite."""
     original = Progress.advance
     models: list[torch.nn.Module] = []
     train_loop = trainer_module.Trainer.train
@@ -161,7 +161,7 @@ def test_the_model_that_is_left_is_the_best_one_or_the_last(trainer, tmp_path, b
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_patience_ends_the_run_after_so_many_evaluations_without_gain(trainer, tmp_path, processes):
-    """20, 30, 30, 25: the best is the second; patience 2 is over at the fourth, step 4. Equal is no gain."""
+    """20, 30, 30, 25: the second is the best; patience 2 ends at the fourth, step 4. An equal score is no gain."""
     trainer.whole(
         tmp_path,
         processes=processes,
@@ -196,7 +196,7 @@ def test_without_validation_data_the_last_model_is_left_and_nothing_is_scored(tr
     assert json.loads((tmp_path / "config.json").read_text()).get("null_score_diff_threshold") is None
 
 
-def test_the_resolved_settings_and_the_tuned_threshold_are_left_beside_the_model(trainer, tmp_path):
+def test_the_resolved_settings_and_the_tuned_threshold_are_written_next_to_the_model(trainer, tmp_path):
     folder = trainer.whole(tmp_path, eval_steps=4, learning_rate=1e-2, **SPREAD[1])
     resolved = config.parse(trainer_module.TrainConfig, ["--config", str(folder / "config.yaml")])
     assert (folder / "config.yaml").read_text() == config.dump(resolved)
