@@ -1,4 +1,4 @@
-"""Questions and their windows -> counts, and the rows that something is wrong with.
+"""Questions and their windows -> counts, and a list of the faulty rows.
 
 A training row whose answer is not at its offset would teach a wrong span: it is dropped and listed. A row for
 evaluation stays whatever it holds, since a score counts every question.
@@ -19,8 +19,8 @@ from rich.text import Text
 from qa_accel.data.questions import answer_counts, select_rows
 from qa_accel.data.windows import Windows
 
-ROWS = 2000  # questions that are held at once
-LISTED = 3  # rows of a kind on the console; data_report.json has them all
+ROWS = 2000  # questions in memory at once
+LISTED = 3  # rows per kind on the console; data_report.json lists all
 
 
 @dataclass(frozen=True)
@@ -35,39 +35,39 @@ class MisplacedAnswer:
 @dataclass(frozen=True)
 class QuestionReport:
     questions: int
-    """Before any is dropped."""
+    """Number before any is dropped."""
     contexts: int
-    """Different ones."""
+    """Number of distinct contexts."""
     without_answer: int | None
-    """Questions; None where the data come without answers, as all that rests on answers is then."""
+    """Number of questions; None if the data has no answers, as for all counts about answers."""
     share_without_answer: float | None
     misplaced_answers: tuple[MisplacedAnswer, ...]
-    """Answers that are not what their context reads at their offset, and blank ones."""
+    """Answers that differ from their context at their offset, and blank ones."""
     dropped_ids: tuple[str, ...]
     """Training questions with a misplaced answer."""
     repeated_ids: tuple[str, ...]
     empty_question_ids: tuple[str, ...]
-    """Questions of blanks only, or of nothing."""
+    """Questions that are empty or blank."""
     empty_context_ids: tuple[str, ...]
-    """Questions whose context is of blanks only, or of nothing."""
+    """Questions whose context is empty or blank."""
 
 
 @dataclass(frozen=True)
 class WindowReport:
     windows: int
     tokens: int
-    """In all windows together, question and special tokens included, padding not."""
+    """In all windows, including question and special tokens, without padding."""
     longest_window: int
     """In tokens."""
     windows_per_question_mean: float
     windows_per_question_max: int
     windows_with_answer: int | None
     share_with_answer: float | None
-    """Of the windows."""
+    """Share of the windows."""
     lost_answer_ids: tuple[str, ...] | None
-    """Answerable questions that no window holds the whole (first) answer of."""
+    """Answerable questions whose (first) answer is not complete in any window."""
     cut_question_ids: tuple[str, ...] | None
-    """Questions longer than max_query_length; None where the windows do not tell."""
+    """Questions longer than max_query_length; None if the windows do not record it."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class SplitReport:
 
 
 def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[datasets.Dataset, QuestionReport]:
-    """The questions that stay (the same object where all do) and what was found."""
+    """The kept questions (the same object if all are kept) and the report."""
     has_answers = "answers" in questions.column_names
     ids: list[str] = []
     contexts: set[int] = set()
@@ -91,9 +91,9 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
         first, piece_ids = len(ids), table["id"].to_pylist()
         ids += piece_ids
         empty_questions += [i for i, text in zip(piece_ids, table["question"].to_pylist()) if _is_blank(text)]
-        # Five to seven questions share a context: as Python text each is made once.
+        # Five to seven questions share a context: each becomes a Python string once.
         codes, texts = _distinct(table["context"])
-        contexts.update(map(hash, texts))  # 64 bits each, where the texts themselves may not fit in memory
+        contexts.update(map(hash, texts))  # 64 bits each: the texts themselves may not fit in memory
         blank = np.array([_is_blank(text) for text in texts])[codes]
         empty_contexts += [piece_ids[row] for row in np.flatnonzero(blank)]
         if not has_answers:
@@ -131,7 +131,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
 
 
 def audit_windows(windows: Windows, questions: datasets.Dataset) -> WindowReport:
-    """What windowing made of the questions that were kept."""
+    """Counts of the windows of the kept questions."""
     ids = np.array(questions["id"][:], dtype=object)
     per_question_Q = np.bincount(windows.question_W, minlength=len(ids))
     lengths_W = np.diff(windows.begin_W)
@@ -158,12 +158,12 @@ def audit_windows(windows: Windows, questions: datasets.Dataset) -> WindowReport
 
 
 def report_as_dict(reports: Mapping[str, SplitReport]) -> dict[str, Any]:
-    """What data_report.json holds: every count and every listed row of each split."""
+    """Content of data_report.json: every count and every listed row of each split."""
     return {split: report.as_dict() for split, report in reports.items()}
 
 
 def report_table(reports: Mapping[str, SplitReport]) -> Table:
-    """Counts, a column for each split; below them the first rows that something is wrong with."""
+    """Counts, one column per split; below them the first faulty rows."""
     counts = Table("", title="Data", title_justify="left")
     for split in reports:
         counts.add_column(split, justify="right")
@@ -171,11 +171,11 @@ def report_table(reports: Mapping[str, SplitReport]) -> Table:
     for name in columns[0] if columns else ():
         counts.add_row(name, *(column[name] for column in columns))
     lines = [f"{split}: {line}" for split, report in reports.items() for line in _remarks(report)]
-    whole = Table.grid()
-    whole.add_row(counts)
+    layout = Table.grid()
+    layout.add_row(counts)
     # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
-    whole.add_row(Text("\n".join(lines)))
-    return whole
+    layout.add_row(Text("\n".join(lines)))
+    return layout
 
 
 def _column(report: SplitReport) -> dict[str, str]:
@@ -221,13 +221,13 @@ def _count(count: int | None, share: float | None = None) -> str:
 
 def _remarks(report: SplitReport) -> Iterator[str]:
     questions, windows = report.questions, report.windows
-    fate = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
-    yield from _some([f"{_described(answer)}; {fate}" for answer in questions.misplaced_answers])
+    remark = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
+    yield from _some([f"{_described(answer)}; {remark}" for answer in questions.misplaced_answers])
     yield from _some([f"id {i!r} occurs more than once" for i in questions.repeated_ids])
     yield from _some([f"id {i!r} has an empty question" for i in questions.empty_question_ids])
     yield from _some([f"id {i!r} has an empty context" for i in questions.empty_context_ids])
     if windows is not None:
-        yield from _some([f"no window holds the answer of id {i!r} whole" for i in windows.lost_answer_ids or ()])
+        yield from _some([f"no window holds the whole answer of id {i!r}" for i in windows.lost_answer_ids or ()])
         yield from _some(
             [f"id {i!r} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
         )
@@ -259,6 +259,6 @@ def _pieces(questions: datasets.Dataset, *columns: str) -> Iterator[pa.Table]:
 
 
 def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """Which text each row has, and the texts."""
+    """Index of each row's text, and the distinct texts."""
     encoded = column.combine_chunks().dictionary_encode()
     return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

@@ -1,4 +1,4 @@
-"""An open JSON file -> its elements one by one, so that memory holds one article (or row) and not the file.
+"""An open JSON file -> its elements one by one, so that memory holds one article (or row), not the file.
 
 Elements are those of a list, of the list under "data" in an object, or one object after another (JSON lines), whichever
 the file has. `json.loads` of SQuAD's training file would hold some 300 MB for its 38 MB.
@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-PIECE = 2**20  # characters that are read at once
+PIECE = 2**20  # characters per read
 BLANKS = re.compile(r"[ \t\n\r]*")
 
 
 class JsonStream:
     def __init__(self, text: IO[str], path: Path):
         self.text, self.path = text, path
-        self.buffer, self.at = "", 0  # what is read and not yet used begins at `at`
-        self.before, self.lines_before = 0, 0  # characters and line ends ahead of the buffer
+        self.buffer, self.at = "", 0  # unused characters begin at `at`
+        self.before, self.lines_before = 0, 0  # characters and line ends before the buffer
         self.ended = False
         self.decode = json.JSONDecoder().raw_decode
 
@@ -72,7 +72,7 @@ class JsonStream:
             return value
 
     def peek(self) -> str:
-        """The next character that is not blank, "" at the end."""
+        """The next character that is not blank, or "" at the end."""
         while True:
             self.at = BLANKS.match(self.buffer, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.buffer):
@@ -89,7 +89,7 @@ class JsonStream:
         return found
 
     def more(self) -> bool:
-        # Reading as much again as is held keeps the retries on one long value linear in its length.
+        # Doubling the buffer keeps the retries on one long value linear in its length.
         piece = "" if self.ended else self.text.read(max(PIECE, len(self.buffer) - self.at))
         if not piece:
             self.ended = True

@@ -1,9 +1,9 @@
 """Questions and contexts as text + a fast tokenizer -> windows.
 
-Two ways with one result. The plain way gives the tokenizer every pair of question and context, with truncation and
-stride; it defines what is right. The composed way gives it each distinct text once and assembles the windows from the
-tokens, which takes a fraction of the time, as several questions share a context. Most tokenizers write a pair as two
-texts tokenized apart with special tokens around them; whether this one does, a check on a few pairs finds out.
+There are two methods with the same result. The plain one gives the tokenizer every pair of question and context, with
+truncation and stride; it is the reference. The composed one tokenizes each distinct text once and assembles the windows
+from the tokens, which takes a fraction of the time, since several questions share a context. Most tokenizers write a
+pair as two separately tokenized texts with special tokens around them; `compose_if_equal` checks this on a few pairs.
 """
 
 import copy
@@ -18,7 +18,7 @@ import numpy as np
 from qa_accel.data.window_assembly import PairTemplate, TokenizedTexts, assemble, gold_tokens, label, offsets_of, ranges
 from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 
-# What tokenizers trip over: nothing, blanks, accents (composed or not), wide characters, right-to-left text, characters
+# Hard cases: empty text, blanks, accents (composed or not), wide characters, right-to-left text, characters
 # outside of the basic plane, line ends, control characters, ligatures that grow, long words, question marks of two widths.
 PROBES = (
     "Who wrote it?",
@@ -49,10 +49,10 @@ def one_thread() -> Iterator[None]:
 
 
 class PairTokenizer:
-    """Turns rows of texts into windows, the composed way where `form` is known, else the plain way."""
+    """Turns rows of texts into windows, by the composed method if `form` is set, else by the plain one."""
 
     def __init__(self, tokenizer, config: WindowConfig):
-        self.tokenizer = copy.copy(tokenizer)  # the caller's keeps its sides
+        self.tokenizer = copy.copy(tokenizer)  # the caller's tokenizer keeps its sides
         self.tokenizer.truncation_side = "right"
         self.config = config
         self.gives_types = "token_type_ids" in tokenizer.model_input_names
@@ -74,7 +74,7 @@ class PairTokenizer:
         return self.compose_windows(questions, contexts, gold, self.form)
 
     def compose_if_equal(self, questions: Sequence[str], contexts: Sequence[str]) -> str | None:
-        """Switches to the composed way if it gives what the plain way gives for these texts and for our own probes.
+        """Switches to the composed method if it gives the plain one's result for these texts and for PROBES.
 
         Returns None, or the reason why not.
         """
@@ -84,7 +84,7 @@ class PairTokenizer:
         rows = [(question, context) for question in PROBES for context in PROBES] + list(zip(questions, contexts))
         questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
         gold = GoldSpans(np.full(len(rows), 3), np.full(len(rows), 9))
-        # Short texts would fill one window only and have no question cut, so they get windows to their size as well.
+        # Short texts would fill only one window and leave no question cut, so small windows are tried as well.
         special = self.tokenizer.num_special_tokens_to_add(pair=True)
         short = WindowConfig(max_seq_length=special + 12, doc_stride=3, max_query_length=5)
         for config in (short, self.config):
@@ -92,7 +92,7 @@ class PairTokenizer:
             composed = self.compose_windows(questions, contexts, gold, form, config)
             for name in (each.name for each in fields(Windows)):
                 if not same(getattr(plain, name), getattr(composed, name)):
-                    return f"its pairs are not made of their parts ({name} differs)"
+                    return f"it tokenizes pairs differently from single texts ({name} differs)"
         self.form = form
         return None
 
@@ -169,7 +169,7 @@ class PairTokenizer:
         context_begin_W[window_N[is_context_N][::-1]] = place_N[is_context_N][::-1]  # the first one is written last
         context_end_W = (context_begin_W + context_tokens_W).astype(np.int32)
         null_W = np.zeros(W, np.int32)
-        for token in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id):  # the latter has the last word
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.cls_token_id):  # CLS overrides BOS
             found = np.flatnonzero((ids_N == token) & (text_N == -1)) if token is not None else np.zeros(0, int)
             null_W[window_N[found][::-1]] = place_N[found][::-1]
 
@@ -178,9 +178,12 @@ class PairTokenizer:
         shared_W = np.where(nth_W > 0, config.doc_stride, 0)
         fresh_W = context_tokens_W - shared_W
         fresh_N = ranges(begin_W[:-1] + context_begin_W + shared_W, fresh_W)
-        whole_Q = np.bincount(question_W, weights=fresh_W, minlength=len(kept_questions)).astype(np.int64)
-        whole = TokenizedTexts(ids_N[fresh_N], offsets_of(whole_Q), offset_N2[fresh_N, 0], offset_N2[fresh_N, 1])
-        first_Q, last_Q = gold_tokens(whole, np.arange(len(kept_questions)), gold)
+        context_tokens_Q = np.bincount(question_W, weights=fresh_W, minlength=len(kept_questions)).astype(np.int64)
+        context_lengths = offsets_of(context_tokens_Q)
+        contexts_tokenized = TokenizedTexts(
+            ids_N[fresh_N], context_lengths, offset_N2[fresh_N, 0], offset_N2[fresh_N, 1]
+        )
+        first_Q, last_Q = gold_tokens(contexts_tokenized, np.arange(len(kept_questions)), gold)
         room_Q = context_tokens_W[nth_W == 0]
         slice_W = nth_W * (room_Q[question_W] - config.doc_stride)
         start_W, end_W = label(first_Q, last_Q, question_W, slice_W, context_begin_W, context_end_W, null_W)
@@ -213,10 +216,10 @@ class PairTokenizer:
         return TokenizedTexts(ids_N, begin_P, offset_N2[:, 0], offset_N2[:, 1])
 
     def _cut(self, question: str, most: int) -> str:
-        """The longest beginning of the question, ending where a token does, that makes at most that many tokens.
+        """The longest prefix of the question that ends at a token's end and has at most `most` tokens.
 
-        Text is cut, not tokens, so that both ways give the tokenizer the same. Cut text may make more tokens than the
-        whole made of it (half a character of several tokens is none), so the cut moves on until it fits.
+        Text is cut, not tokens, so that both methods give the tokenizer the same text. A prefix may have more tokens
+        than its part of the whole question (a character may be several tokens), so the cut moves left until it fits.
         """
         backend = self.backend
         ends = [end for _, end in backend.encode(question, add_special_tokens=False).offsets]

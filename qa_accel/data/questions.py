@@ -2,7 +2,7 @@
 
 A source is read once: its canonical questions are stored as Arrow under a name that is a hash of the source's bytes, the
 column mapping and the reader's version, and every later start maps that file. The same hash is the questions'
-`_fingerprint`, so whatever is computed from them (windows) is found again wherever the files lie.
+`_fingerprint`, so everything computed from them (windows) is found again wherever the files are.
 """
 
 import hashlib
@@ -29,48 +29,48 @@ SplitName = Literal["train", "validation", "test"]
 class DataConfig:
     dataset_name: str | None = None
     """A data set of the hub, or a folder that `save_to_disk` wrote. Its splits are train, validation and test. Files win:
-    where any *_file is given, a recipe's dataset_name is ignored."""
+    if any *_file is given, a recipe's dataset_name is ignored."""
     dataset_config_name: str | None = None
-    """Which configuration of the hub's data set."""
+    """Configuration of the hub's data set."""
     train_file: tuple[str, ...] | None = None
     """Training questions: paths or globs of JSON (nested SQuAD or rows), JSONL, CSV or Parquet, .gz allowed."""
     validation_file: tuple[str, ...] | None = None
     """Questions with answers for evaluation: paths or globs, as for train_file."""
     test_file: tuple[str, ...] | None = None
-    """Questions to be answered, with gold answers or without: paths or globs, as for train_file."""
+    """Questions to answer, with or without gold answers: paths or globs, as for train_file."""
     id_column: str = "id"
-    """Column of the question's id; numbers are taken as text."""
+    """Column of the question's id; numbers become text."""
     question_column: str = "question"
     """Column of the question's text."""
     context_column: str = "context"
     """Column of the text that holds the answer."""
     answers_column: str = "answers"
     """Column of {"text": [...], "answer_start": [...]} or a list of such pairs, or either as JSON text. A file without it
-    may have the columns answer_text and answer_start instead, both empty where there is no answer."""
+    may have the columns answer_text and answer_start instead, both empty if there is no answer."""
     version_2_with_negative: bool | None = None
-    """Whether questions may have no answer; None finds out from the data. False with such questions is an error."""
+    """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
     max_train_samples: int | None = None
-    """Training questions (not windows) at most; None takes all."""
+    """Maximum number of training questions (not windows); None takes all."""
     max_eval_samples: int | None = None
-    """Validation questions (not windows) at most; None takes all."""
+    """Maximum number of validation questions (not windows); None takes all."""
     max_predict_samples: int | None = None
-    """Test questions (not windows) at most; None takes all."""
+    """Maximum number of test questions (not windows); None takes all."""
     train_shuffle_seed: int | None = None
     """Shuffles the training questions before the shard and the limit; None keeps the file's order."""
     train_num_shards: int = 1
-    """Equal parts that the (shuffled) training questions are cut into, one of which is used."""
+    """Number of equal parts of the (shuffled) training questions, one of which is used."""
     train_shard: int = 0
-    """Which part is used for training, counted from 0."""
+    """Index of the part used for training, from 0."""
     validation_shuffle_seed: int | None = None
     """Shuffles the validation questions before the shard and the limit; None keeps the file's order."""
     validation_num_shards: int = 1
-    """Equal parts that the (shuffled) validation questions are cut into, one of which is used."""
+    """Number of equal parts of the (shuffled) validation questions, one of which is used."""
     validation_shard: int = 0
-    """Which part is used for validation, counted from 0."""
+    """Index of the part used for validation, from 0."""
     preprocessing_num_workers: int | None = None
-    """Processes that tokenize; None does it in this one."""
+    """Processes that tokenize; None tokenizes in this process."""
     cache_dir: str | None = None
-    """Folder for what is prepared once: questions and windows. None takes the folder qa_accel in `datasets`' own cache."""
+    """Folder for prepared questions and windows. None takes the folder qa_accel in `datasets`' own cache."""
 
     def __post_init__(self):
         for name in ("train_file", "validation_file", "test_file"):
@@ -101,8 +101,8 @@ class DataConfig:
 def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
     """The questions of a split: read or taken from the cache, then shuffled, sharded and cut to the limit, in this order.
 
-    Columns: id, title (where the source has it), question, context, and answers (where the source has them; train and
-    validation must). ValueError names what is wrong with the source.
+    Columns: id, title (if the source has it), question, context, and answers (if the source has them; train and
+    validation must). Raises ValueError that names what is wrong with the source.
     """
     started = time.monotonic()
     source = _source(config, split)
@@ -111,12 +111,12 @@ def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
         found = next(source.rows()).values
         error = squad_format.missing_column(found, config.answers_column, "answers_column")
         raise ValueError(f"{source.name}: {error} ({split} needs answers; questions without them go to test_file)")
-    # Checked on the whole source, else a limit would hide it until the long run.
+    # Checked on the whole source: a limit could hide such a question until the full run.
     if config.version_2_with_negative is False and has_unanswerable(questions):
         first = int(np.argmin(answer_counts(questions)))
         raise ValueError(
             f"{source.name}: id {questions[first]['id']!r} has no answer, but version_2_with_negative is false, which says "
-            "that every question has one; leave the setting out (it follows from the data) or take such questions out"
+            "that every question has one; leave the setting out (it follows from the data) or remove such questions"
         )
     everything = len(questions)
     questions = select_rows(questions, _selection(config, split, everything, source.name))
@@ -133,26 +133,26 @@ def has_split(config: DataConfig, split: SplitName) -> bool:
 
 
 def has_unanswerable(questions: datasets.Dataset) -> bool:
-    """Whether some question has no answer; False where the questions come without answers at all."""
+    """Whether some question has no answer; False if the questions have no answers column."""
     return "answers" in questions.column_names and bool((answer_counts(questions) == 0).any())
 
 
 def answer_counts(questions: datasets.Dataset) -> np.ndarray:
-    """Gold answers per question, of questions that come with answers; 0 where the context holds none."""
+    """Number of gold answers of each question; 0 for "no answer". The questions must have an answers column."""
     pieces = questions.select_columns(["answers"]).with_format("arrow").iter(10_000)
     texts = (table["answers"].combine_chunks().field("text") for table in pieces)  # type: ignore[union-attr]
     return np.concatenate([text.value_lengths().to_numpy() for text in texts])
 
 
 def cache_folder(config: DataConfig) -> Path:
-    """Where what is prepared once is kept."""
+    """Folder of the prepared questions and windows."""
     if config.cache_dir is not None:
         return Path(config.cache_dir).expanduser()
     return Path(datasets.config.HF_DATASETS_CACHE) / "qa_accel"
 
 
 def select_rows(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dataset:
-    """These rows, in this order, with a fingerprint that follows from the questions' own and from the rows."""
+    """These rows, in this order, with a fingerprint computed from the questions' fingerprint and the rows."""
     if np.array_equal(rows_Q, np.arange(len(questions))):
         return questions
     digest = hashlib.blake2b(questions._fingerprint.encode(), digest_size=16)
@@ -162,7 +162,7 @@ def select_rows(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dat
 
 
 def _selection(config: DataConfig, split: SplitName, count: int, source: str) -> np.ndarray:
-    """Rows of a source of `count` questions. What is selected is row numbers, so that one fingerprint covers all steps."""
+    """Selected rows of a source of `count` questions, as row numbers, so that one fingerprint covers all steps."""
     rows = datasets.Dataset.from_dict({"row": np.arange(count)})
     limit = config.max_predict_samples
     if split != "test":
@@ -189,7 +189,7 @@ def _source(config: DataConfig, split: SplitName) -> sources.Source:
         return sources.dataset_source(config.dataset_name, config.dataset_config_name, split, config.cache_dir)
     raise ValueError(
         f"no {split} questions: give --{split}_file (paths or globs) or --dataset_name (a hub name or a saved folder; "
-        "it is read only where no file is given)"
+        "it is read only if no file is given)"
     )
 
 
@@ -199,7 +199,7 @@ def _has_files(config: DataConfig) -> bool:
 
 
 def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path) -> datasets.Dataset:
-    """All of a source's questions, mapped from the cache, which is filled first where it lacks them."""
+    """All of a source's questions, mapped from the cache, which is filled first if it lacks them."""
     fingerprint = hashlib.blake2b(
         repr((squad_format.VERSION, *columns, *source.hashes)).encode(), digest_size=16
     ).hexdigest()
@@ -209,8 +209,8 @@ def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path)
     try:
         questions = datasets.Dataset.from_file(str(path))
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it is made again") from error
-    # Which of these a source has is known only when it is read to its end, so the file has both.
+        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it will be rebuilt") from error
+    # Only after the last row is it known which of these a source has, so the file has both.
     unused = [name for name in ("title", "answers") if questions.data.column(name).null_count == len(questions)]
     questions = questions.remove_columns(unused)
     questions._fingerprint = fingerprint

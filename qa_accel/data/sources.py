@@ -3,8 +3,8 @@
 A file is known by its content, not by its name: gzip, Parquet and JSON by their first characters, and CSV by its suffix,
 since CSV has no magic bytes. Nested SQuAD is known by the "paragraphs" of its elements.
 
-JSON and CSV come through Python's own modules and not through `datasets`: its readers guess types from the values, so
-that an answer "2008-01-01" becomes a time and a question "NA" a missing value, and text must not change.
+JSON and CSV are read by Python's own modules, not by `datasets`: its readers guess types from the values, so that an
+answer "2008-01-01" becomes a time and a question "NA" a missing value, and text must not change.
 """
 
 import csv
@@ -25,8 +25,8 @@ import pyarrow.parquet
 
 from qa_accel.data.json_stream import JsonStream
 
-PIECE = 2**20  # bytes that are read at once
-ROWS = 1000  # rows that are held at once; also the row group of `datasets`' own Arrow files
+PIECE = 2**20  # bytes per read
+ROWS = 1000  # rows in memory at once; also the row group of `datasets`' own Arrow files
 
 
 class Row(NamedTuple):
@@ -45,7 +45,7 @@ class Source:
 
     name: str
     hashes: tuple[str, ...]
-    """Of the bytes of each file, in order; paths and times do not enter."""
+    """Hash of each file's bytes, in order; independent of paths and times."""
     files: tuple[Path, ...] = ()
     dataset: datasets.Dataset | None = None
 
@@ -91,7 +91,7 @@ def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) ->
             f"--dataset_name {name}: cannot be loaded ({reason}); {'save the folder again' if saved else remedy}"
         ) from error
     if isinstance(loaded, datasets.Dataset):
-        # Without a split's name it may be trained on or answered, but not evaluated on: these would be the same questions.
+        # A dataset without a split name may be trained on or answered, not evaluated on: these are the same questions.
         names = [str(loaded.split)] if loaded.split is not None else ["train", "test"]
         return dict.fromkeys(names, loaded)
     return {str(key): split for key, split in loaded.items() if isinstance(split, datasets.Dataset)}
@@ -102,7 +102,7 @@ def place(row: Row) -> str:
 
 
 def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
-    """The files that paths and globs name, each glob in the order of names."""
+    """The files that paths and globs match, each glob sorted by name."""
     files: list[Path] = []
     for pattern in patterns:
         path = Path(pattern).expanduser()
@@ -122,7 +122,7 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
 
 
 def content_hash(path: Path) -> str:
-    """Hash of a file's bytes; its path and times do not enter."""
+    """Hash of a file's bytes, independent of its path and times."""
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
@@ -158,16 +158,16 @@ def dataset_rows(dataset: datasets.Dataset, name: str) -> Iterator[Row]:
 
 def _noted_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if packed else path.open("rb") as file:
+        gzipped = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if gzipped else path.open("rb") as file:
         head = file.read(PIECE)
         file.seek(0)
         if not head:
             raise ValueError(f"{path}: is empty; a JSON, JSONL, CSV or Parquet file with questions is expected")
-        # Files from Windows may begin with a byte order mark, which is not text.
+        # Files from Windows may begin with a byte order mark, which is not part of the text.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         if head.startswith(b"PAR1"):
-            if packed:
+            if gzipped:
                 raise ValueError(f"{path}: Parquet inside gzip; unpack it (Parquet compresses its own columns)")
             yield from _parquet_rows(path)
         elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
@@ -190,7 +190,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _csv_rows(text: IO[str], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    csv.field_size_limit(2**31 - 1)  # Python's own limit is 131,072 characters, less than a long context has
+    csv.field_size_limit(2**31 - 1)  # Python's default limit is 131,072 characters; a long context exceeds it
     reader = csv.DictReader(text, strict=True)
     header = list(reader.fieldnames or ())
     if len(set(header)) < len(header):
@@ -206,7 +206,7 @@ def _csv_rows(text: IO[str], path: Path) -> Iterator[tuple[str, dict[str, Any]]]
         if cells is None:
             return
         number += 1
-        if None in cells or None in cells.values():  # how DictReader marks a row that is too long or too short
+        if None in cells or None in cells.values():  # DictReader's mark for a row that is too long or too short
             found = sum(cells[name] is not None for name in header) + len(cells.get(None, ()))
             raise ValueError(
                 f"{path}: row {number} has {found} cells, the header {len(header)} ({', '.join(header)}); "

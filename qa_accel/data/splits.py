@@ -1,7 +1,7 @@
 """Settings -> questions and windows of each split, read from the cache or computed, with an audit of both.
 
 Needs no process group: `scripts/prepare.py` fills the cache on any machine before a job starts, and `scripts/train.py` with
-the same settings finds it.
+the same settings reads it.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def prepare_split(
 def prepare_splits(
     data_config: DataConfig, window_config: WindowConfig, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Split]:
-    """The training split, and the validation split where the settings name one."""
+    """The training split, and the validation split if the settings name one."""
     names: list[SplitName] = ["train"]
     if has_split(data_config, "validation"):
         names.append("validation")
@@ -52,19 +52,19 @@ def prepare_splits(
 
 
 def version_2_with_negative(config: DataConfig, *splits: Split) -> bool:
-    """The setting, else whether a question of these splits has no answer, or may have none since it has no gold answers."""
+    """The setting; if None, whether a question of these splits has no answer or comes without gold answers."""
     if config.version_2_with_negative is not None:
         return config.version_2_with_negative
     return any("answers" not in split.questions.column_names or has_unanswerable(split.questions) for split in splits)
 
 
 def audit_as_dict(splits: dict[str, Split]) -> dict[str, Any]:
-    """What data_report.json holds."""
+    """Content of data_report.json."""
     return audit.report_as_dict(_reports(splits))
 
 
 def audit_table(splits: dict[str, Split]) -> Table:
-    """The audit, a column for each split."""
+    """The audit as a table, one column per split."""
     return audit.report_table(_reports(splits))
 
 

@@ -1,7 +1,7 @@
 """Rows as they are in a source -> record batches of canonical questions, or one error that names the row.
 
 Canonical is what `datasets` calls the SQuAD form: id, title, question, context and answers {"text": [...],
-"answer_start": [...]}, no answer being two empty lists. Text is never changed, and offsets count Python characters.
+"answer_start": [...]}; two empty lists mean "no answer". Text is never changed, and offsets count Python characters.
 """
 
 import difflib
@@ -14,7 +14,7 @@ import pyarrow as pa
 from qa_accel.data.sources import ROWS, Row, place, shown
 
 VERSION = 1
-"""Counts up when the same bytes would give other questions; part of every cache's name."""
+"""Increase it when the same bytes give other questions; part of every cache file's name."""
 
 SCHEMA = pa.schema(
     {
@@ -30,7 +30,7 @@ NO_ANSWER: Answers = {"text": [], "answer_start": []}
 
 
 class Columns(NamedTuple):
-    """Where a source keeps what."""
+    """Names of a source's columns."""
 
     id: str = "id"
     question: str = "question"
@@ -98,14 +98,14 @@ def _batch(held: list[tuple[Row, dict[str, Any]]]) -> pa.RecordBatch:
                 except UnicodeEncodeError as error:
                     raise ValueError(
                         f"{place(row)}: character {error.start} of {text[:40]!r} is half of a surrogate pair, which is "
-                        "no character; write the whole pair (\\ud83d\\ude00) or take it out"
+                        "not a character; write the whole pair (\\ud83d\\ude00) or take it out"
                     ) from None
         raise
 
 
 def _question(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
     identifier = _cell(values, columns.id, "id_column")
-    # Many sets number their questions; as text they are what predictions.json must hold as keys anyhow.
+    # Many data sets number their questions; as keys of predictions.json the ids must be text anyway.
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if identifier == "":
@@ -133,7 +133,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _answers(values: dict[str, Any], name: str) -> Answers | None:
-    """Two lists; None where the row says nothing of answers."""
+    """Two lists; None if the row has no information about answers."""
     answers = values.get(name)
     if name not in values and ("answer_text" in values or "answer_start" in values):
         answers = _single_answer(values)
@@ -179,7 +179,7 @@ def _answers(values: dict[str, Any], name: str) -> Answers | None:
 
 
 def _single_answer(values: dict[str, Any]) -> Answers:
-    """One answer from the columns answer_text and answer_start, both empty where there is none."""
+    """One answer from the columns answer_text and answer_start, both empty for no answer."""
     text, start = (_cell(values, name, "answers_column") for name in ("answer_text", "answer_start"))
     if text in ("", None) and start in ("", None):
         return NO_ANSWER
@@ -189,6 +189,6 @@ def _single_answer(values: dict[str, Any]) -> Answers:
         except ValueError as error:
             raise ValueError(
                 f"answer_start is {start!r}; an integer is expected, the place of the answer's first character "
-                "(pandas writes 17.0 where a column has gaps: its type Int64 does not)"
+                "(pandas writes 17.0 if a column has gaps; its type Int64 avoids that)"
             ) from error
     return {"text": [text], "answer_start": [start]}

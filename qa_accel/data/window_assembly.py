@@ -1,8 +1,8 @@
-"""Tokens of questions and contexts, tokenized apart -> windows with labels, by array operations alone.
+"""Tokens of questions and contexts, tokenized separately -> windows with labels, by array operations alone.
 
-A tokenizer's pair form is special tokens around two runs of tokens, so a window is five pieces laid end to end:
-special tokens, one text, special tokens, the other text, special tokens, one of the texts being a slice of the
-context. Which slices there are is arithmetic on lengths; the rest is one gather. No loop goes over tokens or windows.
+A tokenizer's pair template is special tokens around two runs of tokens, so a window is five pieces in a row:
+special tokens, one text, special tokens, the other text, special tokens, where one of the texts is a slice of the
+context. The slices follow from the lengths; the rest is one gather. There is no loop over tokens or windows.
 
 Axes: Q questions (rows), P pieces (texts tokenized once), W windows, N all tokens one after the other.
 """
@@ -36,11 +36,11 @@ class PairTemplate:
     question_first: bool
     special_ids: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
     special_types: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None
-    """Token types of the special tokens; None where the tokenizer gives no token types."""
+    """Token types of the special tokens; None if the tokenizer gives no token types."""
     text_types: tuple[int, int]
     """Token types of the first and the second text."""
     null: tuple[int, int] | None
-    """The token for "no answer": which of the three groups, and its place there. None: the window's first token."""
+    """The token for "no answer": index of its group, and its index there. None: the window's first token."""
 
     @property
     def special_count(self) -> int:
@@ -48,7 +48,7 @@ class PairTemplate:
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Where runs of these lengths begin when laid end to end, and, as the last entry, where they end."""
+    """Begin of each run of these lengths when concatenated, and, as the last entry, the end of all."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
@@ -66,7 +66,7 @@ def context_slices(
     As the tokenizers do it: a new slice begins room - doc_stride after the last one until one reaches the end.
     """
     step_Q = room_Q - doc_stride
-    assert (step_Q > 0).all(), "a stride that leaves no step is refused before any text is tokenized"
+    assert (step_Q > 0).all(), "check_tokenizer rejects a stride that leaves no step"
     count_Q = 1 + np.maximum(0, -(-(context_Q - room_Q) // step_Q))  # minus twice: division that rounds up
     question_W = np.repeat(np.arange(len(count_Q)), count_Q)
     first_W = (np.arange(len(question_W)) - offsets_of(count_Q)[question_W]) * step_Q[question_W]
@@ -103,11 +103,11 @@ def label(
     context_end_W: np.ndarray,
     null_W: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of windows that hold the context's tokens from slice_W on, (W,) each: null unless all of the answer is there."""
+    """Labels of windows holding the context's tokens from slice_W on, (W,) each: null unless the answer is complete."""
     first_W, last_W = first_Q[question_W] - slice_W, last_Q[question_W] - slice_W
-    whole_W = (first_W <= last_W) & (first_W >= 0) & (last_W < context_end_W - context_begin_W)
-    start_W = np.where(whole_W, context_begin_W + first_W, null_W)
-    end_W = np.where(whole_W, context_begin_W + last_W, null_W)
+    holds_W = (first_W <= last_W) & (first_W >= 0) & (last_W < context_end_W - context_begin_W)
+    start_W = np.where(holds_W, context_begin_W + first_W, null_W)
+    end_W = np.where(holds_W, context_begin_W + last_W, null_W)
     return start_W.astype(np.int32), end_W.astype(np.int32)
 
 
@@ -121,14 +121,14 @@ def assemble(
     gold: GoldSpans,
     config: WindowConfig,
 ) -> Windows:
-    """Windows of Q questions, of which question_Q and context_Q name the pieces."""
+    """Windows of Q questions; question_Q and context_Q are the indices of their texts."""
     assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
     question_tokens_Q, context_tokens_Q = questions.lengths_P[question_Q], contexts.lengths_P[context_Q]
     room_Q = config.max_seq_length - form.special_count - question_tokens_Q
     question_W, slice_W, context_tokens_W = context_slices(context_tokens_Q, room_Q, config.doc_stride)
     question_tokens_W = question_tokens_Q[question_W]
 
-    # What windows are made of, in one array: the special tokens, then all questions, then all contexts.
+    # All sources of windows in one array: the special tokens, then all questions, then all contexts.
     special_ids = [token for group in form.special_ids for token in group]
     source_N = np.concatenate([special_ids, questions.ids_N, contexts.ids_N]).astype(np.int32)
     outside = len(special_ids) + len(questions.ids_N)

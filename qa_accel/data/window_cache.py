@@ -1,8 +1,8 @@
 """Questions + a fast tokenizer -> windows, computed once, kept in one Arrow file and read from there without a copy.
 
-The file's name is a fingerprint of what windows depend on: the questions, the tokenizer, the window settings, this code.
+The file's name is a fingerprint of what windows depend on: the questions, tokenizer, window settings and this code.
 A second call with the same ones (another learning rate, a resumed run, another process of this node) tokenizes
-nothing. The file appears under its name only when it is whole.
+nothing. The file appears under its name only when it is complete.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 
 logger = logging.getLogger(__name__)
 
-# Part of every cache file's name. Raise it whenever the same input gives other windows than before.
+# Part of every cache file's name. Increase it when the same input gives other windows than before.
 CODE_VERSION = 1
 
 BATCH_ROWS = 1000
-BATCH_CHARACTERS = 2_000_000  # of contexts; bounds the memory of one batch where contexts are long
+BATCH_CHARACTERS = 2_000_000  # of contexts; limits the memory of one batch if contexts are long
 
 
 def prepare_windows(
     questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike, num_proc: int | None = None
 ) -> Windows:
-    """Windows of all questions, in their order: read from cache_dir if they are there, else put there first.
+    """Windows of all questions, in their order: read from cache_dir if they are there, else written there first.
 
-    `check_tokenizer` comes before, once for all splits.
+    Call `check_tokenizer` before, once for all splits.
 
-    num_proc processes tokenize (None: this one). Several processes may call this at once, each with its own result of
-    the same content; to tokenize once only, let one go first.
+    num_proc processes tokenize (None: this one). Several processes may call this at once, each computing the same
+    content; to tokenize only once, let one process go first.
     """
     path = windows_file(questions, tokenizer, config, cache_dir=cache_dir)
     if path.exists():
@@ -61,11 +61,11 @@ def prepare_windows(
 
 
 def check_tokenizer(tokenizer, config: WindowConfig) -> None:
-    """Raises ValueError where windows cannot be made, before any text is looked at."""
+    """Raises ValueError if windows cannot be made, before any text is read."""
     name = type(tokenizer).__name__
     special = tokenizer.num_special_tokens_to_add(pair=True)
     room = config.max_seq_length - config.max_query_length - special
-    # Short questions leave more room, but whether a run starts must not hang on the longest question in its data.
+    # Short questions leave more room, but whether a run starts must not depend on its data's longest question.
     if config.doc_stride >= room:
         raise ValueError(
             f"doc_stride={config.doc_stride} must be less than the context's room in a window with the longest "
@@ -81,7 +81,7 @@ def check_tokenizer(tokenizer, config: WindowConfig) -> None:
 
 
 def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike) -> Path:
-    """Where the windows of these questions are, or will be."""
+    """Path of these questions' windows, whether the file exists or not."""
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     # Left by the last call or wanted by the collator: windows set their own.
     core["truncation"] = core["padding"] = None
@@ -102,19 +102,19 @@ def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_d
 
 
 class _TokenizeBatch:
-    """What datasets.map calls: a table of questions -> a table of their windows. Travels to the worker processes."""
+    """The function for datasets.map: a table of questions -> a table of their windows. Sent to the worker processes."""
 
     def __init__(self, pairs: PairTokenizer):
         self.pairs = pairs
 
     def __call__(self, table: pa.Table, places: list[int]) -> pa.Table:
-        table = table.combine_chunks()  # rows that were picked one by one come as one chunk each, which is slow to read
+        table = table.combine_chunks()  # rows selected one by one are one chunk each, which is slow to read
         windows = self.pairs.windows(table["question"].to_pylist(), table["context"].to_pylist(), gold_answers(table))
         return table_of(windows, places[0])
 
 
 def gold_answers(table: pa.Table) -> GoldSpans:
-    """Characters of the first gold answer of each row; none where there is no answer, or no column of answers."""
+    """Characters of the first gold answer of each row; empty if there is no answer, or no answers column."""
     begin_Q, end_Q = np.zeros((2, table.num_rows), np.int64)
     if "answers" in table.column_names and table.num_rows:
         answers = table["answers"].combine_chunks()
@@ -130,13 +130,13 @@ def gold_answers(table: pa.Table) -> GoldSpans:
 def _tokenized(
     questions: Dataset, tokenizer, config: WindowConfig, folder: Path, num_proc: int | None
 ) -> tuple[Dataset, np.ndarray]:
-    """Windows as datasets.map leaves them, "question" being a place in the order they were made in; row of each place."""
+    """Windows as datasets.map returns them, with "question" as the place in tokenizing order; the row of each place."""
     questions = questions.with_format(None)
     row_of_place, characters = _rows_by_context(questions)
     pairs = PairTokenizer(tokenizer, config)
     rows = np.unique(np.linspace(0, len(questions) - 1, 24).astype(int)) if len(questions) else []
     sample = questions.select(rows)
-    # Beginnings are enough to see how the tokenizer treats them, however long the texts are.
+    # The beginning of a long text is enough to see how the tokenizer treats it.
     reason = pairs.compose_if_equal([q[:500] for q in sample["question"]], [c[:3000] for c in sample["context"]])
     if reason is not None:
         name = type(tokenizer).__name__
@@ -172,15 +172,15 @@ def _tokenized(
 
 
 def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, int]:
-    """All rows, those of one context together, contexts in order of their first row; and the contexts' characters.
+    """All rows grouped by context, contexts in order of their first row; and the number of the contexts' characters.
 
-    Where nearly all are together already, as in SQuAD's own files, rows stay: to pick them one by one costs more.
+    If nearly all are grouped already, as in SQuAD's own files, the order is kept: selecting rows one by one costs more.
     """
     hashes, characters = [], 0
     tables: Any = questions.select_columns("context").with_format("arrow").iter(batch_size=10_000)  # pa.Table each
     for table in tables:
         encoded = table["context"].combine_chunks().dictionary_encode()
-        # Two texts with one hash would only be put together for nothing.
+        # Two texts with the same hash would only be grouped needlessly.
         hash_of = np.array([hash(text) for text in encoded.dictionary.to_pylist()], np.int64)
         hashes.append(hash_of[encoded.indices.to_numpy()])
         characters += table["context"].nbytes

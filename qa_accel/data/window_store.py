@@ -1,7 +1,7 @@
-"""The one Arrow file that keeps windows: written from datasets.map's result, read without a copy.
+"""One Arrow file that holds windows: written from datasets.map's result, read without a copy.
 
-One record batch of W rows holds everything, so that each column is one run of bytes in the file, which numpy sees through
-a memory map: processes of one machine share it, and nothing is read before it is used.
+One record batch of W rows holds everything, so that each column is contiguous in the file and numpy reads it through a
+memory map: processes of one machine share it, and nothing is read before it is used.
 """
 
 import mmap
@@ -35,7 +35,7 @@ def table_of(windows: Windows, first_question: int) -> pa.Table:
 
 
 def features(gives_types: bool) -> Features:
-    """What table_of gives, in datasets' words."""
+    """Schema of table_of's result, as `datasets` describes it."""
     tokens = {
         name: ListOf(Value(kind)) for name, kind in TOKEN_COLUMNS.items() if gives_types or name != "token_type_ids"
     }
@@ -44,7 +44,8 @@ def features(gives_types: bool) -> Features:
 
 def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
     """One record batch of all windows: the file is laid out with zeros, then filled part after part through a memory map,
-    so that memory does not grow with the data. Laid out by writing, as in a map a full disk kills instead of raising."""
+    so that memory does not grow with the data. The zeros are written by a file, not
+    through the map: on a full disk a write raises, but a map kills the process."""
     table = made.data
     question_W = row_of_place[table["question"].to_numpy()]
     window_W = np.argsort(question_W, kind="stable")  # where the windows come from; a question's stay in their order
@@ -71,15 +72,15 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
     for part in _parts(made):
         place = place_W[done : done + len(part)]
         done += len(part)
-        if (np.diff(place) == 1).all():  # as most often: they go where they belong in one piece
+        if (np.diff(place) == 1).all():  # the usual case: the part stays in one piece
             token_N = slice(begin_W[place[0]], begin_W[place[-1] + 1])
         else:
             token_N = ranges(begin_W[place], begin_W[place + 1] - begin_W[place])
         for name, all_values in target.items():
             all_values[token_N] = part[name].flatten().to_numpy()
         if hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # what is written stays in the file, but no longer counts as our memory
-    assert done == len(window_W), "every window is put in its place"
+            mapped.madvise(mmap.MADV_DONTNEED)  # written pages stay in the file, but no longer count as our memory
+    assert done == len(window_W), "every window was written"
     mapped.flush()
 
 
@@ -90,14 +91,14 @@ def lengths(made: Dataset) -> np.ndarray:
 
 
 def _parts(made: Dataset) -> Iterator[pa.RecordBatch]:
-    """In order; read, not mapped, so that only one is in memory."""
+    """Record batches in order; read, not mapped, so that only one is in memory."""
     for file in made.cache_files:
         with pa.OSFile(file["filename"]) as source, pa.ipc.open_stream(source) as reader:
             yield from reader
 
 
 def _writable_columns(mapped: mmap.mmap) -> dict[str, np.ndarray]:
-    """Token columns of a mapped file as arrays to write to: the bytes where arrow, which only reads, sees them."""
+    """Token columns of a mapped file as writable arrays, at the addresses that Arrow's read-only arrays have."""
     file_bytes = np.frombuffer(mapped, np.uint8)
     batch = pa.ipc.open_file(pa.py_buffer(mapped)).get_batch(0)
     columns = {}
@@ -113,7 +114,7 @@ def read(path: Path) -> Windows:
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it, and it is made again") from error
+        raise ValueError(f"{path} is damaged ({error}): delete it, and it will be rebuilt") from error
     tokens = {
         f"{name}_N": batch[name].values.to_numpy() if name in batch.schema.names else None for name in TOKEN_COLUMNS
     }

@@ -11,7 +11,7 @@ import numpy as np
 @dataclass(frozen=True)
 class WindowConfig:
     max_seq_length: int = 384
-    """Tokens per window at most, question and special tokens included."""
+    """Maximum number of tokens per window, including question and special tokens."""
     doc_stride: int = 128
     """Tokens that two neighbouring windows of one context share."""
     max_query_length: int = 64
@@ -30,12 +30,12 @@ class WindowConfig:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows as flat arrays. Positions count tokens of the unpadded window; padding is the collator's business."""
+    """Windows as flat arrays. Positions count tokens of the unpadded window; the collator adds the padding."""
 
     input_ids_N: np.ndarray
     """int32."""
     token_type_ids_N: np.ndarray | None
-    """uint8; None where the tokenizer gives no token types."""
+    """uint8; None if the tokenizer gives no token types."""
     offset_start_N: np.ndarray
     """int32, first character of the context that a token covers; 0 outside of the context."""
     offset_end_N: np.ndarray
@@ -51,9 +51,9 @@ class Windows:
     null_W: np.ndarray
     """int32, the position of the "no answer" token."""
     start_W: np.ndarray
-    """int32, first token of the first gold answer; null_W where the window does not hold it whole."""
+    """int32, first token of the first gold answer; null_W if the window does not hold all of it."""
     end_W: np.ndarray
-    """int32, last token of the first gold answer; null_W where the window does not hold it whole."""
+    """int32, last token of the first gold answer; null_W if the window does not hold all of it."""
     question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool, questions that were longer than max_query_length."""
 
@@ -67,7 +67,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class GoldSpans:
-    """First gold answer of each question, as characters [begin, end) of its context; end <= begin where there is none."""
+    """First gold answer of each question, as characters [begin, end) of its context; end <= begin if there is none."""
 
     begin_Q: np.ndarray
     end_Q: np.ndarray

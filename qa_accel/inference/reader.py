@@ -21,6 +21,8 @@ from qa_accel.models.loading import ModelConfig, quiet
 
 def question_and_context(given: Any, row: int) -> tuple[str, str]:
     """The two texts of one input. Raises ValueError, with the row, for anything else."""
+    question: Any
+    context: Any
     if isinstance(given, Mapping):
         question, context = given.get("question"), given.get("context")
     elif isinstance(given, (tuple, list)) and len(given) == 2:

@@ -1,4 +1,4 @@
-"""JSON that is read piece by piece gives what Python's own reader gives at once."""
+"""Reading JSON piece by piece gives the same values as Python's own reader."""
 
 import io
 import json
@@ -17,17 +17,17 @@ json_values = st.recursive(
 
 
 def elements(text, piece):
-    former, json_stream.PIECE = json_stream.PIECE, piece
+    default, json_stream.PIECE = json_stream.PIECE, piece
     try:
         return list(json_stream.JsonStream(io.StringIO(text), Path("x.json")).elements())
     finally:
-        json_stream.PIECE = former
+        json_stream.PIECE = default
 
 
 @settings(max_examples=80, deadline=None)
 @given(st.lists(json_values, max_size=5), st.integers(1, 9), st.sampled_from([None, 1]), st.booleans())
-def test_json_in_pieces_equals_json_at_once(values, piece, indent, ascii_only):
-    """TokenizedTexts of a few characters cut numbers, escapes and surrogate pairs everywhere they can be cut."""
+def test_json_read_in_pieces_equals_json_read_at_once(values, piece, indent, ascii_only):
+    """Pieces of a few characters cut numbers, escapes and surrogate pairs at every possible place."""
     options = {"indent": indent, "ensure_ascii": ascii_only}
     assert elements(json.dumps(values, **options), piece) == values
     assert elements(json.dumps({"version": 12.5e10, "data": values, "end": None}, **options), piece) == values

@@ -1,4 +1,4 @@
-"""Every row becomes a question with its columns under their usual names; or is named with what was found in it."""
+"""Every row becomes a question with the standard column names, or an error names the row and what was found."""
 
 import json
 
@@ -8,7 +8,7 @@ from question_files import QUESTIONS, as_csv, as_lines, file_of, nested, row
 from qa_accel.data.questions import DataConfig, load_questions
 
 
-def test_title_is_kept_where_there_is_one_and_other_columns_are_not(tmp_path):
+def test_a_title_is_kept_and_other_columns_are_dropped(tmp_path):
     config = file_of(tmp_path, json.dumps(nested()), "titled.json")
     assert load_questions(config, "train")["title"][:] == ["Ada", "Ada", "Salt", "Dates"]
     config = file_of(tmp_path, [row(1, score=0.5, title=None), row(2, score=0.25)])
@@ -16,7 +16,7 @@ def test_title_is_kept_where_there_is_one_and_other_columns_are_not(tmp_path):
 
 
 def test_csv_with_one_answer_in_two_columns(tmp_path):
-    """Both cells empty say that there is no answer; this form has no other way to say it."""
+    """Two empty cells mean that there is no answer; this form has no other notation for it."""
     rows = [
         {"id": 7, "question": "Where?", "context": "In Rome, yes.", "answer_text": "Rome", "answer_start": 3},
         {"id": 8, "question": "When?", "context": "In Rome, yes.", "answer_text": "", "answer_start": ""},
@@ -76,7 +76,7 @@ def test_columns_are_mapped_by_settings(tmp_path):
         ([row(1, question="half \ud83d")], r"row 1: character 5 of .* is half of a surrogate pair"),
     ],
 )
-def test_wrong_row_is_named_with_what_was_found(rows, message, tmp_path):
+def test_the_error_names_the_row_and_what_was_found(rows, message, tmp_path):
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = DataConfig(test_file=(str(tmp_path / "q.jsonl"),), cache_dir=str(tmp_path / "cache"))
     with pytest.raises(ValueError, match=message) as caught:

@@ -66,7 +66,7 @@ def pass_hours(step: int) -> None:
     """Let the clock, as `stop` reads it, be an hour later after this step."""
     original, real, passed = Progress.advance, time.monotonic, []
 
-    class StageTimer:
+    class FakeTime:
         monotonic = staticmethod(lambda: real() + 3600 * len(passed))
         time = staticmethod(time.time)
 
@@ -75,7 +75,7 @@ def pass_hours(step: int) -> None:
         if self.step == step:
             passed.append(1)
 
-    stop.time = StageTimer  # type: ignore
+    stop.time = FakeTime  # type: ignore
     Progress.advance = advanced  # type: ignore
 
 

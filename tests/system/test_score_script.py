@@ -70,7 +70,7 @@ def message(repository: Path, *arguments) -> str:
 
 def test_published_predictions_score_what_the_official_scorer_printed(shared, repository, tmp_path):
     """Breaks if the script reads other gold answers, or another default, than the official scorer. (All three systems are
-    in test_scorer; a run of the script takes two seconds.)"""
+    in test_squad_scores; a run of the script takes two seconds.)"""
     dev, published = shared / "data" / "squad_v2" / "dev.json", shared / "data" / "published_predictions"
     system = published / "nlnet_single.json"
     official = json.loads((published / "official_scores.json").read_text())[system.name]

@@ -1,6 +1,6 @@
 """What an optimizer step does that needs no GPU: the update of a captured step, run kernel by kernel.
 
-tests/test_cuda.py captures whole steps, where there is a GPU.
+tests/training/test_cuda.py captures whole steps, where there is a GPU.
 """
 
 import copy
