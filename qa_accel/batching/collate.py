@@ -1,8 +1,8 @@
 """Windows and a row of a plan -> one batch of tensors, padded or packed; a model's logits -> a row per window.
 
 Padded: a row per window, filled up to the longest of the batch. Packed: all windows concatenated in one row of T tokens,
-T the same for the whole run, so that nothing is wasted and no shape ever changes; the row's tail is cut into filler
-windows, since every token has to belong to some window that attention and positions can bear.
+T the same for the whole run, so that there is no padding between windows and no shape ever changes; the row's tail is
+cut into filler windows, since every token has to belong to a window that is short enough for attention and positions.
 
 Either way a Batch keeps what the model takes (inputs) apart from what only we need, and window_logits() brings the
 model's answer back to a row per window: after that, code does not depend on how the batch was made.
@@ -61,12 +61,13 @@ class Batch:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         inputs = {name: change(x) if isinstance(x, torch.Tensor) else x for name, x in self.inputs.items()}
-        beside = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "inputs"}
-        return Batch(inputs=inputs, **beside)
+        others = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "inputs"}
+        return Batch(inputs=inputs, **others)
 
 
 class PaddedCollator:
-    """Row of a plan -> Batch with a row per window. Where the plan holds nothing, empty slots are filled with the shortest window, weight 0."""
+    """Row of a plan -> Batch with a row per window. Empty slots of the plan are filled with the shortest window,
+    weight 0."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Optimizer steps over made-up windows -> how fast they run: ours, and the baseline, which is the loop of the usual scripts."""
+"""Optimizer steps over synthetic windows -> their speed: ours, and the baseline, the loop of the usual scripts."""
 
 import resource
 import statistics
@@ -26,12 +26,12 @@ from qa_accel.training.step import OptimizerStep
 TOKENIZER: Any = SimpleNamespace(
     pad_token_id=0, eos_token_id=None, padding_side="right", model_input_names=["input_ids", "token_type_ids"]
 )
-"""What collators ask of a tokenizer."""
+"""The attributes of a tokenizer that collators read."""
 
 
 @dataclass
 class StepBench:
-    """What both loops are given."""
+    """Arguments of both loops."""
 
     model_config: PretrainedConfig
     windows: Windows
@@ -165,6 +165,6 @@ def precision_name(accelerator: Accelerator) -> str:
 
 
 def wait() -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -28,7 +28,7 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
     table.add_column("score")
     table.add_column("%", justify="right")
     table.add_column("questions or threshold", justify="right")
-    beside = {
+    notes = {
         "HasAns_f1": scores.get("HasAns_total"),
         "NoAns_exact": scores.get("NoAns_total"),
         "best_exact": scores.get("best_exact_thresh"),
@@ -36,7 +36,7 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
     }
     for key, name in SCORES.items():
         if key in scores:
-            note = beside.get(key)
+            note = notes.get(key)
             table.add_row(name, f"{scores[key]:.2f}", "" if note is None else f"{note:.3f}".removesuffix(".000"))
     return table
 

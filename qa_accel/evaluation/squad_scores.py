@@ -23,7 +23,7 @@ _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
     maxsize=1 << 16
 )  # evaluation in training scores the same gold answers, and many equal texts, again and again
 def answer_tokens(text: str) -> tuple[str, ...]:
-    """The words that count: lower case, without ASCII punctuation (which joins what it stood between) and articles."""
+    """The words that count: lower case, without ASCII punctuation (which joins what it separated) and articles."""
     return tuple(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 

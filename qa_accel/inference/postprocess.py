@@ -1,9 +1,9 @@
 """Best spans of every window -> one answer, an n-best list and a no-answer score for every question.
 
 Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
-the same span comes from several, and counts once, with its best score. What wins among equal scores is the span that
-starts first, then the one that ends first. Answers are cut out of the context and blanks at their edges left off;
-spans that are only blanks are not answers.
+the same span comes from several, and counts once, with its best score. Among equal scores the span that starts
+first wins, then the one that ends first. Answers are cut out of the context, without blanks at their edges; spans that
+are only blanks are not answers.
 
 The null score of a question is its lowest over the windows (it has no answer only if no window holds one); its null odds
 are the null score minus the best span's. Numpy only, no torch: this runs on rank 0, after the device is done.
@@ -87,8 +87,8 @@ class Answers:
     null_odds: dict[str, float]
     """Null score minus the best span's score; NULL_ODDS_WITHOUT_SPAN where there is no span."""
     nbest: dict[str, list[NBestEntry]]
-    """At most n_best_size spans, best first; where the data has unanswerable questions the empty answer besides, in its
-    place by score. Probabilities are a softmax over the list. Never empty: where there is no span, the empty answer."""
+    """At most n_best_size spans, best first; also the empty answer, in its place by score, if the data has unanswerable
+    questions. Probabilities are a softmax over the list. Never empty: without any span, the empty answer."""
 
 
 def best_answers(

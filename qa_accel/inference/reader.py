@@ -103,7 +103,7 @@ class Reader:
             self.spans,
             version_2_with_negative=True,
         )
-        assert answers is not None, "a reader lives in one process"
+        assert answers is not None, "a reader has one process"
         found = []
         for key in questions["id"][:]:
             entry = next(entry for entry in answers.nbest[key] if entry["text"] == answers.predictions[key])

@@ -211,7 +211,7 @@ def describe_tokens(tokenizer: PreTrainedTokenizerBase, model_config: Pretrained
     filler = tokenizer.convert_ids_to_tokens(padding_id)
     which = "" if tokenizer.pad_token_id is not None else ", as there is no pad token"
     side = padding_side(model_config, tokenizer)
-    return f'{null} stands for "no answer"; rows are filled on the {side} with {filler}{which}'
+    return f'{null} represents "no answer"; rows are filled on the {side} with {filler}{which}'
 
 
 def head_modules(qa_model: PreTrainedModel) -> list[str]:

@@ -117,7 +117,7 @@ def batches_of_every_kind(lengths: list[int], index: list[int]) -> list[Batch]:
 @given(lengths_and_index)
 @settings(deadline=None)
 def test_each_windows_row_holds_its_own_tokens_whatever_the_batch(case):
-    # The token ids stand in for logits. Breaks if a row begins a token too early, or runs into its neighbour.
+    # The token ids serve as logits. Breaks if a row begins a token too early, or runs into its neighbour.
     lengths, index = case
     for batch in batches_of_every_kind(lengths, index):
         ids = batch.inputs["input_ids"].float()
@@ -181,11 +181,11 @@ def test_the_loss_is_each_windows_own_softmax_in_every_kind_of_batch():
 
         start_gradient, end_gradient = torch.autograd.grad(loss, [start_logits, end_logits])
         assert torch.isfinite(start_gradient).all() and torch.isfinite(end_gradient).all()
-        assert (start_gradient != 0).sum() == 9 + 6 + 4, "what is no token of a window gets no gradient"
+        assert (start_gradient != 0).sum() == 9 + 6 + 4, "only tokens of windows get a gradient"
 
 
 def test_a_batch_of_nothing_but_fill_has_no_loss_and_no_gradient():
-    # Ranks of the last step may have no window at all, and still have to take part. Breaks where 0 * NaN is NaN.
+    # Ranks of the last step may have no window at all, and still have to take part. Breaks if 0 * NaN is computed.
     for batch in batches_of_every_kind([6, 4], [-1, -1]):
         logits = torch.randn(batch.inputs["input_ids"].shape).requires_grad_()
         loss = span_loss(logits, logits, batch)
@@ -233,8 +233,8 @@ def test_models_without_token_types_get_none_and_others_get_zeros_where_the_toke
 def test_to_moves_every_tensor_and_leaves_numbers_alone():
     # Breaks if a new field is forgotten: the step would then wait for a copy, or fail on the device.
     batch = packed(windows_of([4, 5]), [0, 1], 16, 8).to("meta", non_blocking=True)
-    beside = {name: value for name, value in vars(batch).items() if name != "inputs"}
-    tensors = [*beside.values(), *(x for x in batch.inputs.values() if not isinstance(x, int))]
+    others = {name: value for name, value in vars(batch).items() if name != "inputs"}
+    tensors = [*others.values(), *(x for x in batch.inputs.values() if not isinstance(x, int))]
     assert len(tensors) == 7 + 5
     assert all(x.device.type == "meta" for x in tensors)
     assert batch.inputs["max_length_q"] == 8

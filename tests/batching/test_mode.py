@@ -21,7 +21,7 @@ class Device:
 
 
 class Accelerated:
-    """What `choose` asks an accelerator for."""
+    """The attributes of an accelerator that `choose` reads."""
 
     def __init__(self, device: str, precision: str):
         self.device, self.mixed_precision, self.distributed_type = Device(device), precision, None
@@ -55,18 +55,18 @@ def test_auto_takes_the_best_that_is_there(monkeypatch):
         ("flex_attention", "bert", CPU, "kernels are made for CUDA, this run is on cpu"),
     ],
 )
-def test_a_requested_that_cannot_be_met_is_refused_with_the_reason(requested, kind, run, said):
+def test_a_requested_attention_that_cannot_run_is_refused_with_the_reason(requested, kind, run, said):
     with pytest.raises(ValueError, match=f"--attn_implementation {requested}: .*{said}"):
         attention_of(requested, kind, **run)
 
 
 def on_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
-    """As torch would speak of one that is not there."""
+    """What torch reports of such a GPU, although there is none."""
     monkeypatch.setattr(torch.backends.cuda, "is_flash_attention_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
 
 
-def test_packed_batches_keep_their_own_attention_and_a_requested_makes_them_padded(monkeypatch):
+def test_packed_batches_keep_their_own_attention_and_a_requested_one_makes_them_padded(monkeypatch):
     on_a_gpu(monkeypatch, (8, 0))
     bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
     assert mode.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Every window once, on any number of ranks; packed batches of equal weight, padded batches of like lengths."""
+"""Every window once, on any number of ranks; packed batches of equal weight, padded batches of similar lengths."""
 
 import json
 import tracemalloc
@@ -26,12 +26,12 @@ def like_squad(windows: int, seed: int = 0) -> np.ndarray:
 
 @st.composite
 def lengths(draw) -> np.ndarray:
-    """None, one or many windows; alike, even, skewed, or all short but one that is ten times longer than the average."""
+    """None, one or many windows: equal, even, skewed, or all short but one, ten times longer than the average."""
     windows = draw(st.one_of(st.integers(0, 3), st.integers(0, 600)))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
-    kind = draw(st.sampled_from(["alike", "even", "skewed", "one giant"]))
+    kind = draw(st.sampled_from(["equal", "even", "skewed", "one giant"]))
     lengths_W = {
-        "alike": np.full(windows, 100),
+        "equal": np.full(windows, 100),
         "even": rng.integers(1, 385, windows),
         "skewed": 1 + rng.pareto(1.0, windows).clip(max=5_000),
         "one giant": rng.integers(20, 60, windows),
@@ -59,7 +59,7 @@ ONE_PROCESS = {"seed": 0, "epoch": 0, "batch_size": 32, "accumulation": 1, "worl
 @example(np.array([7], np.int32), {**ONE_PROCESS, "world_size": 64, "packed": False})
 @settings(deadline=None)
 def test_every_window_is_planned_once_whatever_the_ranks(lengths_W, layout):
-    # Breaks if the last, uneven step is cut off, or filled up with windows that had their turn (as samplers do).
+    # Breaks if the last, uneven step is cut off, or filled up with windows that were planned already (as samplers do).
     plan = training_plan(lengths_W, **layout)
     assert plan.dtype == np.int32
     assert plan.shape[1:] == (layout["accumulation"], layout["world_size"], layout["batch_size"])
@@ -69,7 +69,7 @@ def test_every_window_is_planned_once_whatever_the_ranks(lengths_W, layout):
 @given(lengths(), layouts)
 @settings(deadline=None)
 def test_only_the_last_step_is_uneven_and_by_one_window_at_most(lengths_W, layout):
-    # Breaks if a rank idles while another has a whole batch, or if there is a step that nobody has windows for.
+    # Breaks if a rank idles while another has a whole batch, or if there is a step that no rank has windows for.
     plan = training_plan(lengths_W, **layout)
     assert not (plan[:-1] == NOTHING).any()
     if len(plan) > 0:
@@ -77,7 +77,7 @@ def test_only_the_last_step_is_uneven_and_by_one_window_at_most(lengths_W, layou
         assert windows_per_batch.max() > 0
         assert windows_per_batch.max() - windows_per_batch.min() <= 1
         fill = plan[-1] == NOTHING
-        assert (fill[..., 1:] >= fill[..., :-1]).all(), "fill stands behind the windows"
+        assert (fill[..., 1:] >= fill[..., :-1]).all(), "fill comes after the windows"
 
 
 @given(lengths(), layouts)
@@ -92,16 +92,16 @@ def test_plans_are_pure(lengths_W, layout):
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_epochs_and_seeds_differ_in_order_and_in_company(packed):
+def test_epochs_and_seeds_differ_in_order_and_in_neighbours(packed):
     # Breaks if the epoch is forgotten, or if equal lengths always meet in the same batch.
     lengths_W = like_squad(20_000)
 
-    def company(**changed) -> set[tuple[int, int]]:
+    def neighbours(**changed) -> set[tuple[int, int]]:
         plan = training_plan(lengths_W, **{**ONE_PROCESS, "packed": packed, **changed})
         return {(int(a), int(b)) for batch in plan[:, 0, 0] for a, b in zip(np.sort(batch)[:-1], np.sort(batch)[1:])}
 
-    first = company()
-    for other in (company(epoch=1), company(seed=1)):
+    first = neighbours()
+    for other in (neighbours(epoch=1), neighbours(seed=1)):
         assert len(first & other) < 0.1 * len(first)
 
 
@@ -158,7 +158,7 @@ def test_packed_batches_are_within_2_percent_for_lengths_like_squads(batch_size,
     assert spread(batch_tokens(lengths_W, in_order_of_chance)) > 0.1, "else the data would be no test"
 
 
-def test_the_last_step_asks_for_no_longer_row():
+def test_the_last_step_needs_no_longer_row():
     # 31 windows are left for the last batch. Drawn by chance they would have more tokens than 32 balanced ones in one
     # epoch of three, and every row of the run would be up to a tenth longer for it.
     lengths_W = like_squad(32 * 60 + 31)
@@ -209,7 +209,7 @@ def test_packed_batches_mix_all_lengths_and_come_in_no_order_of_length():
 
 
 @pytest.mark.parametrize(("accumulation", "world_size"), [(1, 1), (1, 8), (4, 2)])
-def test_padded_batches_hold_like_lengths_and_ranks_wait_for_none(accumulation, world_size):
+def test_padded_batches_hold_similar_lengths_and_no_rank_waits(accumulation, world_size):
     # Breaks if windows are cut into batches before they are sorted; then half of what is computed is padding.
     lengths_W = like_squad(64_000)
     layout = {**ONE_PROCESS, "accumulation": accumulation, "world_size": world_size}
@@ -254,7 +254,7 @@ def test_the_row_holds_the_fullest_batch_of_all_epochs():
 @given(lengths(), st.integers(1, 40))
 @settings(deadline=None)
 def test_evaluation_goes_from_long_to_short_and_fills_the_last_batch_alone(lengths_W, batch_size):
-    # Breaks if fill stands before a window, or equal lengths change places: batches, and so the last bits, would differ.
+    # Breaks if fill comes before a window, or equal lengths change places: batches, and so the last bits, would differ.
     flat = evaluation_plan(lengths_W, batch_size).ravel()
     order, fill = flat[: len(lengths_W)], flat[len(lengths_W) :]
     assert len(fill) < batch_size and (fill == NOTHING).all()

@@ -145,7 +145,7 @@ def test_context_comes_first_and_null_is_last_only_if_the_tokenizer_puts_cls_las
     length = windows.lengths_W[0]
     cls_last = length - 1
     assert windows.null_W[0] == (cls_last if name == "xlnet" else 0)
-    # Without CLS and BOS the first token stands for "no answer", and it belongs to the question, never to the context.
+    # Without CLS and BOS the first token represents "no answer", and it belongs to the question, never to the context.
     assert not windows.context_begin_W[0] <= windows.null_W[0] < windows.context_end_W[0]
 
 

@@ -39,7 +39,7 @@ def test_published_predictions_score_what_the_official_scorer_printed(shared, sy
     [
         ("The cat's A.B.C.", ("cats", "abc")),  # punctuation goes without leaving a gap
         ("an apple a day, another theory", ("apple", "day", "another", "theory")),  # articles only as whole words
-        ("a-b", ("ab",)),  # the hyphen goes first, so that this "a" is no article any more
+        ("a-b", ("ab",)),  # the hyphen goes first, so that this "a" is no longer an article
         ("\u00c9TUDE\u00a0\u2009two\n", ("\u00e9tude", "two")),  # unicode letters, unicode blanks
         ("«the» – 5 €", ("«", "»", "–", "5", "€")),  # only ASCII punctuation goes
         ("the", ()),
@@ -101,8 +101,8 @@ def test_a_score_above_the_threshold_empties_the_answer_and_one_at_it_does_not()
     odds = {"capital": 1.0, "river": 2.0, "king": 3.0, "queen": 1.0}
     answered = {**RIGHT, "king": "Louis", "queen": "Anne"}
     found = squad_scores(answered, REFERENCES, odds, no_answer_threshold=1.0)
-    assert found["HasAns_exact"] == 50.0  # "river" is emptied, which is wrong; "capital" stands
-    assert found["NoAns_exact"] == 50.0  # "king" is emptied, which is right; "queen" stands
+    assert found["HasAns_exact"] == 50.0  # "river" is emptied, which is wrong; "capital" is kept
+    assert found["NoAns_exact"] == 50.0  # "king" is emptied, which is right; "queen" is kept
 
 
 def test_no_threshold_leaves_the_texts_as_they_are():
@@ -129,7 +129,7 @@ def test_where_no_threshold_beats_silence_the_best_one_reads_zero():
 
 
 def test_equal_scores_are_taken_in_the_order_in_which_they_are_given():
-    """As in the official scorer, whose best figure may stand between two equal scores, where no threshold can be. Three
+    """As in the official scorer, whose best score may be between two equal scores, where no threshold can be. Three
     scores, each of 20 capitals (answered rightly) and 20 kings (answered wrongly): a sort that is not stable mixes them."""
     capitals, kings = ([f"{what} {number}" for number in range(60)] for what in ("capital", "king"))
     references = {key: ["Paris"] for key in capitals} | {key: [] for key in kings}
@@ -152,7 +152,7 @@ ANSWER = st.text(alphabet="aThe bé.-\u00a0", max_size=12)
 
 @given(ANSWER, st.lists(ANSWER, max_size=3), ANSWER)
 @example("", ["a"], "b")
-def test_f1_lies_between_exact_match_and_one(prediction, golds, another):
+def test_f1_is_between_exact_match_and_one(prediction, golds, another):
     exact, f1 = exact_and_f1(prediction, golds)
     assert exact in (0.0, 1.0) and exact <= f1 <= 1.0
     if any(map(answer_tokens, golds)):
@@ -172,7 +172,7 @@ QUESTIONS = st.lists(
 @given(QUESTIONS)
 def test_best_figures_are_the_best_over_all_thresholds(questions):
     """Breaks if the running sum and the figures at a threshold disagree; every threshold is tried. Scores differ, since
-    between equal ones no threshold can stand."""
+    no threshold lies between equal ones."""
     texts = {str(key): text for key, (text, _, _) in enumerate(questions)}
     references = {str(key): golds for key, (_, golds, _) in enumerate(questions)}
     odds = {str(key): float(value) for key, (_, _, value) in enumerate(questions)}

@@ -7,7 +7,7 @@ from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPo
 
 
 def test_what_is_stored_is_read_back_from_the_file(tmp_path):
-    """Breaks if the dictionary does not survive transformers' own config.json, or an older model's key stays beside it."""
+    """Breaks if the dictionary does not survive transformers' own config.json, or an older model's key is kept too."""
     config = BertConfig()
     setattr(config, THRESHOLD_KEY, 9.0)
     AnswerPolicy(-1.25).store(config)

@@ -142,7 +142,7 @@ def test_without_unanswerable_questions_the_best_span_answers_whatever_the_null_
 
 @pytest.mark.parametrize("negative", [True, False])
 def test_a_question_without_a_valid_span_is_answered_with_nothing(negative, tmp_path):
-    """Breaks if a text is made up, a question is left out, or infinity gets into the files; the neighbour is untouched."""
+    """Breaks if a text is invented, a question is left out, or infinity is in the files; the neighbour is untouched."""
     nothing = Window([None, None], [-3.0, 0.0], [-3.0, 0.0])
     found = answers_to([nothing], [window(null=0, Paris=3)], negative=negative, null_score_diff_threshold=1e12)
     empty = {"text": "", "probability": 1.0, "start_logit": None, "end_logit": None, "start": 0, "end": 0}
@@ -164,7 +164,7 @@ def test_a_span_in_two_windows_is_listed_once_with_its_better_score():
 
 
 def test_equal_scores_go_to_the_earlier_start_then_to_the_earlier_end():
-    """Breaks if the order hangs on window order or on the sort; all spans of the two windows score 0."""
+    """Breaks if the order depends on window order or on the sort; all spans of the two windows score 0."""
     later, earlier = ([None, *list(WORDS.values())[begin : begin + 2]] for begin in (2, 0))
     found = answers_to([Window(offsets, [0.0] * 3, [0.0] * 3) for offsets in (later, earlier)], negative=False)
     assert [entry["text"] for entry in found.nbest["q0"]] == ["Paris", "Paris is", "is", "in", "in France", "France"]
@@ -179,15 +179,15 @@ def test_probabilities_are_a_softmax_over_the_listed_spans_and_the_empty_answer(
     assert listed == pytest.approx({"Paris": 3 / 6, "": 2 / 6, "France": 1 / 6}, rel=1e-6)
 
 
-def test_probabilities_stand_logits_of_any_size():
+def test_probabilities_are_finite_for_logits_of_any_size():
     """Breaks if exp is taken of a score itself, which overflows from 710 on."""
     found = answers_to([window(null=-5000, Paris=4000, France=3999)], n_best_size=2, max_answer_length=1)
     total = 1 + math.exp(-1)
     assert [entry["probability"] for entry in found.nbest["q0"]] == pytest.approx([1 / total, math.exp(-1) / total, 0])
 
 
-def test_blanks_at_the_edges_are_left_off_and_blanks_alone_are_no_answer():
-    """Breaks for tokenizers whose offsets take in the blank before a word: " Paris" would be an answer beside "Paris",
+def test_blanks_at_the_edges_are_left_off_and_blanks_alone_are_not_an_answer():
+    """Breaks for tokenizers whose offsets take in the blank before a word: " Paris" would be an answer next to "Paris",
     and a line break the best one."""
     context = "In \n Paris"
     offsets = [None, (0, 2), (2, 5), (4, 10), (5, 10), (5, 5)]  # "In", blanks, " Paris", "Paris", a token without text
@@ -210,7 +210,7 @@ def test_an_answer_has_at_most_max_answer_length_tokens():
     assert best == ["Paris is", "Paris is in"]  # 9 + 1 is equal for "is in", which starts later
 
 
-def test_offsets_count_characters_also_behind_astral_and_combining_ones():
+def test_offsets_count_characters_also_after_astral_and_combining_ones():
     """Breaks if bytes or UTF-16 units are counted."""
     context = "😀 cafe\u0301 ok"
     offsets = [None, (0, 1), (2, 7), (8, 10)]
@@ -224,7 +224,7 @@ def test_logits_stay_the_float32_that_they_were():
     assert found.nbest["q0"][0]["start_logit"] == float(np.float32(0.1)) != 0.1
 
 
-def test_a_logit_that_is_no_number_is_an_error_that_names_the_question():
+def test_a_logit_that_is_not_a_number_is_an_error_that_names_the_question():
     """Breaks if overflow in half precision became a silent order of spans, or "NaN" in a file."""
     for broken in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="'q1'"):
@@ -252,7 +252,7 @@ def test_files_are_plain_indented_json_and_the_same_each_time(tmp_path):
     assert sorted(before) == ["nbest_predictions.json", "null_odds.json", "predictions.json"]
 
 
-def test_a_disk_that_fills_up_leaves_the_former_files_and_nothing_beside_them(tmp_path, repository):
+def test_a_disk_that_fills_up_leaves_the_previous_files_and_no_others(tmp_path, repository):
     """Breaks if a file is written under its own name, or the first is renamed before the last is written. The limit on
     a file's size simulates a full disk: predictions.json would fit, nbest_predictions.json does not."""
     write_answers(Answers({"q": "old"}, {"q": "old"}, {"q": 0.0}, {"q": []}), tmp_path)

@@ -162,8 +162,8 @@ def test_left_and_right_padding_find_the_same_spans(case):
 
 
 @pytest.mark.parametrize("questions", [1, 2])
-def test_fewer_batches_than_ranks_are_no_difficulty(case, questions):
-    """Breaks if a rank without a batch does not take part in the gathering: the others would wait for ever."""
+def test_fewer_batches_than_ranks_are_predicted(case, questions):
+    """Breaks if a rank without a batch does not take part in the gathering: the others would wait forever."""
     case = case._replace(questions=questions, batch_size=1, by_token=True)
     expected = one_by_one(case)
     assert len(expected.null_W) == questions, "one window each"
@@ -193,7 +193,7 @@ def test_ranks_whose_batches_have_other_widths_gather_the_same_rows(case):
 
 
 def test_progress_is_reported_in_batches_of_all_ranks_and_the_model_trains_on(case):
-    """36 windows in batches of 8 are 5 batches: 2 ranks have 2, 4, 5 of them behind them. Breaks if the model is left in
+    """36 windows in batches of 8 are 5 batches: 2 ranks have done 2, 4, 5 of them. Breaks if the model is left in
     evaluation mode: training would go on without dropout."""
     for _, done, training in call(predicted, case, processes=2):
         assert done == [2, 4, 5]
@@ -201,7 +201,7 @@ def test_progress_is_reported_in_batches_of_all_ranks_and_the_model_trains_on(ca
 
 
 def test_another_batch_size_finds_the_same_spans(case):
-    """Logits may differ in the last bits (another padding, other kernels); where spans stand may not."""
+    """Logits may differ in the last bits (another padding, other kernels); the positions of spans may not."""
     small, large = (call(predicted, case._replace(batch_size=size))[0][0] for size in (2, 16))
     assert_nearly_equal(small, large)
 

@@ -53,7 +53,7 @@ def answers_of(model: str, file: str, cache: str) -> list[dict]:
 
 
 def test_a_session_of_another_engine_replaces_the_model(toy, tmp_path):
-    """Breaks if prediction asks its model for more than logits: a method of torch modules, a config, parameters."""
+    """Breaks if prediction needs more of its model than logits: a method of torch modules, a config, parameters."""
     [(torch_model, session)] = call(answers_of, str(toy.model), str(toy.dev), str(tmp_path))
     assert len(torch_model) == 30 and session == torch_model
 

@@ -190,7 +190,8 @@ def test_the_flags_threshold_wins_over_the_stored_one(given, stored, used):
 
 
 def test_mappings_and_pairs_are_read_and_their_texts_are_the_same():
-    """The removed pipeline took mappings. Breaks if a mapping of two keys is unpacked into its keys, which are then asked."""
+    """The removed pipeline took mappings. Breaks if a mapping of two keys is unpacked into its
+    keys, which would then be the question and the context."""
     row = {"question": "Where?", "context": "In Paris."}
     for given in (row, ("Where?", "In Paris."), ["Where?", "In Paris."], row | {"id": 7}):
         assert reader_module.question_and_context(given, 0) == ("Where?", "In Paris.")

@@ -1,4 +1,4 @@
-"""The search on the device against one over all pairs, and what it owes to batches, padding and compilation."""
+"""The search on the device against one over all pairs, and its independence of batches, padding and compilation."""
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ def test_where_fewer_spans_are_valid_the_rest_is_marked():
 
 def test_the_best_pair_need_not_have_one_of_the_best_starts_or_ends():
     """Breaks with the usual shortcut through the 20 best starts and ends: here all of these are too far apart, and the
-    shortcut finds nothing. The 20 best starts stand behind all of the best ends."""
+    shortcut finds nothing. The 20 best starts come after all of the best ends."""
     start_BL = torch.cat([torch.full((1, 60), 1.0), torch.full((1, 20), 9.0)], dim=1)
     end_BL = torch.cat([torch.full((1, 20), 9.0), torch.full((1, 60), 1.0)], dim=1)
     start_BL[0, 40], end_BL[0, 44] = 8.9, 8.9
@@ -105,7 +105,7 @@ def test_scores_are_summed_in_float32_whatever_the_model_computes_in():
 
 
 @pytest.mark.parametrize("nan", [float("nan"), -float("nan")])
-def test_a_score_that_is_no_number_comes_first_and_only_from_the_context(nan):
+def test_a_score_that_is_not_a_number_comes_first_and_only_from_the_context(nan):
     """Breaks if a damaged model's nan sank to the end of the list, unseen; in the padding it means nothing."""
     start_BL, end_BL = torch.zeros(1, 6), torch.zeros(1, 6)
     context_BL = torch.tensor([[False, True, True, True, False, False]])

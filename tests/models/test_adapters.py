@@ -65,7 +65,7 @@ def test_embeddings_layers_and_head_are_distinguished(kind, layers, heads, tmp_p
 
 
 def test_the_rate_falls_by_one_factor_for_each_layer_below_the_head(toy):
-    """Two layers and decay 0.5: head 1, layers 1/2 and 1/4, embeddings 1/8, before and after the schedule has its say."""
+    """Two layers and decay 0.5: head 1, layers 1/2 and 1/4, embeddings 1/8, before and after the schedule."""
     qa_model = loaded(toy.model)
     settings = optim.OptimConfig(learning_rate=8e-4, layerwise_lr_decay=0.5, lr_scheduler_type="constant")
     optimizer = optim.make_optimizer(qa_model, settings)
@@ -91,7 +91,7 @@ def test_frozen_layers_end_bit_equal_and_the_others_do_not(trainer, tmp_path):
     same = {name for name in before if torch.equal(before[name], after[name])}
     frozen = {name for name in before if "embeddings" in name or "layer.0." in name}
     assert len(frozen) > 10 and frozen <= same
-    # a key's bias adds the same to all that a softmax compares: its gradient is nothing but rounding
+    # a key's bias adds the same to all that a softmax compares: its gradient is only rounding
     assert {name for name in same - frozen if not name.endswith("key.bias")} == set()
 
 
@@ -110,8 +110,8 @@ def merged(trainer, tmp_path_factory) -> Path:
 
 
 def test_peft_loads_the_adapter_and_its_logits_are_those_of_the_merged_weights(adapter, merged, toy):
-    """The same run twice, left in two forms. Breaks if a weight is saved under another name than peft's (it would be passed
-    over), if scaling or direction of the product is wrong, or if the head is not among what is saved."""
+    """The same run twice, saved in two forms. Breaks if a weight is saved under another name than peft's (it would be
+    skipped), if scaling or direction of the product is wrong, or if the head is not among what is saved."""
     base = AutoModelForQuestionAnswering.from_pretrained(toy.model)
     untouched = logits(base)
     by_peft = logits(peft.PeftModel.from_pretrained(base, adapter))
@@ -142,7 +142,7 @@ def torch_names(path: Path) -> list[str]:
 
 
 def test_an_adapters_run_resumes_to_the_same_bits(trainer, merged, tmp_path):
-    """Breaks if the adapter's first weights are drawn again over the restored ones, or are no part of a checkpoint."""
+    """Breaks if the adapter's first weights are drawn again over the restored ones, or are not part of a checkpoint."""
     folder = tmp_path / "resumed"
     start = merged / "checkpoint-2"
     trainer.whole(folder, "--merge_lora", processes=2, resume_from_checkpoint=start, **SHORT, **LORA)

@@ -95,7 +95,7 @@ def test_without_packed_attention_a_window_does_see_its_neighbours(kind):
 
 
 def test_mobilebert_needs_more_than_the_attention_function():
-    # It embeds each token with its two neighbours: what use_packed_attention does about it is not for nothing.
+    # It embeds each token with its two neighbours: use_packed_attention must handle it.
     model_config = tiny_config("mobilebert")
     half_way = tiny_model(model_config, "eager")
     half_way.set_attn_implementation("packed")
@@ -105,7 +105,7 @@ def test_mobilebert_needs_more_than_the_attention_function():
 @pytest.mark.parametrize("kind", ["bert", "modernbert"])
 def test_the_cuda_kernel_gets_what_it_documents(kind, monkeypatch):
     # No kernel runs here: its place is taken by its documentation (rows of (T, heads, d), windows [i - left, i + right],
-    # -1 for no limit), one window after the other. Breaks if axes, scale or reach are handed over otherwise.
+    # -1 for no limit), one window after the other. Breaks if axes, scale or reach are passed differently.
     calls = []
 
     def varlen_attn(*args, **options):
@@ -149,7 +149,7 @@ def test_local_attention_reaches_as_far_as_padded_and_no_further():
 
 
 def test_every_place_sees_something_also_in_windows_of_no_tokens(monkeypatch):
-    # Fill and most fillers have no tokens. What a softmax over nothing gives hangs on the kernel: zeros here, NaN there,
+    # Fill and most fillers have no tokens. A softmax over nothing depends on the kernel: some give zeros, others NaN,
     # and NaN in an unused place would come back through the gradient of a weight.
     masks = []
 

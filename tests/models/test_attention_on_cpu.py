@@ -16,7 +16,7 @@ LENGTHS = (19, 7, 24)
 
 
 class Layer(torch.nn.Module):
-    """What an attention function asks the module for."""
+    """The attributes of a module that an attention function reads."""
 
     is_causal = False
 
@@ -45,7 +45,7 @@ def test_logits_and_gradients_are_those_of_eager_attention(kind, monkeypatch, tm
     """Dropout is off, the batch ragged, fp32. Breaks if a mask, a scale, a bias of positions or a shared key is lost."""
     without_dropout(monkeypatch)
     folder = zoo.make(kind, tmp_path)
-    settings = dict(dropout_rate=0.0) if kind == "t5" else {}  # its attention is torch's, with dropout of its own
+    settings = dict(dropout_rate=0.0) if kind == "t5" else {}  # its attention is torch's, with its own dropout
     expected, expected_grads = answers(folder, "eager", **settings)
     logits, grads = answers(folder, "cpu", **settings)
     assert expected.std() > 0.1
@@ -60,7 +60,7 @@ def called(layer: Layer, mask: torch.Tensor | None, dropout: float = 0.0, autoca
         return attention_module.cpu_attention(layer, q, k, v, mask, dropout=dropout, is_causal=False)[0]
 
 
-def test_a_row_that_may_look_at_nothing_is_no_nan():
+def test_a_row_without_any_key_gives_no_nan():
     """Left padding under a causal mask has such rows; a NaN there reaches every weight's gradient."""
     mask = torch.ones(2, 1, 10, 10, dtype=torch.bool)
     mask[0, :, :3] = False

@@ -35,7 +35,7 @@ def test_a_type_without_a_question_answering_head_is_refused_from_its_config(tmp
         loading.load_model_config(ModelConfig(str(tmp_path)), 64)
 
 
-def test_a_model_of_ones_own_code_needs_trust_and_then_may_have_a_head(tmp_path):
+def test_remote_code_needs_trust_and_may_then_provide_the_head(tmp_path):
     config = ViTConfig().to_dict() | {"auto_map": {"AutoModelForQuestionAnswering": "mine.Mine"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="no question answering head"):
@@ -48,7 +48,7 @@ def test_a_model_of_ones_own_code_needs_trust_and_then_may_have_a_head(tmp_path)
     [loading.load_tokenizer, lambda settings: loading.load_model_config(settings, 64)],
     ids=["tokenizer", "config"],
 )
-def test_a_folder_that_is_no_model_is_named(load, tmp_path):
+def test_a_folder_without_a_model_is_named(load, tmp_path):
     with pytest.raises(ValueError, match="cannot be loaded") as refused:
         load(ModelConfig(str(tmp_path)))
     assert str(tmp_path) in str(refused.value)
@@ -72,8 +72,8 @@ def test_a_window_that_is_longer_than_the_positions_is_refused_with_the_longest_
         loading.load_model_config(settings, 129)
 
 
-def test_robertas_positions_begin_behind_the_padding_id_so_that_two_fewer_can_be_used(tmp_path):
-    """514 position embeddings with padding id 1 bear windows of 512. The model itself shows it: 512 pass, 513 do not."""
+def test_robertas_positions_begin_after_the_padding_id_so_that_two_fewer_can_be_used(tmp_path):
+    """514 position embeddings with padding id 1 allow windows of 512. The model confirms it: 512 pass, 513 do not."""
     config = RobertaConfig(
         vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
         max_position_embeddings=514,
@@ -95,14 +95,14 @@ def test_robertas_positions_begin_behind_the_padding_id_so_that_two_fewer_can_be
         (DebertaV2Config(max_position_embeddings=512, relative_attention=True), None),
         (AutoConfig.for_model("xlnet"), None),
     ],
-    ids=["absolute", "behind padding", "relative", "no limit"],
+    ids=["absolute", "after padding", "relative", "no limit"],
 )
 def test_positions_limit_windows_only_where_the_model_looks_them_up(config, positions):
     assert loading.available_positions(config) == positions
 
 
 def test_weights_saved_in_half_precision_train_in_fp32(toy, tmp_path):
-    """Breaks if the file's own type is taken: updates of 1e-5 vanish beside weights of 1 in fp16."""
+    """Breaks if the file's own type is taken: updates of 1e-5 to weights of 1 vanish in fp16."""
     folder = copied(toy.model, tmp_path / "half")
     halves = {name: weight.half() for name, weight in load_file(folder / "model.safetensors").items()}
     save_file(halves, folder / "model.safetensors", metadata={"format": "pt"})
@@ -171,7 +171,7 @@ def test_gradient_checkpointing_recomputes_the_layers_and_changes_no_gradient(to
 
 
 def test_gradient_checkpointing_does_not_break_a_compiled_graph(toy):
-    """Breaks if transformers finds something to warn of on the way: what is compiled then falls to pieces."""
+    """Breaks if transformers finds something to warn of on the way: the compiled graph is then split."""
     settings = ModelConfig(str(toy.model), gradient_checkpointing=True)
     loaded = loading.load_model(
         settings, loading.load_model_config(settings, 64), loading.load_tokenizer(settings)
@@ -199,7 +199,7 @@ def test_another_type_of_weights_is_used_if_requested(toy, tmp_path, dtype, load
     assert {parameter.dtype for parameter in loaded.parameters()} == {loaded_as}
 
 
-def test_a_checkpoint_that_asks_for_tuples_still_names_its_logits(toy, tmp_path):
+def test_a_checkpoint_that_requests_tuples_still_names_its_logits(toy, tmp_path):
     """Breaks if `return_dict: false` in config.json is believed: training would end at its first batch."""
     folder = copied(toy.model, tmp_path / "tuples")
     config = json.loads((folder / "config.json").read_text()) | {"return_dict": False}

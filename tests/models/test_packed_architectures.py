@@ -17,7 +17,7 @@ def test_models_that_cannot_are_refused_by_name_and_with_the_reason(kind):
     assert reason == f"{kind} cannot be packed: {ARCHITECTURES[kind].not_packable}"
 
 
-def test_models_that_nobody_tried_and_decoders_are_refused():
+def test_untested_models_and_decoders_are_refused():
     assert packed_support(CONFIG_MAPPING["llama"]()) == (
         False,
         "llama is not among the architectures whose packed logits were shown to equal the padded ones",
@@ -36,7 +36,7 @@ def test_use_of_packed_attention_is_refused_before_anything_is_changed():
 
 
 def test_the_table_names_architectures_that_exist_and_none_twice():
-    # A misspelt model type would be refused, or accepted, without anybody noticing.
+    # A misspelt model type would be refused, or accepted, unnoticed.
     with pytest.raises(AssertionError):
         Architecture(packable=True, not_packable="a reason")
     newer = {"ultrabert", "jina_embeddings_v3"}  # than some versions of transformers that we allow

@@ -66,7 +66,7 @@ def run_for(toy: Toy, folder: Path, cache: Path, layout: str, seconds: float) ->
     except TimeoutError as killed:
         return True, str(killed)
     if left[0].code == 2 and "holds a finished run" in left[0].output:
-        for late in ("best", "ranks"):  # they are deleted behind the sign of the end
+        for late in ("best", "ranks"):  # they are deleted after all_results.json is written
             shutil.rmtree(folder / late, ignore_errors=True)
         return False, left[0].output
     for rank, one in enumerate(left):

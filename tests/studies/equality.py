@@ -38,7 +38,7 @@ TOLERANCE = 1e-4
 def arguments(
     strategy: str | Path | None, processes: int = 2, precision: str | None = "no", **settings: Any
 ) -> dict[str, Any]:
-    """Of a Trainer: a run of the same steps as `strategy` (a name, or a file of one's own) is launched, or in one process."""
+    """Of a Trainer: a run of the same steps as `strategy` (a name or a path) is launched, or in one process."""
     environment = {"ACCELERATE_MIXED_PRECISION": precision or "no"}
     if strategy is None:
         processes = 1

@@ -59,7 +59,7 @@ class Row:
 
 
 def row_of(name: str, folder: Path, *, batches: str = "padded") -> Row:
-    """Train, resume, compare; what the matrix says of this model. Nothing is raised: it stands in the row."""
+    """Train, resume, compare; what the matrix says of this model. Nothing is raised: failures are in the row."""
     checkpoint = zoo.make(name, folder / "model")
     row = _described(name, checkpoint, batches)
     settings: dict[str, Any] = dict(model_name_or_path=checkpoint, batching=batches, seed=3)

@@ -105,7 +105,7 @@ def check_launch(words: list[str]) -> None:
 
 
 def check_script(script: Path, flags: list[str]) -> Any:
-    """A script of scripts/ is a command under its own name; a study has arguments of its own."""
+    """A script of scripts/ is a command under its own name; a study has its own arguments."""
     command = re.search(r"^ +main\(\"(\w+)\"\)$", script.read_text(), re.MULTILINE)
     if command is not None:
         return check_flags(command[1], flags)

@@ -1,4 +1,4 @@
-"""Flags and words -> a script as users start it: by `accelerate launch` in processes of its own, or, where a start is to be
+"""Flags and words -> a script as users start it: by `accelerate launch` in separate processes, or, if a start is to be
 refused, its file in forked processes."""
 
 import contextlib
@@ -21,7 +21,7 @@ SECONDS = 240
 
 
 def start(words: list, **options) -> subprocess.Popen:
-    """In a process group of its own, so that all of it can be ended."""
+    """In a separate process group, so that all of it can be ended."""
     return subprocess.Popen(
         list(map(str, words)),
         cwd=REPOSITORY,
@@ -44,7 +44,7 @@ def finish(process: subprocess.Popen) -> str:
 
 
 def launched(name: str, *words, processes: int = 2) -> str:
-    """`accelerate launch` of a script that must end well: what it wrote."""
+    """`accelerate launch` of a script that must succeed: its output."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", *TWO_ON_ONE_CPU, "--num_processes", processes]
     process = start([*launch, f"scripts/{name}", *words])
     output = finish(process)

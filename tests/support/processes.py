@@ -1,8 +1,8 @@
-"""A function and a number of processes -> what each of them returned, printed and left with.
+"""A function and a number of processes -> what each of them returned and printed, and its exit code.
 
-The processes get the environment that `accelerate launch` sets, but are forked from a server that has paid the imports,
-so a run costs a fraction of a second. Every run has processes of its own, also a run of one: accelerate's state is one per
-process, and tests must not see each other's.
+The processes get the environment that `accelerate launch` sets, but are forked from a server that has done the imports,
+so a run takes a fraction of a second. Every run has separate processes, even a run of one: accelerate's state is one
+per process, and tests must not see each other's.
 
 What is called must be a function of a module (it travels by name), with arguments that can be pickled.
 """
@@ -141,7 +141,7 @@ def call(function: Callable[..., Any], *arguments: Any, processes: int = 1, **op
 
 
 def _wait(started: list[Any], limit: float) -> bool:
-    """Whether all ended by themselves within the limit. Whoever is left when one has failed, or at the limit, is killed."""
+    """Whether all ended by themselves within the limit. Those left when one has failed, or at the limit, are killed."""
     end = time.monotonic() + limit
     failed_at = None
     while any(child.exitcode is None for child in started):
@@ -166,14 +166,14 @@ def _child(function: Callable[..., Any], arguments: tuple, environment: dict[str
     for stream in (1, 2):
         os.dup2(log, stream)
     os.environ.update(environment)
-    multiprocessing.set_start_method("fork", force=True)  # as in a process of one's own; here it was the server's way
+    multiprocessing.set_start_method("fork", force=True)  # an ordinary process's default, not the server's method
     code = 0
     try:
         value = function(*arguments)
         Path(f"{place}.pickle").write_bytes(pickle.dumps(value))
         if torch.distributed.is_initialized():
-            # rank 0 holds the group's store; another one may just be joining. A rank that ends behind the barrier can cut off a
-            # slower one's last words of it: that one has waited long enough, and its value is written
+            # rank 0 holds the group's store; another one may just be joining. A rank that ends after the barrier can
+            # cut off a slower one's barrier messages: that one has waited long enough, and its value is written
             with contextlib.suppress(RuntimeError):
                 torch.distributed.barrier()
     except BaseException as error:

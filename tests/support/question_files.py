@@ -5,7 +5,7 @@ import json
 
 from qa_accel.data.questions import DataConfig
 
-# Offsets by hand, in characters: the rocket is one (four bytes, two UTF-16 units), the combining tilde one of its own.
+# Offsets by hand, in characters: the rocket is one (four bytes, two UTF-16 units), the combining tilde is another.
 ADA = "🚀 Ada is in Sa\u0303o Paulo.  "
 SODIUM = "Line one\r\nNA\u00a0is sodium."
 DATE = "On 2008-01-01 it began."
@@ -71,7 +71,7 @@ def as_csv(rows):
 
 
 def file_of(folder, content, name="questions.jsonl"):
-    """A file of rows or of text, and the settings that train on it with a cache of its own."""
+    """A file of rows or of text, and the settings that train on it with a separate cache."""
     path = folder / name
     if isinstance(content, str):
         path.write_text(content, encoding="utf-8")

@@ -78,9 +78,7 @@ def decode(
     best_text, best = scored[0]
     null = min(window.null_score() for window in windows)
     if has_unanswerable:
-        scored = sorted(
-            [*scored, ("", null)], key=lambda entry: -entry[1]
-        )  # stable: the empty answer behind its equals
+        scored = sorted([*scored, ("", null)], key=lambda entry: -entry[1])  # stable: the empty answer after its equals
     total = sum(math.exp(value - scored[0][1]) for _, value in scored)
     nbest = [(text, math.exp(value - scored[0][1]) / total) for text, value in scored]
     text = "" if has_unanswerable and null - best > threshold else best_text

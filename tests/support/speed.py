@@ -15,7 +15,7 @@ for _ in range(20):
 SECONDS_OF_WORK = 0.35
 """Of two processes that do WORK at once on two idle cores of an AMD EPYC server."""
 MOST = 8
-"""A limit grows no further than by this: what hangs must end at last."""
+"""The largest factor of a limit: a process that hangs must end."""
 
 
 @cache

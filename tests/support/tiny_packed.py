@@ -60,7 +60,7 @@ def tiny_config(kind: str, **changed) -> PretrainedConfig:
 
 
 def tiny_model(model_config: PretrainedConfig, attention: str, seed: int = 0) -> PreTrainedModel:
-    """Random weights from the seed, no dropout. The padding's embedding is no zero: published models have none there."""
+    """Random weights from the seed, no dropout. The padding's embedding is not zero, as in published models."""
     torch.manual_seed(seed)
     model = AutoModelForQuestionAnswering.from_config(copy.deepcopy(model_config), attn_implementation="eager").eval()
     with torch.no_grad():
@@ -105,7 +105,7 @@ def packed_batch(model_config: PretrainedConfig, windows: Windows, index_B: np.n
 
 
 def padded_batch(model_config: PretrainedConfig, windows: Windows) -> Batch:
-    # Rows of MAX_LENGTH: each window has padding behind it.
+    # Rows of MAX_LENGTH: each window is followed by padding.
     collate = PaddedCollator(
         windows,
         pad_token_id=PAD,

@@ -181,7 +181,7 @@ def llama() -> PreTrainedTokenizerFast:
 
 
 class PairsOfTheirOwn(PreTrainedTokenizerFast):
-    """Writes contexts in capitals where there is a question: what a context becomes depends on what stands beside it."""
+    """Writes contexts in capitals where there is a question: the tokens of a context depend on its question."""
 
     def _encode_plus(self, text, text_pair=None, **settings):
         if text_pair is not None:

@@ -1,4 +1,4 @@
-"""Runs of the training script on the toy, in fp32, each in processes of its own, and what they leave behind."""
+"""Runs of the training script on the toy, in fp32, each in separate processes, and the files they leave."""
 
 import importlib
 import json
@@ -115,7 +115,7 @@ class Trainer:
         return run(train_script, argv, arrangements or [], processes=processes, environment=environment)
 
     def whole(self, folder: Path, *switches: str, **options: Any) -> Path:
-        """A run that must end well."""
+        """A run that must succeed."""
         for rank, left in enumerate(self(folder, *switches, **options)):
             assert left.code == 0, f"rank {rank} left with {left.code}:\n{left.output}"
         return folder

@@ -22,7 +22,7 @@ class Family:
 
     pieces: Literal["wordpiece", "unigram", "bytes"]
     pair: str
-    """Template of a pair; special tokens stand in it as they are written."""
+    """Template of a pair; special tokens are in it as they are written."""
     names: dict[str, str] = field(hash=False)
     """cls_token and so on -> the token; ids are given out in this order."""
     token_types: bool = False
@@ -72,9 +72,9 @@ class Kind:
 
     family: str
     settings: dict[str, Any] = field(default_factory=dict, hash=False)
-    """What its tiny config has beside SIZES; None takes a name of these away."""
+    """What its tiny config has in addition to SIZES; None removes a name of these."""
     null: Literal["first", "last"] = "first"
-    """Which token of a window stands for "no answer"."""
+    """Which token of a window represents "no answer"."""
     types: bool = False
     """Whether it is given token_type_ids."""
     model_type: str | None = None
@@ -198,7 +198,7 @@ def _unigram(special: list[str], unknown: str | None) -> Tokenizer:
 def _bytes(special: list[str], unknown: str | None) -> Tokenizer:
     alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words = {word for text in _texts() for word, _ in alphabet.pre_tokenize_str(text)}
-    # words behind a blank first: a merge that is earlier in the list wins, and the blank is to become part of the word
+    # words after a blank first: a merge that is earlier in the list wins, and the blank is to become part of the word
     words = sorted(words, key=lambda word: (not word.startswith("Ġ"), word))
     merges = list(dict.fromkeys((word[:n], word[n]) for word in words for n in range(1, len(word))))
     pieces = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]

@@ -144,12 +144,13 @@ def test_only_parameters_without_a_gradient_are_frozen(name, frozen, tmp_path):
 @pytest.mark.parametrize(
     ("family", "kind", "said"),
     [
-        ("bert", "bert", '[CLS] stands for "no answer"; rows are filled on the right with [PAD]'),
-        ("xlnet", "xlnet", '<cls> stands for "no answer"; rows are filled on the left with <pad>'),
+        ("bert", "bert", '[CLS] represents "no answer"; rows are filled on the right with [PAD]'),
+        ("xlnet", "xlnet", '<cls> represents "no answer"; rows are filled on the left with <pad>'),
         (
             "gpt2",
             "gpt2",
-            'the first token stands for "no answer"; rows are filled on the right with <|endoftext|>, as there is no pad token',
+            'the first token represents "no answer"; rows are filled on the right with <|endoftext|>, '
+            "as there is no pad token",
         ),
     ],
 )
