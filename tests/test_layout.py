@@ -6,7 +6,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "qa_accel"
 LEVELS = (
-    "files config",
+    "messages",
+    "files config input_files",
     "data",
     "models",
     "distributed",

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from qa_accel.evaluation.squad_scores import squad_scores
+from qa_accel.input_files import read_json
+from qa_accel.messages import quoted
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
         for key, value in no_answer_scores.items():
             if isinstance(value, int | float) and not 0 <= value <= 1:
                 raise ValueError(
-                    f"{probability_file}: {key!r}: {value} is not a probability; null odds go to --null_odds_file"
+                    f"{probability_file}: {quoted(key)}: {str(value)[:40]} is not a probability; null odds go to --null_odds_file"
                 )
     references = read_references(settings)
 
@@ -76,7 +78,7 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
     if len(scored) < len(predictions):
         first = next(key for key in predictions if key not in references)
         print(
-            f"score: {len(predictions) - len(scored)} predictions do not count, the first for {first!r}: "
+            f"score: {len(predictions) - len(scored)} predictions do not count, the first for {quoted(first)}: "
             "--validation_file does not have these questions",
             file=sys.stderr,
         )
@@ -89,27 +91,11 @@ def read_references(settings: ScoreConfig) -> dict[str, list[str]]:
 
     columns = squad_format.Columns(*(getattr(settings, f"{name}_column") for name in squad_format.Columns._fields))
     source = sources.file_source(settings.validation_file, "validation_file")
-    references = {}
-    for batch in squad_format.question_batches(source.rows(), columns):
-        for key, answers in zip(batch["id"].to_pylist(), batch["answers"].to_pylist()):
-            if answers is None:
-                raise ValueError(
-                    f"{source.name}: {key!r} has no {columns.answers!r}, so there is nothing to score against; "
-                    "give empty lists if the context holds no answer"
-                )
-            references[key] = answers["text"]
-    return references
+    return squad_format.gold_texts_by_id(source.rows(), columns)
 
 
 def read_object(path: str) -> dict[str, Any]:
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
-        ) from error
-    except ValueError as error:
-        raise ValueError(f"{path}: is not JSON ({error})") from error
+    content = read_json(Path(path))
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected one JSON object with an entry per question id, found a {type(content).__name__}"

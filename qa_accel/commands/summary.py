@@ -5,9 +5,9 @@ python scripts/summary.py runs/seeds/seed-*/all_results.json --output_file runs/
 Prints a table and, with --output_file, writes JSON. No torch, no network.
 """
 
-import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from qa_accel import files
+from qa_accel.input_files import read_json
+from qa_accel.messages import listed, shown
 
 SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1")
 """What is summed up, where the runs have it."""
@@ -39,7 +41,12 @@ def run(settings: SummaryConfig) -> None:
     if not settings.results:
         raise ValueError("give the all_results.json of at least one run")
     # by the folder's name, without its path: the summary reads the same wherever the runs are
-    summed = summary({path.parent.name: read_scores(path) for path in settings.results})
+    names = [path.absolute().parent.name for path in settings.results]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(
+            f"several results are of a run named {listed(twice)}; give each run once, and a name of its own"
+        )
+    summed = summary({name: read_scores(path) for name, path in zip(names, settings.results)})
     if settings.output_file:
         files.write_json(settings.output_file, summed)
     Console().print(table(summed))
@@ -47,12 +54,13 @@ def run(settings: SummaryConfig) -> None:
 
 def read_scores(path: Path) -> dict[str, Any]:
     """A run's all_results.json. Raises ValueError where it is none, or of a run that was not evaluated."""
-    try:
-        scores = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a finished run's results: {error}") from error
-    if not isinstance(scores, dict) or not isinstance(scores.get("f1"), (int, float)):
+    scores = read_json(path)
+    if not isinstance(scores, dict) or "f1" not in scores:
         raise ValueError(f"{path}: has no scores; give the runs a --validation_file")
+    for name in SCORES:
+        value = scores.get(name, 0.0)
+        if type(value) not in (int, float) or not 0 <= value <= 100:
+            raise ValueError(f"{path}: {name} is {shown(value)}; a number from 0 to 100 is expected")
     return scores
 
 

@@ -16,8 +16,10 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
-from qa_accel.data.questions import answer_counts, select_rows
+from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
+from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
 from qa_accel.data.windows import Windows
+from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
 LISTED = 3  # rows per kind on the console; data_report.json lists all
@@ -50,6 +52,10 @@ class QuestionReport:
     """Questions that are empty or blank."""
     empty_context_ids: tuple[str, ...]
     """Questions whose context is empty or blank."""
+    impossible_with_answer_ids: tuple[str, ...] = ()
+    """is_impossible is true beside an answer in the cells answer_text and answer_start; without answer here."""
+    possible_without_answer_ids: tuple[str, ...] = ()
+    """is_impossible is false, but there is no answer; without answer here."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,8 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
         repeated_ids=tuple(i for i, count in Counter(ids).items() if count > 1),
         empty_question_ids=tuple(empty_questions),
         empty_context_ids=tuple(empty_contexts),
+        impossible_with_answer_ids=tuple(contradicting_ids(questions, IMPOSSIBLE_WITH_ANSWER)),
+        possible_without_answer_ids=tuple(contradicting_ids(questions, POSSIBLE_WITHOUT_ANSWER)),
     )
     if training and len(misplaced) == len(ids):
         raise ValueError(
@@ -223,13 +231,18 @@ def _remarks(report: SplitReport) -> Iterator[str]:
     questions, windows = report.questions, report.windows
     remark = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
     yield from _some([f"{_described(answer)}; {remark}" for answer in questions.misplaced_answers])
-    yield from _some([f"id {i!r} occurs more than once" for i in questions.repeated_ids])
-    yield from _some([f"id {i!r} has an empty question" for i in questions.empty_question_ids])
-    yield from _some([f"id {i!r} has an empty context" for i in questions.empty_context_ids])
+    yield from _some([f"id {quoted(i)} occurs more than once" for i in questions.repeated_ids])
+    yield from _some([f"id {quoted(i)} has an empty question" for i in questions.empty_question_ids])
+    yield from _some([f"id {quoted(i)} has an empty context" for i in questions.empty_context_ids])
+    for meaning, ids in (
+        (IMPOSSIBLE_WITH_ANSWER, questions.impossible_with_answer_ids),
+        (POSSIBLE_WITHOUT_ANSWER, questions.possible_without_answer_ids),
+    ):
+        yield from _some([f"id {quoted(i)}: {meaning}; counted as without answer" for i in ids])
     if windows is not None:
-        yield from _some([f"no window holds the whole answer of id {i!r}" for i in windows.lost_answer_ids or ()])
+        yield from _some([f"no window holds the whole answer of id {quoted(i)}" for i in windows.lost_answer_ids or ()])
         yield from _some(
-            [f"id {i!r} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
+            [f"id {quoted(i)} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
         )
 
 
@@ -240,9 +253,9 @@ def _some(lines: list[str]) -> list[str]:
 
 def _described(found: MisplacedAnswer) -> str:
     if _is_blank(found.answer):
-        return f"id {found.id!r}: the answer is blank; a question without answer has an empty list"
+        return f"id {quoted(found.id)}: the answer is blank; a question without answer has an empty list"
     reads, answer = _shortened(found.context_reads), _shortened(found.answer)
-    return f"id {found.id!r}: context reads {reads!r} at {found.answer_start}, answer is {answer!r}"
+    return f"id {quoted(found.id)}: context reads {reads!r} at {found.answer_start}, answer is {answer!r}"
 
 
 def _shortened(text: str) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from qa_accel.input_files import limit_of
+
 PIECE = 2**20  # characters per read
 BLANKS = re.compile(r"[ \t\n\r]*")
 
@@ -65,6 +67,8 @@ class JsonStream:
                 if self.more():
                     continue
                 raise self.broken(error.msg, error.pos) from error
+            except (RecursionError, ValueError) as error:
+                raise self.broken(limit_of(error)) from None
             # A number may continue in the unread part ("1." or "1e+"); every other value ends with its own mark.
             if end + 3 > len(self.buffer) and self.more():
                 continue

@@ -8,17 +8,18 @@ column mapping and the reader's version, and every later start maps that file. T
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import datasets.config
 import numpy as np
 import pyarrow as pa
 
 from qa_accel import files
-from qa_accel.data import sources, squad_format
+from qa_accel.data import gold_answers, sources, squad_format
+from qa_accel.messages import quoted
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +109,14 @@ def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
     source = _source(config, split)
     questions = _cached(source, config.columns, cache_folder(config))
     if split != "test" and "answers" not in questions.column_names:
-        found = next(source.rows()).values
-        error = squad_format.missing_column(found, config.answers_column, "answers_column")
+        error = _without_answers(next(source.rows()).values, config.answers_column)
         raise ValueError(f"{source.name}: {error} ({split} needs answers; questions without them go to test_file)")
+    _warn_of_contradictions(questions, source.name)
     # Checked on the whole source: a limit could hide such a question until the full run.
     if config.version_2_with_negative is False and has_unanswerable(questions):
         first = int(np.argmin(answer_counts(questions)))
         raise ValueError(
-            f"{source.name}: id {questions[first]['id']!r} has no answer, but version_2_with_negative is false, which says "
+            f"{source.name}: id {quoted(questions[first]['id'])} has no answer, but version_2_with_negative is false, which says "
             "that every question has one; leave the setting out (it follows from the data) or remove such questions"
         )
     everything = len(questions)
@@ -161,6 +162,29 @@ def select_rows(questions: datasets.Dataset, rows_Q: np.ndarray) -> datasets.Dat
     return questions.select(rows_Q, keep_in_memory=True, new_fingerprint=digest.hexdigest())
 
 
+def contradicting_ids(questions: datasets.Dataset, contradiction: str) -> list[str]:
+    """Ids of the questions whose `is_impossible` and answers contradict each other in this way."""
+    if "contradiction" not in questions.column_names:
+        return []
+    return [id for id, found in zip(questions["id"][:], questions["contradiction"][:]) if found == contradiction]
+
+
+def _warn_of_contradictions(questions: datasets.Dataset, source: str) -> None:
+    for contradiction in (gold_answers.IMPOSSIBLE_WITH_ANSWER, gold_answers.POSSIBLE_WITHOUT_ANSWER):
+        if ids := contradicting_ids(questions, contradiction):
+            logger.warning(
+                "%s: %s in %d of %d questions, the first id %s; they count as questions without answer",
+                *(source, contradiction, len(ids), len(questions), quoted(ids[0])),
+            )
+
+
+def _without_answers(found: Mapping[str, Any], name: str) -> ValueError:
+    if name in found:
+        return ValueError(f"the column {name!r} is there, but it is null or empty in every row; fill it in")
+    error = gold_answers.without_offsets(found, name)
+    return error or squad_format.missing_column(found, name, "answers_column")
+
+
 def _selection(config: DataConfig, split: SplitName, count: int, source: str) -> np.ndarray:
     """Selected rows of a source of `count` questions, as row numbers, so that one fingerprint covers all steps."""
     rows = datasets.Dataset.from_dict({"row": np.arange(count)})
@@ -186,7 +210,9 @@ def _source(config: DataConfig, split: SplitName) -> sources.Source:
             logger.warning("dataset_name %s is ignored, since %s_file is given", config.dataset_name, split)
         return sources.file_source(patterns, f"{split}_file")
     if config.dataset_name is not None and not _has_files(config):
-        return sources.dataset_source(config.dataset_name, config.dataset_config_name, split, config.cache_dir)
+        return sources.dataset_source(
+            config.dataset_name, config.dataset_config_name, split, config.cache_dir, config.id_column
+        )
     raise ValueError(
         f"no {split} questions: give --{split}_file (paths or globs) or --dataset_name (a hub name or a saved folder; "
         "it is read only if no file is given)"
@@ -211,7 +237,7 @@ def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path)
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it will be rebuilt") from error
     # Only after the last row is it known which of these a source has, so the file has both.
-    unused = [name for name in ("title", "answers") if questions.data.column(name).null_count == len(questions)]
+    unused = [name for name in squad_format.OPTIONAL if questions.data.column(name).null_count == len(questions)]
     questions = questions.remove_columns(unused)
     questions._fingerprint = fingerprint
     return questions

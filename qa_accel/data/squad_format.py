@@ -2,18 +2,20 @@
 
 Canonical is what `datasets` calls the SQuAD form: id, title, question, context and answers {"text": [...],
 "answer_start": [...]}; two empty lists mean "no answer". Text is never changed, and offsets count Python characters.
+One column is ours: contradiction, what `is_impossible` says against the answers.
 """
 
 import difflib
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from qa_accel.data.sources import ROWS, Row, place, shown
+from qa_accel.data.file_rows import ROWS, Row, place
+from qa_accel.data.gold_answers import NO_ANSWER, Gold, gold_answers, gold_texts
+from qa_accel.messages import listed, quoted, shown
 
-VERSION = 1
+VERSION = 2
 """Increase it when the same bytes give other questions; part of every cache file's name."""
 
 SCHEMA = pa.schema(
@@ -23,10 +25,11 @@ SCHEMA = pa.schema(
         "question": pa.string(),
         "context": pa.string(),
         "answers": pa.struct({"text": pa.list_(pa.string()), "answer_start": pa.list_(pa.int32())}),
+        "contradiction": pa.string(),
     }
 )
-Answers = dict[str, list[Any]]
-NO_ANSWER: Answers = {"text": [], "answer_start": []}
+OPTIONAL = ("title", "answers", "contradiction")
+"""Columns that a source may lack: null in every row."""
 
 
 class Columns(NamedTuple):
@@ -48,14 +51,7 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
             question = _question(row.values, columns)
         except ValueError as error:
             raise ValueError(f"{_where(row, columns)}: {error}") from error
-        identifier = question["id"]
-        if identifier in seen:
-            source, number = seen[identifier]
-            raise ValueError(
-                f"{place(row)}: id {identifier!r} is a duplicate of {source}: row {number}; "
-                "ids must differ, since predictions are kept by id: rename one or take the row out"
-            )
-        seen[identifier] = row.source, row.number
+        _check_new(question["id"], row, seen)
         if question["answers"] is None:
             unlabelled = unlabelled or _where(row, columns)
         else:
@@ -73,15 +69,49 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
         yield _batch(held)
 
 
-def missing_column(found: Iterable[str], name: str, flag: str) -> ValueError:
+def gold_texts_by_id(rows: Iterable[Row], columns: Columns) -> dict[str, list[str]]:
+    """What a scorer needs: neither questions, contexts nor offsets."""
+    seen: dict[str, tuple[str, int]] = {}
+    golds = {}
+    for row in rows:
+        try:
+            identifier, texts = _identifier(row.values, columns), gold_texts(row.values, columns.answers)
+        except ValueError as error:
+            raise ValueError(f"{_where(row, columns)}: {error}") from error
+        _check_new(identifier, row, seen)
+        if texts is None:
+            raise ValueError(
+                f"{_where(row, columns)} has no {columns.answers!r}, so there is nothing to score against; "
+                "give empty lists if the context holds no answer"
+            )
+        golds[identifier] = texts
+    return golds
+
+
+def missing_column(found: Collection[str], name: str, flag: str) -> ValueError:
     by_folded = {str(key).casefold(): str(key) for key in found}
     near = difflib.get_close_matches(name.casefold(), by_folded, n=1)
-    remedy = f"name it: --{flag} {by_folded[near[0]]}" if near else f"add it, or name the column with --{flag}"
-    return ValueError(f"no column {name!r}; found {', '.join(by_folded.values()) or 'none'}; {remedy}")
+    if near:
+        remedy = f"name it: --{flag} {by_folded[near[0]]}"
+    elif "" in by_folded:
+        remedy = f"if it is the one without a name (pandas' index), write its name into the file: {name}"
+    else:
+        remedy = f"add it, or name the column with --{flag}"
+    return ValueError(f"no column {name!r}; found {listed(by_folded.values())}; {remedy}")
+
+
+def _check_new(identifier: str, row: Row, seen: dict[str, tuple[str, int]]) -> None:
+    if identifier in seen:
+        source, number = seen[identifier]
+        raise ValueError(
+            f"{place(row)}: id {quoted(identifier)} is a duplicate of {source}: row {number}; "
+            "ids must differ, since predictions are kept by id: rename one or take the row out"
+        )
+    seen[identifier] = row.source, row.number
 
 
 def _where(row: Row, columns: Columns) -> str:
-    return place(row) + (f": id {row.values[columns.id]!r}" if columns.id in row.values else "")
+    return place(row) + (f": id {quoted(row.values[columns.id])}" if columns.id in row.values else "")
 
 
 def _batch(held: list[tuple[Row, dict[str, Any]]]) -> pa.RecordBatch:
@@ -97,27 +127,35 @@ def _batch(held: list[tuple[Row, dict[str, Any]]]) -> pa.RecordBatch:
                     text.encode()
                 except UnicodeEncodeError as error:
                     raise ValueError(
-                        f"{place(row)}: character {error.start} of {text[:40]!r} is half of a surrogate pair, which is "
+                        f"{place(row)}: character {error.start} of {quoted(text)} is half of a surrogate pair, which is "
                         "not a character; write the whole pair (\\ud83d\\ude00) or take it out"
                     ) from None
         raise
 
 
 def _question(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    title, identifier = values.get("title"), _identifier(values, columns)
+    question = _text(columns.question, _cell(values, columns.question, "question_column"))
+    context = _text(columns.context, _cell(values, columns.context, "context_column"))
+    gold: Gold = gold_answers(values, columns.answers)
+    return {
+        "id": identifier,
+        "title": title if isinstance(title, str) else None,
+        "question": question,
+        "context": context,
+        "answers": gold.answers,
+        "contradiction": gold.contradiction,
+    }
+
+
+def _identifier(values: dict[str, Any], columns: Columns) -> str:
     identifier = _cell(values, columns.id, "id_column")
     # Many data sets number their questions; as keys of predictions.json the ids must be text anyway.
     if isinstance(identifier, int) and not isinstance(identifier, bool):
         identifier = str(identifier)
     if identifier == "":
         raise ValueError(f"{columns.id!r} is empty; every question needs its own id")
-    title = values.get("title")
-    return {
-        "id": _text(columns.id, identifier),
-        "title": title if isinstance(title, str) else None,
-        "question": _text(columns.question, _cell(values, columns.question, "question_column")),
-        "context": _text(columns.context, _cell(values, columns.context, "context_column")),
-        "answers": _answers(values, columns.answers),
-    }
+    return _text(columns.id, identifier)
 
 
 def _cell(values: dict[str, Any], name: str, flag: str) -> Any:
@@ -130,65 +168,3 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name!r} is {shown(value)}; text is expected")
     return value
-
-
-def _answers(values: dict[str, Any], name: str) -> Answers | None:
-    """Two lists; None if the row has no information about answers."""
-    answers = values.get(name)
-    if name not in values and ("answer_text" in values or "answer_start" in values):
-        answers = _single_answer(values)
-    if isinstance(answers, str):
-        try:
-            answers = json.loads(answers)
-        except json.JSONDecodeError as error:
-            raise ValueError(
-                f"{name!r} is {shown(answers)}, which is not JSON ({error.msg}); "
-                'write {"text": ["Paris"], "answer_start": [17]}, or the columns answer_text and answer_start'
-            ) from error
-    impossible = values.get("is_impossible") is True
-    if answers is None:
-        return NO_ANSWER if impossible else None
-    if isinstance(answers, list):
-        for answer in answers:
-            if not (isinstance(answer, dict) and "text" in answer and "answer_start" in answer):
-                raise ValueError(f"found {shown(answer)} among the answers; each needs text and answer_start")
-        texts, starts = [answer["text"] for answer in answers], [answer["answer_start"] for answer in answers]
-    elif (
-        isinstance(answers, dict)
-        and isinstance(answers.get("text"), list)
-        and isinstance(answers.get("answer_start"), list)
-    ):
-        texts, starts = answers["text"], answers["answer_start"]
-    else:
-        raise ValueError(
-            f"{name!r} is {shown(answers)}; "
-            'expected {"text": [...], "answer_start": [...]} or [{"text": ..., "answer_start": ...}, ...]'
-        )
-    if len(texts) != len(starts):
-        raise ValueError(f"{len(texts)} answer texts but {len(starts)} answer_start; each text needs its offset")
-    for text in texts:
-        _text("answer text", text)
-    for start in starts:
-        if not isinstance(start, int) or isinstance(start, bool) or abs(start) >= 2**31:
-            raise ValueError(
-                f"answer_start is {shown(start)}; an integer is expected, the place of the answer's first character"
-            )
-    if impossible and texts:
-        raise ValueError(f"is_impossible is true, but the answer {texts[0]!r} is given; take out one of the two")
-    return {"text": texts, "answer_start": starts}
-
-
-def _single_answer(values: dict[str, Any]) -> Answers:
-    """One answer from the columns answer_text and answer_start, both empty for no answer."""
-    text, start = (_cell(values, name, "answers_column") for name in ("answer_text", "answer_start"))
-    if text in ("", None) and start in ("", None):
-        return NO_ANSWER
-    if isinstance(start, str):
-        try:
-            start = int(start)
-        except ValueError as error:
-            raise ValueError(
-                f"answer_start is {start!r}; an integer is expected, the place of the answer's first character "
-                "(pandas writes 17.0 if a column has gaps; its type Int64 avoids that)"
-            ) from error
-    return {"text": [text], "answer_start": [start]}

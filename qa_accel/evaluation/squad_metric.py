@@ -11,6 +11,7 @@ import datasets
 import evaluate
 
 from qa_accel.evaluation.squad_scores import squad_scores
+from qa_accel.messages import quoted
 
 _INPUTS = """
 Args:
@@ -85,7 +86,7 @@ class SquadMetric(evaluate.Metric):
         for name, rows in (("predictions", predictions), ("references", references)):
             if len(by_id[name]) < len(rows):
                 key, times = Counter(row["id"] for row in rows).most_common(1)[0]
-                raise ValueError(f"{name}: id {key!r} comes {times} times; each question is scored once")
+                raise ValueError(f"{name}: id {quoted(key)} comes {times} times; each question is scored once")
         return squad_scores(
             {key: text for key, (text, _) in by_id["predictions"].items()},
             by_id["references"],

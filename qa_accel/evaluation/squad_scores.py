@@ -9,11 +9,14 @@ SQuAD v1.1 is the case in which every question has an answer: the same keys but 
 import math
 import re
 import string
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+
+from qa_accel.messages import quoted, shown
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
@@ -120,22 +123,26 @@ def _check(
         raise ValueError(f"{_some(unknown)} a prediction but no reference; are these predictions for other data?")
     for key, text in predictions.items():
         if not isinstance(text, str):
-            raise ValueError(f'{key!r}: a prediction is a text ("" = no answer), found {text!r}')
+            raise ValueError(f'{quoted(key)}: a prediction is a text ("" = no answer), found {shown(text)}')
     for key, golds in references.items():
         if isinstance(golds, str) or not all(isinstance(gold, str) for gold in golds):
-            raise ValueError(f"{key!r}: a reference is a list of texts ([] = no answer), found {golds!r}")
+            raise ValueError(f"{quoted(key)}: a reference is a list of texts ([] = no answer), found {shown(golds)}")
     if no_answer_scores is None:
         return
     missing = [key for key in references if key not in no_answer_scores]
     if missing:
         raise ValueError(f"{_some(missing)} no no-answer score; give one for every question or none at all")
     for key, score in no_answer_scores.items():
-        if isinstance(score, bool) or not isinstance(score, int | float | np.number) or not math.isfinite(score):
-            raise ValueError(f"{key!r}: a no-answer score is a finite number, found {score!r}")
+        is_number = isinstance(score, int | float | np.integer | np.floating) and not isinstance(score, bool)
+        # infinity is what others write where a window has no span; an integer may exceed every float
+        if not is_number or score != score or (isinstance(score, int) and abs(score) > sys.float_info.max):
+            raise ValueError(
+                f"{quoted(key)}: a no-answer score is a number that a float can hold, or infinity; found {shown(score)}"
+            )
 
 
 def _some(keys: Sequence[str]) -> str:
     """The first ids and how many more, with the verb of the sentence that they begin."""
-    shown = ", ".join(map(repr, keys[:5]))
+    first = ", ".join(map(quoted, keys[:5]))
     rest = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
-    return f"{len(keys)} question{'s' if len(keys) > 1 else ''} ({shown}{rest}) {'have' if len(keys) > 1 else 'has'}"
+    return f"{len(keys)} question{'s' if len(keys) > 1 else ''} ({first}{rest}) {'have' if len(keys) > 1 else 'has'}"

@@ -9,13 +9,13 @@ from accelerate import Accelerator
 
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.sources import shown
 from qa_accel.data.splits import Split
 from qa_accel.data.windows import GoldSpans, WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import answer_split
 from qa_accel.inference.qa_model import load_task
+from qa_accel.messages import shown
 from qa_accel.models.loading import ModelConfig, quiet
 
 

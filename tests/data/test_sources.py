@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import datasets
 import pytest
@@ -108,6 +109,57 @@ def test_saved_dataset_without_a_split_is_never_evaluated_on(tmp_path):
         load_questions(config, "validation")
 
 
+@pytest.mark.parametrize("name", ["train.csv", "data/train-00000-of-00001.csv", "train/part.csv", "train.tsv"])
+def test_a_folder_of_tables_is_read_as_the_same_files_are(name, tmp_path):
+    """Breaks if `datasets` reads the table: it guesses types, so that the ids become 7 and 8, and the text NA null."""
+    rows = [
+        {"id": "007", "question": "NA", "context": "Opened in 1931.", "answer_text": "1931", "answer_start": 10},
+        {"id": "008", "question": "1e5", "context": "NA is sodium.", "answer_text": "NA", "answer_start": 0},
+    ]
+    path = tmp_path / "folder" / name
+    path.parent.mkdir(parents=True)
+    as_csv(rows)(path)
+    questions = load_questions(DataConfig(dataset_name=str(tmp_path / "folder"), cache_dir=str(tmp_path)), "train")
+    assert questions["id"][:] == ["007", "008"]
+    assert questions["question"][:] == ["NA", "1e5"]
+    assert [answers["text"] for answers in questions["answers"]] == [["1931"], ["NA"]]
+    by_file = load_questions(DataConfig(train_file=(str(path),), cache_dir=str(tmp_path)), "train")
+    assert by_file._fingerprint == questions._fingerprint, "the cache is shared with --train_file"
+
+
+def test_a_folder_of_json_files_is_read_as_the_same_files_are(tmp_path):
+    """Breaks if `datasets` reads them: an id 2008-01-01 becomes a time, and it knows no nested SQuAD."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    as_json(nested())(folder / "train.json")
+    as_lines([row(1, id="2008-01-01"), row(2, id="2008-01-02")])(folder / "validation.json")
+    config = DataConfig(dataset_name=str(folder), cache_dir=str(tmp_path))
+    assert bare(load_questions(config, "train")) == QUESTIONS
+    assert load_questions(config, "validation")["id"][:] == ["2008-01-01", "2008-01-02"]
+    assert has_split(config, "validation") and not has_split(config, "test")
+    with pytest.raises(ValueError, match=r"no split 'test'; it has train, validation"):
+        load_questions(config, "test")
+
+
+def test_ids_that_datasets_has_taken_for_numbers_are_mentioned(tmp_path, caplog):
+    """What is lost cannot be read from a saved set; a set with ids as text has no such warning."""
+    for name, ids in {"numbers": ["007", "008"], "texts": ["a7", "a8"]}.items():
+        other = {"question": "Where?", "context": "Rome", "answer_text": "Rome", "answer_start": 0}
+        as_csv([{"id": i} | other for i in ids])(tmp_path / f"{name}.csv")
+        loaded = datasets.load_dataset("csv", data_files=str(tmp_path / f"{name}.csv"), cache_dir=str(tmp_path / "hf"))
+        loaded.save_to_disk(tmp_path / name)
+        caplog.clear()
+        config = DataConfig(dataset_name=str(tmp_path / name), cache_dir=str(tmp_path / "cache"))
+        assert len(load_questions(config, "train")) == 2
+        assert ("read the column 'id' of a CSV file as int64" in caplog.text) == (name == "numbers")
+
+
+def test_a_folder_without_data_is_not_looked_up_on_the_hub(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"cannot be loaded .*the folder holds neither what save_to_disk writes nor"):
+        load_questions(DataConfig(dataset_name=str(tmp_path / "empty"), cache_dir=str(tmp_path)), "train")
+
+
 def test_unreachable_hub_is_one_clear_error(tmp_path):
     config = DataConfig(dataset_name="nobody/has-this-set", cache_dir=str(tmp_path))
     with pytest.raises(
@@ -177,6 +229,24 @@ def test_setting_that_names_no_file_is_an_error(pattern, message, tmp_path):
     config = DataConfig(train_file=(str(tmp_path / pattern),), cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match=f"--train_file .*{message}"):
         load_questions(config, "train")
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/random", "/dev/null"])
+def test_a_device_is_refused_before_it_is_read(device, tmp_path):
+    """Breaks if the content's hash is taken first: /dev/zero never ends."""
+    with pytest.raises(ValueError, match=f"{device}: is a device, not a regular file; save its content"):
+        load_questions(DataConfig(train_file=(device,), cache_dir=str(tmp_path)), "train")
+
+
+def test_a_pipe_is_refused_before_it_is_opened(tmp_path):
+    """Opening a pipe that nobody writes to waits for ever. A glob passes over it, a link to it does not hide it."""
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to(tmp_path / "pipe.json")
+    for name in ("pipe.json", "link.json"):
+        with pytest.raises(ValueError, match=rf"{name}: is a pipe, not a regular file; .*<\(\.\.\.\) is a pipe too"):
+            load_questions(DataConfig(train_file=(str(tmp_path / name),), cache_dir=str(tmp_path)), "train")
+    with pytest.raises(ValueError, match="the glob matches no file"):
+        load_questions(DataConfig(train_file=(str(tmp_path / "p*.json"),), cache_dir=str(tmp_path)), "train")
 
 
 # Real data

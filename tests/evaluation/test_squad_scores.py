@@ -187,18 +187,41 @@ def test_best_figures_are_the_best_over_all_thresholds(questions):
     [
         (({"capital": "Paris"}, REFERENCES), r"3 questions \('river', 'king', 'queen'\) have no prediction"),
         (({**RIGHT, "moon": ""}, REFERENCES), r"1 question \('moon'\) has a prediction but no reference"),
-        (({**RIGHT, "king": None}, REFERENCES), r"'king'.*found None"),
+        (({**RIGHT, "king": None}, REFERENCES), r"'king'.*found null or missing"),
         ((RIGHT, {**REFERENCES, "king": "Louis"}), r"'king'.*list of texts.*found 'Louis'"),
         ((RIGHT, {**REFERENCES, "king": [None]}), r"'king'.*list of texts"),
         ((RIGHT, REFERENCES, {"capital": 0.5}), r"3 questions .* have no no-answer score"),
-        ((RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": "0.5"}), r"'king'.*finite number, found '0.5'"),
-        ((RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": math.nan}), r"'king'.*finite number, found nan"),
+        (
+            (RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": "0.5"}),
+            r"'king'.*number that a float can hold, or infinity; found '0.5'",
+        ),
+        (
+            (RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": math.nan}),
+            r"'king'.*number that a float .*found 'nan'",
+        ),
+        ((RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": True}), r"'king'.*found 'True' \(bool\)"),
+        ((RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": 10**400}), r"'king'.*found '10{39}'\.\.\. \(int\)"),
+        (
+            (RIGHT, REFERENCES, {**dict.fromkeys(RIGHT, 0), "king": -(10**5000)}),
+            r"'king'.*found an integer of thousands",
+        ),
+        (({}, {"x" * 1_000_000: []}), r"1 question \('x{40}'\.\.\.\) has no prediction"),
         (({}, {}), r"no questions"),
     ],
 )
 def test_what_cannot_be_scored_is_an_error_that_names_the_question(arguments, message):
     with pytest.raises(ValueError, match=message):
         squad_scores(*arguments)
+
+
+def test_infinite_scores_are_beyond_every_threshold_and_a_best_threshold_may_be_one():
+    """Breaks if the null odds that others write for "no span" are refused. As in the official scorer: infinity is above 5,
+    and minus infinity below it; the best threshold keeps "capital" alone."""
+    odds = {"capital": -math.inf, "river": math.inf, "king": 7.0, "queen": math.inf}
+    answered = {**RIGHT, "king": "Louis", "queen": "Anne"}
+    found = squad_scores(answered, REFERENCES, odds, no_answer_threshold=5)
+    assert (found["HasAns_exact"], found["NoAns_exact"]) == (50.0, 100.0)
+    assert (found["best_exact"], found["best_exact_thresh"]) == (75.0, -math.inf)
 
 
 def test_an_error_over_many_questions_names_the_first_and_counts_the_rest():

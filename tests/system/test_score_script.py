@@ -3,12 +3,17 @@
 import gzip
 import hashlib
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from qa_accel.commands import score as score_command
+from qa_accel.commands.score import ScoreConfig
 
 QUESTIONS = [
     ("capital", "Paris is the capital of France.", [("Paris", 0)]),
@@ -131,6 +136,102 @@ def test_predictions_for_other_questions_do_not_count_and_are_mentioned(dev, rep
     run = score(repository, "--validation_file", dev, "--predictions_file", more)
     assert run.returncode == 0 and json.loads(run.stdout)["total"] == 3
     assert len(run.stderr.splitlines()) == 1 and "1 predictions do not count" in run.stderr and "'moon'" in run.stderr
+
+
+def of_files(folder: Path, gold, predictions, **other) -> dict:
+    """The figures for these contents, without a process of its own."""
+    dev, given = write(folder / "gold.json", gold), write(folder / "given.json", predictions)
+    return score_command.scores(ScoreConfig(validation_file=(str(dev),), predictions_file=str(given), **other))
+
+
+def nested_gold(*questions: dict) -> dict:
+    return {"data": [{"paragraphs": [{"qas": list(questions)}]}]}
+
+
+def test_ids_and_answers_are_all_that_a_gold_file_needs(tmp_path):
+    """The official scorer reads neither title, context, question nor answer_start. Breaks if they are required."""
+    nested = nested_gold({"id": "a", "answers": [{"text": "Paris"}]}, {"id": "b", "answers": []})
+    rows = [{"id": "a", "answers": ["Rome", "Paris"]}, {"id": "b", "answers": {"text": []}}]
+    for gold in (nested, rows):
+        found = of_files(tmp_path, gold, {"a": "Paris", "b": "x"})
+        assert (found["exact"], found["HasAns_total"], found["NoAns_exact"]) == (50.0, 1, 0.0)
+
+
+def test_answers_count_whatever_is_impossible_says_as_in_the_official_scorer(tmp_path):
+    """It takes a question for answerable if its list of answers is not empty. Breaks if the list is refused or ignored."""
+    gold = nested_gold(
+        {"id": "a", "is_impossible": True, "answers": [{"text": "Paris", "answer_start": 0}]},
+        {"id": "b", "is_impossible": "perhaps", "answers": [{"text": "Rome", "answer_start": 0}]},
+        {"id": "c", "is_impossible": False, "answers": []},
+    )
+    found = of_files(tmp_path, gold, {"a": "Paris", "b": "", "c": ""})
+    assert (found["exact"], found["HasAns_exact"], found["HasAns_total"]) == (pytest.approx(200 / 3), 50.0, 2)
+    assert (found["NoAns_exact"], found["NoAns_total"]) == (100.0, 1)
+
+
+def test_blank_and_odd_gold_texts_count_as_in_the_official_scorer(tmp_path):
+    """A blank text is an answer that "" matches, and is passed over beside another one; half a surrogate is a text."""
+    gold = nested_gold(
+        {"id": "a", "answers": [{"text": ""}]},
+        {"id": "b", "answers": [{"text": ""}, {"text": "Rome"}]},
+        {"id": "c", "answers": [{"text": "half \ud83d"}]},
+    )
+    found = of_files(tmp_path, gold, {"a": "", "b": "", "c": "half \ud83d"})
+    assert (found["exact"], found["HasAns_total"]) == (pytest.approx(200 / 3), 3)
+    assert "NoAns_total" not in found
+
+
+def test_a_repeated_id_is_refused_and_not_counted_once(tmp_path):
+    """The official scorer takes the last of the two in silence, so that its total is not the number of questions."""
+    gold = nested_gold({"id": "a", "answers": [{"text": "Paris"}]}, {"id": "a", "answers": []})
+    with pytest.raises(ValueError, match=r"row 2 .*: id 'a' is a duplicate of .*row 1; ids must differ"):
+        of_files(tmp_path, gold, {"a": ""})
+
+
+def test_null_odds_may_be_infinite_and_nothing_else_that_is_no_number(tmp_path):
+    """Infinity is what others write for "no span", and JSON of Python reads it. Above 0, it empties the answer."""
+    gold = nested_gold({"id": "a", "answers": [{"text": "Paris"}]}, {"id": "b", "answers": []})
+    odds = tmp_path / "odds.json"
+    given: dict[str, Any] = {"null_odds_file": str(odds), "no_answer_threshold": 0.0}
+    write(odds, '{"a": -Infinity, "b": Infinity}')
+    found = of_files(tmp_path, gold, {"a": "Paris", "b": "x"}, **given)
+    assert (found["exact"], found["best_exact"], found["best_exact_thresh"]) == (100.0, 100.0, -math.inf)
+    for wrong, shown in (("NaN", "'nan'"), ("1" * 400, "'1111"), ('"1"', "'1'"), ("true", "'True'"), ("null", "null")):
+        write(odds, f'{{"a": 1, "b": {wrong}}}')
+        with pytest.raises(ValueError, match=f"'b': a no-answer score is a number .*found {shown}") as caught:
+            of_files(tmp_path, gold, {"a": "Paris", "b": "x"}, **given)
+        assert len(str(caught.value)) < 200
+    given["no_answer_threshold"] = math.nan
+    with pytest.raises(ValueError, match="--no_answer_threshold must be a number, got nan"):
+        of_files(tmp_path, gold, {"a": "Paris", "b": "x"}, **given)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[" * 100_000, "given.json: is not JSON .nested too deep"),
+        ('{"a": ' + "7" * 5000 + "}", "given.json: is not JSON .an integer has thousands of digits"),
+        ('{"a": ' + "7" * 4000 + "}", "'a': a prediction is a text .*found '7{40}'"),
+        ('{"' + "x" * 1_000_000 + '": "y", "a": []}', "'a': a prediction is a text"),
+        ("{}", "1 question .'a'. has no prediction"),
+    ],
+)
+def test_odd_predictions_end_in_a_short_message(content, message, tmp_path):
+    """Breaks with a RecursionError, or a plain ValueError out of json that names no file."""
+    with pytest.raises(ValueError, match=message) as caught:
+        of_files(tmp_path, nested_gold({"id": "a", "answers": [{"text": "Paris"}]}), content)
+    assert len(str(caught.value)) < 400
+
+
+def test_pipes_and_devices_are_refused(dev, predictions, tmp_path):
+    """Breaks if one is opened: /dev/zero never ends, and a pipe may have no writer."""
+    os.mkfifo(tmp_path / "pipe")
+    for special in ("/dev/zero", str(tmp_path / "pipe")):
+        good = {"validation_file": (str(dev),), "predictions_file": str(predictions)}
+        for name in ("validation_file", "predictions_file", "null_odds_file", "no_answer_probability_file"):
+            value = (special,) if name == "validation_file" else special
+            with pytest.raises(ValueError, match=f"{special}: is a (device|pipe), not a regular file"):
+                score_command.scores(ScoreConfig(**(good | {name: value})))
 
 
 def test_mistakes_end_in_one_message_and_exit_code_2(dev, predictions, repository, tmp_path):

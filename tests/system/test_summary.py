@@ -28,6 +28,38 @@ def test_a_single_run_has_no_spread_and_a_score_that_not_all_have_is_left_out():
     assert list(summary_module.summary({"a": {"f1": 1.0, "exact": 2.0}, "b": {"f1": 1.0}})["scores"]) == ["f1"]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"f1": 80.5, "exact": "x"}', r"exact is 'x' \(str\); a number from 0 to 100 is expected"),
+        ('{"f1": 80.5, "best_f1": null}', r"best_f1 is null or missing"),
+        ('{"f1": true}', r"f1 is 'True' \(bool\)"),
+        ('{"f1": NaN}', r"f1 is 'nan'"),
+        ('{"f1": Infinity}', r"f1 is 'inf'"),
+        ('{"f1": 1' + "0" * 400 + "}", r"f1 is '10{39}'\.\.\. "),
+        ('{"f1": 1' + "0" * 5000 + "}", r"is not JSON \(an integer has thousands of digits\)"),
+        ("[" * 100_000, r"is not JSON \(nested too deep\)"),
+        ('{"f1": ', r"is not JSON \(Expecting value"),
+        ("[]", r"has no scores; give the runs a --validation_file"),
+    ],
+)
+def test_results_without_usable_scores_are_refused_by_name(content, message, tmp_path):
+    """Breaks with a TypeError, an OverflowError or a RecursionError, or with a mean of what is no number."""
+    (tmp_path / "all_results.json").write_text(content)
+    with pytest.raises(ValueError, match=f"all_results.json: {message}"):
+        summary_module.read_scores(tmp_path / "all_results.json")
+
+
+def test_two_runs_of_one_name_are_not_counted_as_one(tmp_path):
+    """Breaks if results are kept by their folder's name: of a/seed-1 and b/seed-1 only one would be in the mean."""
+    for folder in ("a", "b"):
+        (tmp_path / folder / "seed-1").mkdir(parents=True)
+        (tmp_path / folder / "seed-1" / "all_results.json").write_text('{"f1": 80.0}')
+    paths = tuple(tmp_path / folder / "seed-1" / "all_results.json" for folder in ("a", "b"))
+    with pytest.raises(ValueError, match="several results are of a run named seed-1; give each run once"):
+        summary_module.run(summary_module.SummaryConfig(paths))
+
+
 def test_the_script_writes_what_it_shows_and_refuses_other_files(tmp_path, repository):
     """Breaks if runs lose their names, or an unfinished run counts as one without scores."""
     for seed, f1 in ((1, 10.0), (2, 20.0)):
