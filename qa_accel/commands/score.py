@@ -22,7 +22,8 @@ from qa_accel.messages import quoted
 @dataclass(frozen=True)
 class ScoreConfig:
     validation_file: tuple[str, ...]
-    """Questions with gold answers: JSON (nested SQuAD or rows), JSONL, CSV or Parquet, .gz and globs allowed."""
+    """Questions with gold answers: JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz and globs allowed. Ids and
+    answers are enough."""
     predictions_file: str
     """JSON object: id -> text, "" for no answer."""
     no_answer_probability_file: str | None = None
@@ -34,10 +35,6 @@ class ScoreConfig:
     is what the official scorer's default of 1 does with probabilities."""
     id_column: str = "id"
     """Column of the question's id in validation_file."""
-    question_column: str = "question"
-    """Column of the question's text in validation_file."""
-    context_column: str = "context"
-    """Column of the context in validation_file."""
     answers_column: str = "answers"
     """Column of the gold answers in validation_file."""
 
@@ -86,10 +83,10 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
 
 
 def read_references(settings: ScoreConfig) -> dict[str, list[str]]:
-    """Gold texts by id, read as training reads them, but without its cache: scoring leaves nothing behind."""
+    """Gold texts by id, in every form that training reads. No cache is used: scoring leaves nothing behind."""
     from qa_accel.data import sources, squad_format  # these take a second, which a mistyped path need not wait for
 
-    columns = squad_format.Columns(*(getattr(settings, f"{name}_column") for name in squad_format.Columns._fields))
+    columns = squad_format.Columns(id=settings.id_column, answers=settings.answers_column)
     source = sources.file_source(settings.validation_file, "validation_file")
     return squad_format.gold_texts_by_id(source.rows(), columns)
 

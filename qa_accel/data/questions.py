@@ -29,12 +29,12 @@ SplitName = Literal["train", "validation", "test"]
 @dataclass(frozen=True)
 class DataConfig:
     dataset_name: str | None = None
-    """A data set of the hub, or a folder that `save_to_disk` wrote. Its splits are train, validation and test. Files win:
-    if any *_file is given, a recipe's dataset_name is ignored."""
+    """A data set of the hub, a folder that `save_to_disk` wrote, or a folder of files named by their split (train.csv). Its
+    splits are train, validation and test. Files win: if any *_file is given, a recipe's dataset_name is ignored."""
     dataset_config_name: str | None = None
     """Configuration of the hub's data set."""
     train_file: tuple[str, ...] | None = None
-    """Training questions: paths or globs of JSON (nested SQuAD or rows), JSONL, CSV or Parquet, .gz allowed."""
+    """Training questions: paths or globs of JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz allowed."""
     validation_file: tuple[str, ...] | None = None
     """Questions with answers for evaluation: paths or globs, as for train_file."""
     test_file: tuple[str, ...] | None = None
@@ -47,7 +47,7 @@ class DataConfig:
     """Column of the text that holds the answer."""
     answers_column: str = "answers"
     """Column of {"text": [...], "answer_start": [...]} or a list of such pairs, or either as JSON text. A file without it
-    may have the columns answer_text and answer_start instead, both empty if there is no answer."""
+    may have the columns answer_text (or answer) and answer_start instead, both empty if there is no answer."""
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
     max_train_samples: int | None = None
