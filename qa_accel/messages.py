@@ -22,7 +22,7 @@ def quoted(value: Any) -> str:
     if isinstance(value, str):
         text = value
     elif isinstance(value, list | tuple | dict | set):
-        text = _containers.repr(value)  # `repr` would write all of it first, and fail where it is nested too deep
+        text = _containers.repr(value)  # `repr` would write all of it first, and fail if it is nested too deep
     else:
         try:
             text = str(value)

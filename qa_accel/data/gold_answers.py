@@ -23,7 +23,7 @@ SPELLINGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, 
 class Gold(NamedTuple):
     answers: Answers | None
     contradiction: str | None = None
-    """What `is_impossible` says against the answers, where that is no error."""
+    """What `is_impossible` says against the answers, if that is no error."""
 
 
 class _Given(NamedTuple):
@@ -53,7 +53,7 @@ def gold_answers(values: dict[str, Any], name: str) -> Gold:
 
 
 def gold_texts(values: dict[str, Any], name: str) -> list[str] | None:
-    """The texts that the official scorer compares with: it needs no offsets, keeps blank texts, and where there are
+    """The texts that the official scorer compares with: it needs no offsets, keeps blank texts, and if there are
     answers it does not ask `is_impossible`."""
     given = _given(values, name, offsets=False)
     if given is None:
@@ -68,9 +68,11 @@ def gold_texts(values: dict[str, Any], name: str) -> list[str] | None:
 def is_impossible(values: dict[str, Any]) -> bool | None:
     """None if the row does not say it: no such column, null, an empty cell or NaN."""
     value = values.get("is_impossible")
-    if value is None or value != value or is_blank(value):
+    if value is None or isinstance(value, bool):
+        return value
+    if value != value or is_blank(value):
         return None
-    spelling = str(value).strip().lower() if isinstance(value, str | bool | int | float) else ""
+    spelling = str(value).strip().lower() if isinstance(value, str | int | float) else ""
     if spelling not in SPELLINGS:
         raise ValueError(f"is_impossible is {shown(value)}; expected one of {', '.join(SPELLINGS)}, or an empty cell")
     return SPELLINGS[spelling]

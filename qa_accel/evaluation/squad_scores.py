@@ -134,7 +134,7 @@ def _check(
         raise ValueError(f"{_some(missing)} no no-answer score; give one for every question or none at all")
     for key, score in no_answer_scores.items():
         is_number = isinstance(score, int | float | np.integer | np.floating) and not isinstance(score, bool)
-        # infinity is what others write where a window has no span; an integer may exceed every float
+        # infinity is what others write if a window has no span; an integer may exceed every float
         if not is_number or score != score or (isinstance(score, int) and abs(score) > sys.float_info.max):
             raise ValueError(
                 f"{quoted(key)}: a no-answer score is a number that a float can hold, or infinity; found {shown(score)}"

@@ -142,7 +142,7 @@ def test_a_blank_cell_means_no_answer_whatever_is_beside_it(tmp_path):
 
 
 def test_a_blank_among_real_answers_does_not_count():
-    """As in the official scorer, which passes over gold answers without a word where another one has some."""
+    """As in the official scorer, which passes over gold answers without a word if another one has some."""
     answers = {"text": ["", "Rome", "Rome or"], "answer_start": [0, 9, 9]}
     assert gold_answers({"answers": answers}, "answers").answers == {
         "text": ["Rome", "Rome or"],

@@ -1,4 +1,4 @@
-"""Layouts of other projects: read where a few lines do it, else refused with the way to convert them."""
+"""Layouts of other projects: read if a few lines do it, else refused with the way to convert them."""
 
 import gzip
 import json
