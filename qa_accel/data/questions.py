@@ -102,8 +102,9 @@ class DataConfig:
 def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
     """The questions of a split: read or taken from the cache, then shuffled, sharded and cut to the limit, in this order.
 
-    Columns: id, title (if the source has it), question, context, and answers (if the source has them; train and
-    validation must). Raises ValueError that names what is wrong with the source.
+    Columns: id, title (if the source has it), question, context, answers (if the source has them; train and validation
+    must), and contradiction (if `is_impossible` contradicts some answers). Raises ValueError that names what is wrong
+    with the source.
     """
     started = time.monotonic()
     source = _source(config, split)

@@ -76,7 +76,7 @@ def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) ->
         if saved:
             loaded = datasets.load_from_disk(str(folder), keep_in_memory=False)
         else:
-            if folder.is_dir() and (files := _files_of_splits(folder, config_name)):
+            if folder.is_dir() and (files := _files_of_splits(folder, config_name, cache_dir)):
                 return {split: Source(f"{name} ({split})", files=paths) for split, paths in files.items()}
             loaded = datasets.load_dataset(name, config_name, cache_dir=cache_dir, keep_in_memory=False)
     except Exception as error:  # hub, HTTP and format libraries each raise their own kinds
@@ -96,9 +96,9 @@ def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) ->
     return {key: Source(f"{name} ({key})", dataset=split) for key, split in found.items()}
 
 
-def _files_of_splits(folder: Path, config_name: str | None) -> dict[str, tuple[Path, ...]]:
+def _files_of_splits(folder: Path, config_name: str | None, cache_dir: str | None) -> dict[str, tuple[Path, ...]]:
     """The folder's files by split, as `datasets` assigns them; empty if only `datasets` can read them."""
-    found = datasets.load_dataset_builder(str(folder), config_name).config.data_files or {}
+    found = datasets.load_dataset_builder(str(folder), config_name, cache_dir=cache_dir).config.data_files or {}
     splits = {str(split): tuple(map(Path, paths)) for split, paths in found.items()}
     readable = [_is_read_here(path) for paths in splits.values() for path in paths]
     return splits if all(readable) else {}
