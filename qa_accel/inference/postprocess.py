@@ -104,7 +104,7 @@ def best_answers(
     Where no window has a valid span (an empty context, say) the answer is "", in data without unanswerable questions too.
     """
     ids: Sequence[str] = questions["id"][:]
-    contexts: Sequence[str] = questions["context"][:]
+    contexts = _contexts(questions)
     spans = _sorted_spans(windows, candidates, config, ids)
     null_scores = _null_scores(windows, candidates, ids).tolist()
     threshold = config.null_score_diff_threshold or 0.0
@@ -130,6 +130,14 @@ def best_answers(
         answers.null_odds[key] = null_odds
         answers.nbest[key] = entries
     return answers
+
+
+def _contexts(questions: "Dataset") -> list[str]:
+    """The context of each question. Equal ones are one string: hundreds of questions may share a long document."""
+    shared: dict[str, str] = {}
+    column = questions["context"]
+    pieces = (column[first : first + 100] for first in range(0, len(column), 100))
+    return [shared.setdefault(text, text) for piece in pieces for text in piece]
 
 
 @dataclass(frozen=True)
