@@ -58,6 +58,7 @@ class PairTokenizer:
         self.gives_types = "token_type_ids" in tokenizer.model_input_names
         self.question_first = not self._puts_cls_last()
         self.form: PairTemplate | None = None
+        self._contexts: tuple[list[str], TokenizedTexts] | None = None
 
     @property
     def backend(self):
@@ -120,7 +121,10 @@ class PairTokenizer:
             )
         else:
             kept_P = np.arange(len(cut_P))
-        contexts_tokenized = self._tokens(context_texts, offsets=True)
+        # Questions on a long document come in several batches; its tokens are those of the batch before.
+        if self._contexts is None or self._contexts[0] != context_texts:
+            self._contexts = context_texts, self._tokens(context_texts, offsets=True)
+        contexts_tokenized = self._contexts[1]
         return assemble(
             form,
             questions_tokenized,

@@ -210,7 +210,9 @@ def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path,
     try:
         questions = datasets.Dataset.from_file(str(path))
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it will be computed again") from error
+        raise ValueError(
+            f"{path}: this cached file is damaged ({error}); delete it, and it will be computed again"
+        ) from error
     # Only after the last row is it known which of these a source has, so the file has both.
     unused = [name for name in ("title", "answers") if questions.data.column(name).null_count == len(questions)]
     questions = questions.remove_columns(unused)

@@ -31,10 +31,12 @@ def prepare_split(
     tokenizer: PreTrainedTokenizerBase,
     split: SplitName,
     *,
+    max_answer_length: int | None = None,
     check_cache: bool = True,
 ) -> Split:
     """One split. Training drops questions whose answer is not at its offset; other splits keep every question.
 
+    max_answer_length: tokens of prediction's longest answer, for the audit to count gold answers that are longer.
     check_cache: look for damage in cached files, which costs a read of each; one process of those that share them is enough.
     """
     questions = load_questions(data_config, split, check_cache=check_cache)
@@ -47,7 +49,8 @@ def prepare_split(
         num_proc=data_config.preprocessing_num_workers,
         check_cache=check_cache,
     )
-    return Split(questions, windows, audit.SplitReport(question_report, audit.audit_windows(windows, questions)))
+    window_report = audit.audit_windows(windows, questions, max_answer_length)
+    return Split(questions, windows, audit.SplitReport(question_report, window_report))
 
 
 def prepare_splits(
@@ -55,6 +58,7 @@ def prepare_splits(
     window_config: WindowConfig,
     tokenizer: PreTrainedTokenizerBase,
     *,
+    max_answer_length: int | None = None,
     check_cache: bool = True,
 ) -> dict[str, Split]:
     """The training split, and the validation split if the settings name one."""
@@ -62,7 +66,15 @@ def prepare_splits(
     if has_split(data_config, "validation"):
         names.append("validation")
     return {
-        name: prepare_split(data_config, window_config, tokenizer, name, check_cache=check_cache) for name in names
+        name: prepare_split(
+            data_config,
+            window_config,
+            tokenizer,
+            name,
+            max_answer_length=max_answer_length,
+            check_cache=check_cache,
+        )
+        for name in names
     }
 
 

@@ -113,7 +113,7 @@ def stored_once(texts: Sequence[str]) -> pa.Array:
     """The texts as an Arrow array that holds each distinct one once: hundreds of questions may share a long context."""
     place: dict[str, int] = {}
     text_Q = [place.setdefault(text, len(place)) for text in texts]
-    validity, views, *data = pa.array(list(place), pa.string_view()).buffers()
+    _, views, *data = pa.array(list(place), pa.string_view()).buffers()
     views_P = np.frombuffer(views, "V16", count=len(place))  # a view is 16 bytes: length, and where the text is
     return pa.Array.from_buffers(
         pa.string_view(), len(texts), [None, pa.py_buffer(views_P[text_Q].tobytes()), *data], null_count=0

@@ -3,6 +3,7 @@
 Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -87,3 +88,14 @@ class GoldSpans:
     def none(cls) -> "GoldSpans":
         """Questions without gold answers."""
         return cls.one_each([], [])
+
+
+def end_of_character(text: str, end: int) -> int:
+    """`end`, moved behind the combining marks (Unicode category M) that belong to the character before it.
+
+    Tokenizers that strip accents give a token the place of the letter alone: without this, an answer in Thai, Hindi or
+    decomposed text would end inside a character.
+    """
+    while 0 < end < len(text) and unicodedata.category(text[end])[0] == "M":
+        end += 1
+    return end

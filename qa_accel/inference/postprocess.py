@@ -2,8 +2,8 @@
 
 Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
 the same span comes from several, and counts once, with its best score. Among equal scores the span that starts
-first wins, then the one that ends first. Answers are cut out of the context, without blanks at their edges; spans that
-are only blanks are not answers.
+first wins, then the one that ends first. Answers are cut out of the context, without blanks at their edges and with the
+accents and vowel signs of their last character; spans that are only blanks are not answers.
 
 The null score of a question is its lowest over the windows (it has no answer only if no window holds one); its null odds
 are the null score minus the best span's. Numpy only, no torch: this runs on rank 0, after the device is done.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from qa_accel import files
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import Windows, end_of_character
 
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
@@ -160,6 +160,7 @@ class _Spans:
         for start, end, start_logit, end_logit, score in zip(
             self.start_S[own], self.end_S[own], self.start_logit_S[own], self.end_logit_S[own], self.score_S[own]
         ):
+            end = end_of_character(context, end)
             text = context[start:end]
             stripped = text.strip()
             if stripped != text:

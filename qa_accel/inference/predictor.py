@@ -76,7 +76,9 @@ def predict_windows(
     batches = iter(batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda"))
     with _evaluating(accelerator, model) as evaluated:
         for number in range(1, rounds + 1):
-            rows_BC = torch.full((plan.shape[1], _columns(config)), NOTHING, dtype=torch.int32, device=accelerator.device)
+            rows_BC = torch.full(
+                (plan.shape[1], _columns(config)), NOTHING, dtype=torch.int32, device=accelerator.device
+            )
             if number <= len(own):
                 batch = next(batches).to(accelerator.device, non_blocking=True)
                 output = evaluated(**batch.inputs)
