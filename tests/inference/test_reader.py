@@ -213,3 +213,18 @@ def test_what_is_not_two_texts_is_refused_with_its_row(given, message):
     """Breaks if the message comes from deep inside a tokenizer and names no row."""
     with pytest.raises(ValueError, match=message):
         reader_module.question_and_context(given, 3)
+
+
+def rows_for(model: Path, pairs: list[tuple[str, str]]) -> list[int]:
+    reader = reader_module.Reader(str(model), windows=WindowConfig(**WINDOWS))
+    rows: list[int] = []
+    reader.qa.model.register_forward_hook(lambda module, arguments, output: rows.append(len(output.start_logits)))
+    reader.answer_all(pairs)
+    return rows
+
+
+def test_one_question_costs_one_row(toy):
+    """Breaks if the batch is filled up to batch_size, which made a single question 20 to 29 times as expensive."""
+    pairs = list(pairs_of(toy.dev).values())[:3]
+    assert call(rows_for, toy.model, pairs[:1])[0] == [1]
+    assert call(rows_for, toy.model, pairs)[0] == [3]
