@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "qa_accel"
 LEVELS = (
-    "files config",
+    "files config recipe_yaml ranges terminal",
     "data",
     "models",
     "distributed",
