@@ -73,7 +73,7 @@ def read_recipe(path: str, settings: dict[str, Any]) -> dict[str, Any]:
     for key in recipe:
         if key not in settings:
             near = difflib.get_close_matches(str(key), settings, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(sorted(settings))}"
+            hint = f"did you mean {near[0]!r}?" if near else "--help lists all settings"
             _fail(f"--config {path}: unknown setting {recipe_yaml.shortened(key)}; {hint}")
     return recipe
 
@@ -100,8 +100,10 @@ def peek_setting(name: str, argv: list[str]) -> str:
             found = value if equals else "".join(flags[position + 1 : position + 2])
     if found is None:
         _fail(f"--{name} is set neither by a flag nor by a recipe")
-    _check_texts([f"--{name}", str(found)])
-    return str(found)
+    if not isinstance(found, str):
+        _fail(f"--{name} must be one value, found {recipe_yaml.shortened(found)}")
+    _check_texts([f"--{name}={found}"])
+    return found
 
 
 def as_dict(config: Any) -> dict[str, Any]:

@@ -32,8 +32,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-for _tag in ("bool", "int", "float", "timestamp"):
+def _float_text(loader: _Loader, node: Any) -> str:
+    text = loader.construct_scalar(node)
+    return str(loader.construct_yaml_float(node)) if text.lower().endswith((".inf", ".nan")) else text
+
+
+for _tag in ("bool", "int", "timestamp"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_scalar)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float_text)
 
 
 def read_mapping(path: Path) -> dict[Any, Any]:

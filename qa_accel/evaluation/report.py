@@ -128,7 +128,8 @@ def _settings_lines(settings: Mapping[str, Any]) -> Iterator[str]:
         if value is not None:
             plain = [visible(one) for one in value] if isinstance(value, list) else value
             plain = visible(value) if isinstance(value, str) else plain
-            yield yaml.safe_dump({key: plain}, default_flow_style=None, width=math.inf, allow_unicode=True).rstrip()
+            listed = yaml.safe_dump([plain], default_flow_style=True, width=math.inf, allow_unicode=True)
+            yield f"{key}: {listed.strip()[1:-1]}"
 
 
 def _cell(text: str, style: str = "") -> Text:

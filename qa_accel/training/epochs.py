@@ -30,6 +30,9 @@ class LoopConfig:
         check_ranges(self, num_train_epochs=COUNT, max_train_steps=COUNT)
 
 
+DIFFERENT_EPOCHS = 256
+"""Orders of the windows; then they repeat. Packed rows are as long as the fullest batch of all orders, and a run that its
+time limit ends may have been given a million epochs."""
 SMALL_ACCUMULATION = 1000
 """Batches of a step that may be empty on a rank, as in a trial run on ten questions: they cost seconds."""
 
@@ -74,7 +77,7 @@ class EpochPlans:
 
         The rest of an epoch that was begun on another number of ranks has its own plan.
         """
-        yield from map(self.plan, range(self.epochs))
+        yield from map(self.plan, range(min(self.epochs, DIFFERENT_EPOCHS)))
         if progress.epoch < self.epochs:
             yield self.rest_of_epoch(progress.epoch, progress.segments)
 
@@ -90,7 +93,7 @@ class EpochPlans:
         return plan.training_plan(
             self.lengths_W,
             seed=self.seed,
-            epoch=epoch,
+            epoch=epoch % DIFFERENT_EPOCHS,
             batch_size=self.loop.per_device_train_batch_size,
             accumulation=self.loop.gradient_accumulation_steps,
             world_size=world_size,
