@@ -10,7 +10,7 @@ from typing import Any
 
 import qa_accel
 from qa_accel.distributed import signals
-from qa_accel.terminal import show_all_characters, visible_lines
+from qa_accel.terminal import log_warnings, show_all_characters, visible_lines
 from qa_accel.training.stage_timer import StageTimer
 
 COMMANDS = {
@@ -46,6 +46,7 @@ def main(command: str | None = None) -> None:
         return module.run(settings, **options)
 
     if command in WITHOUT_TORCH:
+        log_warnings()
         try:
             run()
         except (ValueError, OSError) as error:

@@ -61,9 +61,8 @@ def parse(config_class: type[Config], argv: list[str] | None = None, description
             )
     except ValueError as error:  # a dataclass's own check
         _fail(str(error))
-    except SystemExit:
+    finally:
         print(visible_lines(complaint.getvalue()), end="", file=sys.stderr)
-        raise
 
 
 def read_recipe(path: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import logging
 import re
 import sys
 import unicodedata
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+if TYPE_CHECKING:  # the command and its errors work without any dependency
+    from rich.console import Console
 
 CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 """Control characters, halves of surrogate pairs, the two separators of lines and paragraphs."""
@@ -35,16 +37,23 @@ def _written_out(found: re.Match[str]) -> str:
     return character.encode("unicode_escape", "surrogatepass").decode() if hidden else character
 
 
-def make_console(**options) -> Console:
+def make_console(**options: Any) -> "Console":
     """A console that shows strings as they are, in cells and titles of tables too. `options`: as rich takes them."""
+    from rich.console import Console
+
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 
-class LiteralFormatter(logging.Formatter):
-    """Log lines with control characters shown."""
-
+class _LiteralFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return visible_lines(super().format(record))
+
+
+def log_warnings() -> None:
+    """Warnings and errors of all loggers go to stderr, control characters shown."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LiteralFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
 def show_all_characters() -> None:

@@ -205,6 +205,14 @@ def test_a_command_without_torch_shows_paths_in_its_errors_literally(text, seen,
     without_styles(found)
 
 
+def test_every_console_is_made_by_make_console_and_nothing_is_written_as_markup():
+    """Breaks if a console that obeys brackets comes back: then one forgotten `escape` ends a run."""
+    package = Path(cli.__file__).parent
+    sources = {path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    assert [name for name, source in sources.items() if re.search(r"(?<!_)\bConsole\(", source)] == ["terminal.py"]
+    assert not [name for name, source in sources.items() if "rich.markup" in source or "[/]" in source]
+
+
 def test_tables_of_scores_have_only_our_own_words():
     """Keys of a foreign file are not printed."""
     scores = {"total": 1, "exact": 1.0, "f1": 1.0, "[/]": 3.0}

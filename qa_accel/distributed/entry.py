@@ -1,6 +1,5 @@
 """How a process of a command starts and exits: exit codes, and one message for what a user can fix."""
 
-import logging
 import os
 import socket
 import sys
@@ -15,7 +14,7 @@ from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
 from qa_accel.distributed import stop
-from qa_accel.terminal import LiteralFormatter, make_console, visible_lines
+from qa_accel.terminal import log_warnings, make_console, visible_lines
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -26,9 +25,7 @@ def main(function: Callable[[], int | None]) -> None:
     Ranks usually see the same error. Rank 0 reports it. The others wait for the launcher to end them, and report only
     if they are still alive, that is, if only they failed.
     """
-    log = logging.StreamHandler()
-    log.setFormatter(LiteralFormatter("%(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[log])
+    log_warnings()
     # silence library logs between our lines
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

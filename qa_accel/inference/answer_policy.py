@@ -38,7 +38,7 @@ class AnswerPolicy:
             logger.warning("%s: %s in %s of config.json is ignored", name_or_path, ", ".join(unknown), CONFIG_KEY)
         for key in known & stored.keys():
             value = stored[key]
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value != value):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise ValueError(f"{name_or_path}: config.json has {key} {value!r}; expected a number")
         return cls(**{key: stored[key] for key in known & stored.keys()})
 
