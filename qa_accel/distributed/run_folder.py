@@ -12,6 +12,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from qa_accel import files
+
 logger = logging.getLogger(__name__)
 
 FINISHED = "all_results.json"
@@ -114,8 +116,9 @@ def hold(folder: Path) -> None:
             )
         time.sleep(2)
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T"), "slurm_job": job}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(entry).encode(), 0)
+    with files.writing(folder):  # a full disk
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(entry).encode(), 0)
     _held[path] = descriptor
 
 
