@@ -35,7 +35,8 @@ accelerate launch --config_file accelerate_configs/multi_gpu.yaml --num_processe
 The second and third command are the same program. Rules for all commands:
 
 - `--config FILE.yaml` reads a recipe: a flat YAML mapping whose keys are the flags' names. Flags win over recipes, a
-  later recipe wins over an earlier one, recipes win over defaults.
+  later recipe wins over an earlier one, recipes win over defaults. A value is the text that is written there (`007`,
+  `2024_01_05` and `no` are no numbers and no switches by themselves); a key that comes twice is an error.
 - A switch is written `--flag`, `--no_flag`, `--flag true` or `--flag false`. In names, dashes and underscores are equal.
 - A list takes its values one after the other: `--train_file a.json b.json`.
 - A wrong flag, recipe or value ends the command with exit code 2 and one message, before any data is read.

@@ -10,6 +10,7 @@ from typing import Any
 
 import qa_accel
 from qa_accel.distributed import signals
+from qa_accel.terminal import log_warnings, show_all_characters, visible_lines
 from qa_accel.training.stage_timer import StageTimer
 
 COMMANDS = {
@@ -28,6 +29,7 @@ WITHOUT_TORCH = ("score", "summary")
 def main(command: str | None = None) -> None:
     """Run a command, or the one that the command line begins with, and exit."""
     timer = StageTimer()
+    show_all_characters()
     arguments = sys.argv[1:]
     if command is None:
         command = _command_of(arguments)
@@ -44,10 +46,11 @@ def main(command: str | None = None) -> None:
         return module.run(settings, **options)
 
     if command in WITHOUT_TORCH:
+        log_warnings()
         try:
             run()
         except (ValueError, OSError) as error:
-            print(f"{command}: {error}", file=sys.stderr)
+            print(f"{command}: {visible_lines(error)}", file=sys.stderr)
             raise SystemExit(2) from error
         return
     from qa_accel.distributed import entry

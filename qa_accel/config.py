@@ -6,15 +6,20 @@ name is unique within a script. A recipe is a flat YAML mapping whose keys are t
 
 import dataclasses
 import difflib
+import io
 import os
 import sys
 import types
 import typing
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
 import yaml
+
+from qa_accel import recipe_yaml
+from qa_accel.terminal import visible_lines
 
 Config = TypeVar("Config")
 
@@ -39,38 +44,44 @@ def parse(config_class: type[Config], argv: list[str] | None = None, description
     settings = setting_types(config_class)
     recipes, flags = _without_recipes(sys.argv[1:] if argv is None else list(argv))
     arguments = []
-    for recipe in recipes:
-        arguments += _as_flags(read_recipe(recipe, settings), settings)
-    arguments += _spelled_out(flags, settings)
+    for path in recipes:
+        arguments += _as_flags(path, read_recipe(path, settings), settings)
+    flags = _spelled_out(flags, settings)
+    _check_texts(flags)
+    complaint = io.StringIO()
     try:
-        return tyro.cli(
-            config_class,
-            args=arguments,
-            description=f"{description or ''}\n\n--config FILE reads a recipe (YAML); flags win over it.",
-            use_underscores=True,
-            config=(tyro.conf.OmitArgPrefixes,),
-            console_outputs=_speaks(),
-        )
+        with redirect_stderr(complaint):
+            return tyro.cli(
+                config_class,
+                args=arguments + flags,
+                description=f"{description or ''}\n\n--config FILE reads a recipe (YAML); flags win over it.",
+                use_underscores=True,
+                config=(tyro.conf.OmitArgPrefixes,),
+                console_outputs=_speaks(),
+            )
     except ValueError as error:  # a dataclass's own check
         _fail(str(error))
+    finally:
+        print(visible_lines(complaint.getvalue()), end="", file=sys.stderr)
 
 
 def read_recipe(path: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """The mapping in a recipe file. Exits with code 2 if it is unreadable or names a setting that does not exist."""
-    try:
-        recipe = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        _fail(f"--config {path}: cannot be read as YAML: {error}")
-    if recipe is None:
-        return {}
-    if not isinstance(recipe, dict):
-        _fail(f"--config {path}: expected `setting: value` lines, found a {type(recipe).__name__}")
+    """The mapping in a recipe file, numbers as they are written. Exits with code 2 if it is unreadable or names a setting
+    that does not exist."""
+    recipe = _mapping(path)
     for key in recipe:
         if key not in settings:
             near = difflib.get_close_matches(str(key), settings, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known settings: {', '.join(sorted(settings))}"
-            _fail(f"--config {path}: unknown setting {key!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else "--help lists all settings"
+            _fail(f"--config {path}: unknown setting {recipe_yaml.shortened(key)}; {hint}")
     return recipe
+
+
+def _mapping(path: str) -> dict[str, Any]:
+    try:
+        return recipe_yaml.read_mapping(Path(path))
+    except ValueError as error:
+        _fail(f"--config {path}: {error}")
 
 
 def peek_setting(name: str, argv: list[str]) -> str:
@@ -81,15 +92,17 @@ def peek_setting(name: str, argv: list[str]) -> str:
     recipes, flags = _without_recipes(argv)
     found = None
     for recipe in recipes:
-        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
-        found = content.get(name, found) if isinstance(content, dict) else found
+        found = _mapping(recipe).get(name, found)
     for position, flag in enumerate(flags):
         spelling, equals, value = flag.partition("=")
         if spelling.replace("-", "_") == f"__{name}":
             found = value if equals else "".join(flags[position + 1 : position + 2])
     if found is None:
         _fail(f"--{name} is set neither by a flag nor by a recipe")
-    return str(found)
+    if not isinstance(found, str):
+        _fail(f"--{name} must be one value, found {recipe_yaml.shortened(found)}")
+    _check_texts([f"--{name}={found}"])
+    return found
 
 
 def as_dict(config: Any) -> dict[str, Any]:
@@ -128,18 +141,43 @@ def _without_recipes(argv: list[str]) -> tuple[list[str], list[str]]:
     return recipes, rest
 
 
-def _as_flags(recipe: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+def _as_flags(path: str, recipe: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """Exits with code 2, with file and key, for a value that the setting cannot have."""
     arguments = []
     for key, value in recipe.items():
+        expected = recipe_yaml.expected_instead(value, settings[key])
+        if expected is not None:
+            _fail(f"--config {path}: {key} must be {expected}, found {recipe_yaml.shortened(value)}")
         if settings[key] is bool:
-            if not isinstance(value, bool):
-                _fail(f"--config: {key} must be true or false, found {value!r}")
-            arguments.append(f"--{key}" if value else f"--no_{key}")
+            words = [f"--{key}" if recipe_yaml.truth(value) else f"--no_{key}"]
+        elif _is_optional_bool(settings[key]):
+            words = [f"--{key}={recipe_yaml.truth(value)}"]
         elif isinstance(value, list):
-            arguments += [f"--{key}", *map(str, value)]
+            words = [f"--{key}", *map(str, value)]
         else:
-            arguments.append(f"--{key}={value}")  # one word: a value may begin with a dash
+            words = [f"--{key}={value}"]  # one word: a value may begin with a dash
+        _check_texts(words, f"--config {path}: ")
+        arguments += words
     return arguments
+
+
+def _check_texts(arguments: list[str], place: str = "") -> None:
+    """Exits with code 2 for a text that is no setting's: an empty one, or one that no file's name can be."""
+    name = "an argument"
+    for word in arguments:
+        value = word
+        if word.startswith("--"):
+            name, equals, value = word.partition("=")
+            if not equals:
+                continue
+        if not value.strip():
+            _fail(f"{place}{name} is empty; give a value, or leave it out (is a variable of the shell not set?)")
+        if "\0" in value:
+            _fail(f"{place}{name} {value}: holds a NUL character, which no name can have")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            _fail(f"{place}{name} {value}: is not UTF-8; rename the file or folder, or check the terminal's encoding")
 
 
 def _spelled_out(flags: list[str], settings: dict[str, Any]) -> list[str]:
@@ -176,5 +214,5 @@ def _speaks() -> bool:
 
 def _fail(message: str) -> typing.NoReturn:
     if _speaks():
-        print(message, file=sys.stderr)
+        print(visible_lines(message), file=sys.stderr)
     raise SystemExit(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "qa_accel"
 LEVELS = (
     "messages",
-    "files config input_files",
+    "files config input_files recipe_yaml ranges terminal",
     "data",
     "models",
     "distributed",

@@ -1,6 +1,6 @@
 """Lengths of the windows -> which windows go into which batch: of every step and rank in training, in order in prediction.
 
-A plan is an array of window indices, -1 where a batch holds nothing. It is a pure function of its arguments, so every
+A plan is an array of window indices, -1 where a batch holds nothing. It is never wider than the windows need. It is a pure function of its arguments, so every
 rank makes it alone, and resuming is skipping entries.
 
 Packed batches are balanced: the windows are sorted by length, cut into batch_size groups, and of every group each
@@ -30,7 +30,8 @@ def training_plan(
     packed: bool,
     remaining_W: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(steps, accumulation, world_size, batch_size) int32: every window once, in an order drawn from (seed, epoch).
+    """(steps, accumulation, world_size, width) int32: every window once, in an order drawn from (seed, epoch). The width is
+    batch_size, or less if all of lengths_W are not enough for one step: it is the same in every epoch.
 
     Only the last step may hold NOTHING; there the batches' numbers of windows differ by one at most. Which windows
     make up a step depends on accumulation and world_size through their product alone.
@@ -44,6 +45,7 @@ def training_plan(
     for name, value in (("batch_size", batch_size), ("accumulation", accumulation), ("world_size", world_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    width = max(1, min(batch_size, -(-len(lengths_W) // (accumulation * world_size))))
     rng = np.random.default_rng([seed, epoch])
     if remaining_W is None:
         shuffled_W = np.arange(len(lengths_W), dtype=np.int32)
@@ -63,18 +65,20 @@ def training_plan(
         full = _group(lengths_W, full_W, batches_per_step * batch_size, max(16, 64 // batches_per_step))
         rng.shuffle(full)
         rest = _cut(rest_W[_longest_first(lengths_W[rest_W])], batches_per_step)
-    plan = full.reshape(-1, accumulation, world_size, batch_size)
+    plan = full.reshape(-1, accumulation, world_size, width)
     if len(rest_W) > 0:
-        rest = np.pad(rest, ((0, 0), (0, batch_size - rest.shape[1])), constant_values=NOTHING)
-        plan = np.concatenate([plan, rest.reshape(1, accumulation, world_size, batch_size)])
+        rest = np.pad(rest, ((0, 0), (0, width - rest.shape[1])), constant_values=NOTHING)
+        plan = np.concatenate([plan, rest.reshape(1, accumulation, world_size, width)])
     return plan
 
 
 def evaluation_plan(lengths_W: np.ndarray, batch_size: int) -> np.ndarray:
-    """(batches, batch_size) int32: longest windows first, so that the fullest batch comes first; fill in the last one.
+    """(batches, batch_size) int32: longest windows first, so that the fullest batch comes first; fill in the last one. If the
+    windows do not fill one batch, it is as wide as they are many.
 
     Depends on the data alone, so a window has the same batch, and the same logits to the bit, on any number of ranks.
     """
+    batch_size = max(1, min(batch_size, len(lengths_W)))
     order_W = _longest_first(lengths_W).astype(np.int32)
     fill = -len(order_W) % batch_size
     return np.pad(order_W, (0, fill), constant_values=NOTHING).reshape(-1, batch_size)
@@ -85,6 +89,7 @@ def packed_evaluation_plan(lengths_W: np.ndarray, batch_size: int) -> np.ndarray
 
     Depends on the data alone, as evaluation_plan does.
     """
+    batch_size = max(1, min(batch_size, len(lengths_W)))
     batches = -(-len(lengths_W) // batch_size)
     plan = _deal(lengths_W, np.arange(len(lengths_W), dtype=np.int32), batches)
     return np.pad(plan, ((0, 0), (0, batch_size - plan.shape[1])), constant_values=NOTHING)

@@ -34,10 +34,13 @@ from qa_accel.evaluation import scoring
 from qa_accel.inference import predictor
 from qa_accel.inference.postprocess import SpanConfig, best_answers
 from qa_accel.models.loading import ModelConfig, ModelInputs, load_tokenizer
+from qa_accel.ranges import COUNT, NATURAL, check_ranges
 from qa_accel.training.compile import CompileConfig
 
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What a run in this precision multiplies."""
+MOST_WINDOWS = 10_000_000
+"""They are all made in memory: 12 GB."""
 Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess"]
 
 
@@ -65,6 +68,15 @@ class BenchConfig:
     """What to measure."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile: CompileConfig = field(default_factory=CompileConfig)
+
+    def __post_init__(self):
+        check_ranges(self, windows=f"[1, {MOST_WINDOWS}]", per_device_train_batch_size=COUNT, steps=COUNT)
+        check_ranges(self, repeats=COUNT, warmup_steps=NATURAL)
+        if self.per_device_train_batch_size * self.steps > MOST_WINDOWS:
+            raise ValueError(
+                f"--per_device_train_batch_size {self.per_device_train_batch_size} times --steps {self.steps} must be at most "
+                f"{MOST_WINDOWS} windows"
+            )
 
 
 Config = BenchConfig

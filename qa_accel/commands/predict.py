@@ -14,19 +14,21 @@ from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.accelerator import RuntimeConfig
-from qa_accel.distributed.run_folder import writable_folder
+from qa_accel.distributed.run_folder import open_answers
 from qa_accel.evaluation import report, scoring
 from qa_accel.inference.postprocess import SpanConfig, write_answers
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import load_task
 from qa_accel.models.loading import ModelConfig
+from qa_accel.terminal import visible
 
 
 @dataclass(frozen=True)
 class PredictConfig:
     model: ModelConfig
     output_dir: str
-    """Folder for predictions.json, nbest_predictions.json, null_odds.json and, where the file has answers, all_results.json."""
+    """Folder for predictions.json, nbest_predictions.json, null_odds.json and, where the file has answers, all_results.json;
+    not that of a training run."""
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -42,7 +44,7 @@ def run(settings: PredictConfig) -> None:
     """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
     accelerator = runtime.make_accelerator(settings.runtime)
     console = runtime.console(accelerator)
-    folder = writable_folder(settings.output_dir, accelerator)
+    folder = open_answers(settings.output_dir, accelerator)
     task = load_task(settings.model, settings.windows, settings.batching, accelerator)
     span_config = task.answer_policy.apply(settings.spans)
     with runtime.first_on_each_cache(accelerator) as first:
@@ -82,4 +84,4 @@ def run(settings: PredictConfig) -> None:
         files.write_json(folder / "all_results.json", scores)
         console.print(report.scores_table(scores))
     files.write_text(folder / "config.yaml", config.dump(settings))
-    console.print(f"answers: {runtime.escape(str(folder / 'predictions.json'))}", highlight=False)
+    console.print(f"answers: {visible(folder / 'predictions.json')}")

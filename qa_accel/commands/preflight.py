@@ -13,12 +13,13 @@ from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.preflight.checks import Disk, Finding, Network, all_reduce, compare_hosts, disk_of, size_text
 from qa_accel.preflight.probe import HostProbe, probe_host
+from qa_accel.terminal import make_console, visible
 from qa_accel.training.settings import TrainConfig
 
 Config = TrainConfig
@@ -39,7 +40,7 @@ def run(settings: TrainConfig) -> int:
         disk = disk_of(settings)
         findings = compare_hosts(probes, network, disk, settings.checkpoint.output_dir)
         # wider than a log's 80 columns: hosts are compared line by line
-        show(Console(width=160), probes, network, disk, findings, time.perf_counter() - started)
+        show(make_console(width=160), probes, network, disk, findings, time.perf_counter() - started)
         box[0] = 2 if any(finding.fatal for finding in findings) else 0
     broadcast_object_list(box)
     return box[0]
@@ -68,18 +69,16 @@ def show(
         cache = "seen" if all(probe.sees_cache for probe in here) else "its own"
         ranks = f"{one.rank}-{here[-1].rank}" if len(here) > 1 else str(one.rank)
         texts = (host, ranks, device, code, one.versions, one.data, one.model, output, cache)
-        table.add_row(*map(escape, texts))
+        table.add_row(*map(visible, texts))
     console.print(table)
     if len(probes) > 1:
         speed = f"{network.bytes_per_second / 1e9:.2f} GB/s"
-        console.print(f"all-reduce: {'right' if network.right else 'WRONG'}, {speed}", highlight=False)
+        console.print(f"all-reduce: {'right' if network.right else 'WRONG'}, {speed}")
     if disk is not None:
-        console.print(
-            f"disk: {size_text(disk.free)} free, three checkpoints take {size_text(disk.needed)}", highlight=False
-        )
+        console.print(f"disk: {size_text(disk.free)} free, three checkpoints take {size_text(disk.needed)}")
     for finding in findings:
-        kind = "[bold red]finding[/]" if finding.fatal else "[bold yellow]note[/]"
-        console.print(f"{kind} on {', '.join(finding.hosts)}: {escape(finding.what)}", highlight=False)
-        console.print(f"    try: {escape(finding.remedy)}", highlight=False)
+        kind = ("finding", "bold red") if finding.fatal else ("note", "bold yellow")
+        console.print(Text.assemble(kind, visible(f" on {', '.join(finding.hosts)}: {finding.what}")))
+        console.print(f"    try: {visible(finding.remedy)}")
     fatal = sum(finding.fatal for finding in findings)
-    console.print(f"pre-flight: {fatal or 'no'} finding{'' if fatal == 1 else 's'}, {seconds:.1f} s", highlight=False)
+    console.print(f"pre-flight: {fatal or 'no'} finding{'' if fatal == 1 else 's'}, {seconds:.1f} s")

@@ -17,6 +17,7 @@ from typing import Any
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
 from qa_accel.messages import quoted
+from qa_accel.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class ScoreConfig:
     answers_column: str = "answers"
     """Column of the gold answers in validation_file."""
 
+    def __post_init__(self):
+        check_ranges(self, no_answer_threshold="[-inf, inf]")
+
 
 Config = ScoreConfig
 
@@ -52,8 +56,6 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
     score_file = probability_file or settings.null_odds_file
     if probability_file and settings.null_odds_file:
         raise ValueError("give --no_answer_probability_file or --null_odds_file, not both")
-    if threshold is not None and math.isnan(threshold):
-        raise ValueError("--no_answer_threshold must be a number, got nan")
     if threshold is not None and score_file is None:
         raise ValueError(
             "--no_answer_threshold has nothing to compare with: "

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from qa_accel import files
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, shown
+from qa_accel.terminal import make_console
 
 SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1")
 """What is summed up, where the runs have it."""
@@ -49,7 +49,7 @@ def run(settings: SummaryConfig) -> None:
     summed = summary({name: read_scores(path) for name, path in zip(names, settings.results)})
     if settings.output_file:
         files.write_json(settings.output_file, summed)
-    Console().print(table(summed))
+    make_console().print(table(summed))
 
 
 def read_scores(path: Path) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
                 trainer.save_and_exit()
         trainer.stop.close()
         if trainer.loss.compiled:
-            trainer.console.print(f"compiled graphs: {trainer.loss.graphs}", highlight=False)
+            trainer.console.print(f"compiled graphs: {trainer.loss.graphs}")
         if not stopped:
             trainer.publish()
     except NonFiniteLoss as error:

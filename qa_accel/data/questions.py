@@ -20,6 +20,7 @@ import pyarrow as pa
 from qa_accel import files
 from qa_accel.data import cache_file, gold_answers, sources, squad_format
 from qa_accel.messages import quoted
+from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +84,13 @@ class DataConfig:
         columns = self.columns
         if "" in columns or len(set(columns)) < len(columns):
             raise ValueError(f"id, question, context and answers need four different column names, got {list(columns)}")
-        for name in ("max_train_samples", "max_eval_samples", "max_predict_samples", "preprocessing_num_workers"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, or None, got {count}")
+        check_ranges(self, max_train_samples=COUNT, max_eval_samples=COUNT, max_predict_samples=COUNT)
+        check_ranges(self, preprocessing_num_workers="[1, 1024]")
         for split in ("train", "validation"):
-            seed, parts, part = (getattr(self, f"{split}_{what}") for what in ("shuffle_seed", "num_shards", "shard"))
-            if seed is not None and seed < 0:
-                raise ValueError(f"{split}_shuffle_seed must be 0 or more, or None, got {seed}")
-            if not 0 <= part < parts:
+            check_ranges(self, **{f"{split}_shuffle_seed": NATURAL, f"{split}_num_shards": COUNT})
+            check_ranges(self, **{f"{split}_shard": NATURAL})
+            parts, part = getattr(self, f"{split}_num_shards"), getattr(self, f"{split}_shard")
+            if part >= parts:
                 raise ValueError(f"{split}_shard must be in [0, {split}_num_shards), got {part} of {parts}")
 
     @property

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from qa_accel.ranges import COUNT, NATURAL, check_ranges
+
 
 @dataclass(frozen=True)
 class WindowConfig:
@@ -20,14 +22,11 @@ class WindowConfig:
     """Tokens kept of a question; the rest is cut, and counted."""
 
     def __post_init__(self):
-        if self.max_query_length < 1:
-            raise ValueError(f"max_query_length must be at least 1, got {self.max_query_length}")
+        check_ranges(self, max_seq_length=COUNT, doc_stride=NATURAL, max_query_length=COUNT)
         if self.max_seq_length <= self.max_query_length:
             raise ValueError(
                 f"max_seq_length must be more than max_query_length ({self.max_query_length}), got {self.max_seq_length}"
             )
-        if self.doc_stride < 0:
-            raise ValueError(f"doc_stride must be at least 0, got {self.doc_stride}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, gather_object, set_seed
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from qa_accel.distributed import precision, stop, strategy
+from qa_accel.ranges import COUNT, NATURAL, check_ranges
+from qa_accel.terminal import make_console, visible
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class RuntimeConfig:
     """Seed of the head's first weights, of dropout and of every epoch's order."""
     ddp_timeout: int = 1800
     """Seconds after which ranks stop waiting for another rank."""
+
+    def __post_init__(self):
+        check_ranges(self, seed=NATURAL, ddp_timeout=COUNT)
 
 
 def make_accelerator(
@@ -121,14 +126,14 @@ def forget_accelerator() -> None:
 
 def console(accelerator: Accelerator) -> Console:
     """Console of rank 0; silent on the others."""
-    return Console(quiet=not accelerator.is_main_process, soft_wrap=True)
+    return make_console(quiet=not accelerator.is_main_process, soft_wrap=True)
 
 
 def announce(console: Console, **facts: str) -> None:
     """One aligned line per fact, at the start of a run."""
     width = max(map(len, facts))
     for name, value in facts.items():
-        console.print(f"[bold]{name.replace('_', ' '):<{width}}[/]  {escape(value)}", highlight=False)
+        console.print(Text.assemble((f"{name.replace('_', ' '):<{width}}", "bold"), "  ", visible(value)))
 
 
 def describe(accelerator: Accelerator, *, bfloat16_where_fast: bool = False) -> str:

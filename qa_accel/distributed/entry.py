@@ -1,6 +1,5 @@
 """How a process of a command starts and exits: exit codes, and one message for what a user can fix."""
 
-import logging
 import os
 import socket
 import sys
@@ -11,10 +10,11 @@ from pathlib import Path
 
 import datasets
 import torch
-from rich.console import Console
+from rich.text import Text
 from transformers.utils import logging as transformers_logging
 
 from qa_accel.distributed import stop
+from qa_accel.terminal import log_warnings, make_console, visible_lines
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -25,7 +25,7 @@ def main(function: Callable[[], int | None]) -> None:
     Ranks usually see the same error. Rank 0 reports it. The others wait for the launcher to end them, and report only
     if they are still alive, that is, if only they failed.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_warnings()
     # silence library logs between our lines
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -40,9 +40,9 @@ def main(function: Callable[[], int | None]) -> None:
         time.sleep(seconds_to_wait)
         place = f" (rank {rank} on {socket.gethostname()})" if rank else ""
         if isinstance(error, ValueError) and not _raised_in_package(error):
-            traceback.print_exc()  # raised by a library: its message needs the place
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error{place}:[/] ", end="")
-        print(error, file=sys.stderr)
+            _print_traceback()  # raised by a library: its message needs the place
+        make_console(stderr=True, soft_wrap=True).print(Text(f"error{place}: ", "bold red"), end="")
+        print(visible_lines(error), file=sys.stderr)
     except SystemExit as request:  # a rejected command line, or --help: the message is already printed
         code = request.code if isinstance(request.code, int) else 0 if request.code is None else 1
     except KeyboardInterrupt:
@@ -50,8 +50,12 @@ def main(function: Callable[[], int | None]) -> None:
     except BaseException:  # usually a consequence of another rank's failure
         code = 1
         time.sleep(seconds_to_wait)
-        traceback.print_exc()
+        _print_traceback()
     exit_process(code)
+
+
+def _print_traceback() -> None:
+    print(visible_lines(traceback.format_exc()), end="", file=sys.stderr)
 
 
 def _raised_in_package(error: BaseException) -> bool:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from qa_accel.terminal import visible
+
 SECONDS_BETWEEN = 1.0
 SECONDS_FOR_OTHERS = 2.0
 """Time for ranks that saw the failure too to write their status."""
@@ -45,7 +47,10 @@ class RankStatus:
         time.sleep(SECONDS_FOR_OTHERS)
         unfinished = [line for line in map(_read, sorted(self.folder.glob("rank-*.txt"))) if ": running" in line]
         for line in unfinished:
-            print(f"{line} -- then nothing more: killed (out of memory?), or its machine is gone", file=sys.stderr)
+            print(
+                f"{visible(line)} -- then nothing more: killed (out of memory?), or its machine is gone",
+                file=sys.stderr,
+            )
 
     def ended(self) -> None:
         """The run ends without an error. All ranks must call."""
@@ -58,7 +63,7 @@ class RankStatus:
     def _write(self, state: str) -> None:
         self._written = time.monotonic()
         with contextlib.suppress(OSError):  # a full disk: the checkpoint reports it, this is only a note
-            self.path.write_text(f"{self.who}: {state}\n", encoding="utf-8")
+            self.path.write_text(f"{self.who}: {visible(state)}\n", encoding="utf-8")
 
 
 def _read(path: Path) -> str:

@@ -12,11 +12,15 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from qa_accel import files
+
 logger = logging.getLogger(__name__)
 
 FINISHED = "all_results.json"
 """The file that only a finished run has."""
 LOCK = ".lock"
+OF_A_RUN = ("metrics.jsonl", "data_report.json", "stopped.json", "best", "checkpoint-*")
+"""What tells a training run's folder, prepared, interrupted or finished, from one of answers."""
 SECONDS_FOR_A_DEAD_NODE = 150
 """How long a requeued job waits for its previous start: a file server frees a lost node's lock after 90 s."""
 
@@ -40,18 +44,43 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
     return folder
 
 
+def open_answers(output_dir: str, accelerator: Accelerator) -> Path:
+    """A folder for answers, created or checked by rank 0, from now on its only writer. Former answers may be in it.
+
+    Raises ValueError for a training run's folder, whose scores, predictions and settings would be replaced, and if another
+    process writes it; OSError if it cannot be written.
+    """
+    folder = Path(output_dir)
+    if accelerator.is_main_process:
+        found = next((path.name for pattern in OF_A_RUN for path in sorted(folder.glob(pattern))), None)
+        if found is not None:
+            raise ValueError(
+                f"--output_dir {folder} is the folder of a training run (it holds {found}), whose results would be "
+                "replaced: take another folder for the answers"
+            )
+    writable_folder(folder, accelerator)
+    if accelerator.is_main_process:
+        hold(folder)
+    return folder
+
+
 def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
     """The folder, created by rank 0 if it does not exist. Raises OSError if it cannot be written, before any work is done."""
     folder = Path(folder)
     if accelerator.is_main_process:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody planted
-                pass
-        except OSError as error:
-            raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
+        make_writable(folder)
     accelerator.wait_for_everyone()
     return folder
+
+
+def make_writable(folder: Path) -> None:
+    """Create the folder if it does not exist. Raises OSError if it cannot be written, before any work is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody planted
+            pass
+    except OSError as error:
+        raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
 
 
 def hold(folder: Path) -> None:
@@ -82,12 +111,14 @@ def hold(folder: Path) -> None:
             os.close(descriptor)
             raise ValueError(
                 f"another run is writing {folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')}, since "
-                f"{holder.get('since', '?')}. Wait until it ends or stop it (touch {folder / 'STOP'}), or take another --output_dir"
+                f"{holder.get('since', '?')}. Wait until it ends, or stop it (a training run: touch {folder / 'STOP'}), or take another "
+                "--output_dir"
             )
         time.sleep(2)
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T"), "slurm_job": job}
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(entry).encode(), 0)
+    with files.writing(folder):  # a full disk
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(entry).encode(), 0)
     _held[path] = descriptor
 
 

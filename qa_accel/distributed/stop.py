@@ -18,6 +18,7 @@ from accelerate.utils import gather_object
 
 from qa_accel import files
 from qa_accel.distributed import signals
+from qa_accel.ranges import check_ranges
 
 MARKER = "stopped.json"
 """Marks a run's folder: stopped, start the same command again."""
@@ -39,8 +40,7 @@ class StopConfig:
     """Save and exit after this many hours, counted from this start; the same command continues the run."""
 
     def __post_init__(self):
-        if self.max_train_hours is not None and self.max_train_hours <= 0:
-            raise ValueError(f"--max_train_hours must be positive, got {self.max_train_hours}")
+        check_ranges(self, max_train_hours="(0, inf)")
 
 
 class StopRequested(Exception):

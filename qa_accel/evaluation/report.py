@@ -1,11 +1,17 @@
 """Scores, answers and settings -> what a person reads: tables on the console, the model card."""
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
+import yaml
 from rich.table import Table
+from rich.text import Text
+
+from qa_accel.terminal import visible
 
 SCORES = {
     "exact": "exact match",
@@ -23,7 +29,7 @@ SCORES = {
 def scores_table(scores: Mapping[str, Any]) -> Table:
     """The official figures by name, and the thresholds that they belong to."""
     threshold = scores.get("null_score_diff_threshold")
-    where = "" if threshold is None else f" (no answer where null odds > {threshold:.3f})"
+    where = "" if threshold is None else f" (no answer where null odds > {float(threshold):.3f})"
     table = Table(title=f"{scores['total']} questions{where}", title_justify="left")
     table.add_column("score")
     table.add_column("%", justify="right")
@@ -50,10 +56,8 @@ def samples_table(questions: datasets.Dataset, predictions: Mapping[str, str], c
     for row in questions.select(range(step // 2, len(questions), step)).to_list()[:count]:
         gold = list(dict.fromkeys((row.get("answers") or {"text": []})["text"])) or ["(no answer)"]
         predicted = predictions[row["id"]] or "(no answer)"
-        agrees = predicted in gold
-        table.add_row(
-            row["question"].strip(), " | ".join(gold[:3]), f"[{'green' if agrees else 'red'}]{_plain(predicted)}[/]"
-        )
+        style = "green" if predicted in gold else "red"
+        table.add_row(*map(_cell, (row["question"].strip(), " | ".join(gold[:3]))), _cell(predicted, style))
     return table
 
 
@@ -66,6 +70,7 @@ def model_card(
     where: str,
 ) -> str:
     """README.md of a trained model: where it comes from, what it scored, how to use it."""
+    name = _markdown(Path(base).name)
     lines = [
         "---",
         "pipeline_tag: question-answering",
@@ -73,9 +78,9 @@ def model_card(
         "tags: [extractive-qa, qa-accel]",
         "---",
         "",
-        f"# {Path(base).name}, fine-tuned for extractive question answering",
+        f"# {name}, fine-tuned for extractive question answering",
         "",
-        f"Trained with qa-accel from `{Path(base).name}` on {where}.",
+        f"Trained with qa-accel from {name} on {_markdown(where)}.",
         "",
         "## Scores",
         "",
@@ -101,8 +106,7 @@ def model_card(
         ("windows", "windows", "windows"),
     ):
         lines.append(f"| {name} | " + " | ".join(f"{split[part][key]:,}" for split in data_report.values()) + " |")
-    lines += ["", "## Settings", "", "```yaml"]
-    lines += [f"{key}: {value}" for key, value in settings.items() if value is not None]
+    lines += ["", "## Settings", "", "```yaml", *_settings_lines(settings)]
     lines += [
         "```",
         "",
@@ -118,6 +122,20 @@ def model_card(
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
-    """Text that rich shows as it is: no brackets taken for markup."""
-    return text.replace("[", r"\[")
+def _settings_lines(settings: Mapping[str, Any]) -> Iterator[str]:
+    """A line of YAML each, which can therefore not end the code block that they are in."""
+    for key, value in settings.items():
+        if value is not None:
+            plain = [visible(one) for one in value] if isinstance(value, list) else value
+            plain = visible(value) if isinstance(value, str) else plain
+            listed = yaml.safe_dump([plain], default_flow_style=True, width=math.inf, allow_unicode=True)
+            yield f"{key}: {listed.strip()[1:-1]}"
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return Text(visible(text), style)
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line: no link, no HTML, no formula."""
+    return re.sub(r"[\\`*_\[\]<>&|~$]", r"\\\g<0>", visible(text))

@@ -1,5 +1,6 @@
 """Answers of a split -> official scores, and the no-answer threshold that suits the data best."""
 
+import math
 from typing import Any
 
 from accelerate.utils import broadcast_object_list
@@ -12,7 +13,8 @@ from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers
 def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_with_negative: bool) -> dict[str, Any]:
     """Official figures at `threshold`, and best_* at the thresholds that suit this data best, in units of null odds.
 
-    With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model.
+    With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model. An infinite
+    threshold is given back as text: JSON has no infinity.
     """
     golds = (answer["text"] for answer in split.questions["answers"][:])
     references = dict(zip(split.questions["id"][:], golds, strict=True))
@@ -28,7 +30,7 @@ def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_wit
     if threshold != 0:
         at_zero = scores_at(0.0)
         scores |= {"exact_threshold_0": at_zero["exact"], "f1_threshold_0": at_zero["f1"]}
-    return scores | {"null_score_diff_threshold": threshold}
+    return scores | {"null_score_diff_threshold": threshold if math.isfinite(threshold) else str(threshold)}
 
 
 def tuned_threshold(answers: Answers, scores: dict[str, Any]) -> float | None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from qa_accel import files
 from qa_accel.data.windows import Windows, end_of_character
+from qa_accel.ranges import COUNT, check_ranges
 
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
@@ -36,14 +37,11 @@ class SpanConfig:
     """Longest answer, in tokens."""
     null_score_diff_threshold: float | None = None
     """Null odds above which a question is answered with "", where the data has unanswerable questions. Not given: 0, that
-    is, where "no answer" scores higher than the best span; or the model's own, where one was tuned and stored with it."""
+    is, where "no answer" scores higher than the best span; or the model's own, where one was tuned and stored with it. inf:
+    never; -inf: always."""
 
     def __post_init__(self):
-        for name in ("n_best_size", "max_answer_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.null_score_diff_threshold is not None and math.isnan(self.null_score_diff_threshold):
-            raise ValueError("null_score_diff_threshold must be a number, got nan")
+        check_ranges(self, n_best_size="[1, 10000]", max_answer_length=COUNT, null_score_diff_threshold="[-inf, inf]")
 
 
 @dataclass(frozen=True)

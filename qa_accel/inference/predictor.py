@@ -22,6 +22,7 @@ from qa_accel.data.splits import Split
 from qa_accel.distributed import strategy
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
 from qa_accel.inference.topk_spans import best_spans
+from qa_accel.ranges import COUNT, check_ranges
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class PredictorConfig:
     """Windows per process and forward pass in evaluation and prediction."""
 
     def __post_init__(self):
-        if self.per_device_eval_batch_size < 1:
-            raise ValueError(f"--per_device_eval_batch_size must be at least 1, got {self.per_device_eval_batch_size}")
+        check_ranges(self, per_device_eval_batch_size=COUNT)
 
 
 def answer_split(

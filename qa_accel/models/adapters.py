@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from qa_accel.models import architectures
+from qa_accel.ranges import NATURAL, check_ranges
 
 ADAPTER = "default"
 """peft's name of the one adapter."""
@@ -38,12 +39,7 @@ class AdapterConfig:
     """End with plain weights, the adapter added to them, which load without peft; else with the adapter alone."""
 
     def __post_init__(self):
-        if self.lora_r < 0 or self.lora_alpha <= 0:
-            raise ValueError(f"--lora_r {self.lora_r} must not be negative, --lora_alpha {self.lora_alpha} be positive")
-        if not 0 <= self.lora_dropout < 1:
-            raise ValueError(f"--lora_dropout is a share, in [0, 1), got {self.lora_dropout}")
-        if self.freeze_layers is not None and self.freeze_layers < 0:
-            raise ValueError(f"--freeze_layers must not be negative, got {self.freeze_layers}")
+        check_ranges(self, freeze_layers=NATURAL, lora_r=NATURAL, lora_alpha="(0, inf)", lora_dropout="[0, 1)")
         if self.freeze_layers is not None and self.lora_r:
             raise ValueError(
                 "--freeze_layers is for training without an adapter: --lora_r freezes all layers by itself"

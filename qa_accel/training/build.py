@@ -15,6 +15,7 @@ from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
 from qa_accel.models import adapters, architectures, loading
+from qa_accel.terminal import visible
 from qa_accel.training import checkpoint, optim
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
@@ -56,7 +57,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     )
     faster = runtime.faster_launch(accelerator, settings.loop.per_device_train_batch_size)
     if faster is not None:
-        console.print(f"a process per core is faster here: {faster} ...", highlight=False, markup=False)
+        console.print(f"a process per core is faster here: {visible(faster)} ...")
     timer.end_stage("start")
     with runtime.first_on_each_cache(accelerator) as first:
         prepared_splits = prepare_splits(
@@ -180,8 +181,7 @@ def _resume(
     if found is not None:
         allow_changes = checkpoints.resume_with_changed_settings
         checkpoint.load(found, accelerator, progress, fingerprint, allow_changes=allow_changes)
-        name = runtime.escape(str(found))
-        console.print(f"resumed from {name} (epoch {progress.epoch}, step {progress.step})")
+        console.print(f"resumed from {visible(found)} (epoch {progress.epoch}, step {progress.step})")
         if accelerator.is_main_process:
             checkpoint.rotate(folder, found, checkpoints.save_total_limit)
     return progress

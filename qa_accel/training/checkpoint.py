@@ -17,7 +17,6 @@ from typing import Any
 import datasets
 import numpy as np
 from accelerate import Accelerator
-from rich.markup import escape
 
 from qa_accel import config, files
 from qa_accel.data.windows import Windows
@@ -25,6 +24,8 @@ from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED
 from qa_accel.files import damage_of, write_manifest
 from qa_accel.models.adapters import AdapterConfig
+from qa_accel.ranges import COUNT, check_ranges
+from qa_accel.terminal import visible
 from qa_accel.training.optim import OptimConfig
 from qa_accel.training.progress import Progress
 
@@ -47,12 +48,7 @@ class CheckpointConfig:
     """Checkpoints that are kept, the latest ones."""
 
     def __post_init__(self):
-        if self.save_steps is not None and self.save_steps < 1:
-            raise ValueError(f"--save_steps must be at least 1, got {self.save_steps}")
-        if self.save_minutes is not None and self.save_minutes <= 0:
-            raise ValueError(f"--save_minutes must be positive, got {self.save_minutes}")
-        if self.save_total_limit < 1:
-            raise ValueError(f"--save_total_limit must be at least 1, got {self.save_total_limit}")
+        check_ranges(self, save_steps=COUNT, save_minutes="(0, inf)", save_total_limit=COUNT)
 
 
 def run_fingerprint(
@@ -165,7 +161,7 @@ def find(settings: CheckpointConfig, folder: Path, say) -> Path | None:
         damage = damage_of(path)
         if damage is None:
             return path
-        say(f"[yellow]checkpoint {path.name} is skipped: {escape(damage)}[/]")
+        say(f"checkpoint {path.name} is skipped: {visible(damage)}")
     return None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qa_accel.batching import plan
+from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.training.progress import Progress
 
 
@@ -25,11 +26,15 @@ class LoopConfig:
     """Optimizer steps of the whole run; wins over num_train_epochs."""
 
     def __post_init__(self):
-        for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        if self.max_train_steps is not None and self.max_train_steps < 1:
-            raise ValueError(f"--max_train_steps must be at least 1, got {self.max_train_steps}")
+        check_ranges(self, per_device_train_batch_size=COUNT, gradient_accumulation_steps=COUNT)
+        check_ranges(self, num_train_epochs=COUNT, max_train_steps=COUNT)
+
+
+DIFFERENT_EPOCHS = 256
+"""Orders of the windows; then they repeat. Packed rows are as long as the fullest batch of all orders, and a run that its
+time limit ends may have been given a million epochs."""
+SMALL_ACCUMULATION = 1000
+"""Batches of a step that may be empty on a rank, as in a trial run on ten questions: they cost seconds."""
 
 
 class EpochPlans:
@@ -37,6 +42,11 @@ class EpochPlans:
 
     def __init__(self, loop: LoopConfig, lengths_W: np.ndarray, *, seed: int, world_size: int, packed: bool):
         self.loop, self.lengths_W, self.seed, self.world_size, self.packed = loop, lengths_W, seed, world_size, packed
+        if loop.gradient_accumulation_steps > max(len(lengths_W), SMALL_ACCUMULATION):
+            raise ValueError(
+                f"--gradient_accumulation_steps {loop.gradient_accumulation_steps} is more than the {len(lengths_W)} windows of "
+                "the training data: most of a step's batches would be empty. Lower it"
+            )
         step_size = loop.per_device_train_batch_size * loop.gradient_accumulation_steps * world_size
         self.steps_per_epoch = -(-len(lengths_W) // step_size)
         wanted = loop.max_train_steps
@@ -44,7 +54,7 @@ class EpochPlans:
         """Epochs that the run begins."""
 
     def plan(self, epoch: int) -> np.ndarray:
-        """(steps, accumulation, ranks, batch_size) of a whole epoch."""
+        """(steps, accumulation, ranks, batch_size or what the data can fill of it) of a whole epoch."""
         return self._plan(epoch, self.world_size, None)
 
     def rest_of_epoch(self, epoch: int, segments: list[list[int]]) -> np.ndarray:
@@ -67,7 +77,7 @@ class EpochPlans:
 
         The rest of an epoch that was begun on another number of ranks has its own plan.
         """
-        yield from map(self.plan, range(self.epochs))
+        yield from map(self.plan, range(min(self.epochs, DIFFERENT_EPOCHS)))
         if progress.epoch < self.epochs:
             yield self.rest_of_epoch(progress.epoch, progress.segments)
 
@@ -83,7 +93,7 @@ class EpochPlans:
         return plan.training_plan(
             self.lengths_W,
             seed=self.seed,
-            epoch=epoch,
+            epoch=epoch % DIFFERENT_EPOCHS,
             batch_size=self.loop.per_device_train_batch_size,
             accumulation=self.loop.gradient_accumulation_steps,
             world_size=world_size,

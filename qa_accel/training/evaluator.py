@@ -13,6 +13,7 @@ from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import QAModel
+from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
@@ -33,10 +34,7 @@ class EvaluationConfig:
     prediction: PredictorConfig = field(default_factory=PredictorConfig)
 
     def __post_init__(self):
-        for name in ("eval_steps", "early_stopping_patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"--{name} must be at least 1, got {value}")
+        check_ranges(self, eval_steps=COUNT, early_stopping_patience=COUNT)
 
 
 class Evaluator:

@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import LoggerType
 from rich import progress as bars
 from rich.console import Console
+from rich.text import Text
 
 from qa_accel import files
 from qa_accel.batching.plan import NOTHING
+from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.training import loss
 from qa_accel.training.progress import Progress
 
@@ -32,8 +36,14 @@ class LogConfig:
     """Name of the project in the trackers."""
 
     def __post_init__(self):
-        if self.logging_steps < 1:
-            raise ValueError(f"--logging_steps must be at least 1, got {self.logging_steps}")
+        check_ranges(self, logging_steps=COUNT)
+        for name in self.report_to:
+            if name not in LoggerType.list():
+                raise ValueError(
+                    f"--report_to {name}: accelerate has no such tracker; known: {', '.join(LoggerType.list())}"
+                )
+            if name != LoggerType.ALL and LoggerType(name) not in get_available_trackers():
+                raise ValueError(f"--report_to {name}: its package is not installed; install it, or leave the name out")
 
 
 class NonFiniteLoss(RuntimeError):
@@ -167,16 +177,14 @@ class MetricsLog:
         self._write({"step": step, "epoch": epoch, **{f"eval_{key}": value for key, value in scores.items()}})
         main = ("exact", "f1", "best_exact", "best_f1", "best_f1_thresh")
         said = "  ".join(f"{key} {scores[key]:.2f}" for key in main if key in scores)
-        self.console.print(f"[bold]evaluation[/] at step {step} (epoch {epoch:.2f}): {said}", highlight=False)
+        self.console.print(Text.assemble(("evaluation", "bold"), f" at step {step} (epoch {epoch:.2f}): {said}"))
 
     def _say(self, line: dict[str, Any]) -> None:
         note = f"loss {line['loss']:.3f}  lr {line['learning_rate']:.1e}  {line['windows_per_second']:.0f} windows/s"
         self._bar.update(self._task, completed=line["step"], note=note)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._said > 10:
-            self.console.print(
-                f"step {line['step']}/{self.total_steps} (epoch {line['epoch']:.2f})  {note}", highlight=False
-            )
+            self.console.print(f"step {line['step']}/{self.total_steps} (epoch {line['epoch']:.2f})  {note}")
             self._said = now
 
     def _write(self, *lines: dict[str, Any]) -> None:

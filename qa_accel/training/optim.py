@@ -13,6 +13,7 @@ from transformers import (
 )
 
 from qa_accel.models import architectures
+from qa_accel.ranges import NATURAL, check_ranges
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,9 @@ class OptimConfig:
     """Warm-up in optimizer steps; wins over warmup_ratio."""
 
     def __post_init__(self):
-        if self.learning_rate <= 0:
-            raise ValueError(f"--learning_rate must be positive, got {self.learning_rate}")
-        if not 0 <= self.warmup_ratio <= 1:
-            raise ValueError(f"--warmup_ratio is a share of the run, in [0, 1], got {self.warmup_ratio}")
-        if not 0 < self.layerwise_lr_decay <= 1:
-            raise ValueError(f"--layerwise_lr_decay must be in (0, 1], got {self.layerwise_lr_decay}")
-        for name in ("weight_decay", "num_warmup_steps", "max_grad_norm"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"--{name} must not be negative, got {value}")
+        check_ranges(self, learning_rate="(0, inf)", weight_decay="[0, inf)", layerwise_lr_decay="(0, 1]")
+        check_ranges(self, adam_beta1="[0, 1)", adam_beta2="[0, 1)", adam_epsilon="(0, inf)", max_grad_norm="[0, inf)")
+        check_ranges(self, warmup_ratio="[0, 1]", num_warmup_steps=NATURAL)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layerwise_lr_decay: float = 1.0) -> list[dict[str, Any]]:

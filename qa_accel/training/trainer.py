@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
+from rich.text import Text
 from torch.optim.lr_scheduler import LambdaLR
 
 from qa_accel import config, files
@@ -22,10 +23,10 @@ from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.mode import Collator
 from qa_accel.data import splits
 from qa_accel.data.splits import Split
-from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import report
+from qa_accel.terminal import visible
 from qa_accel.training import checkpoint
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import LossFunction
@@ -193,18 +194,16 @@ class Trainer:
         self.stop.saved(seconds)
         self.metrics.restart_clock()
         megabytes = files.megabytes(saved)
-        self.console.print(f"{saved.name} saved in {seconds:.2f} s ({megabytes:.0f} MB)", highlight=False)
+        self.console.print(f"{saved.name} saved in {seconds:.2f} s ({megabytes:.0f} MB)")
         return saved
 
     def save_and_exit(self) -> None:
         """Save what was done, and print who requested the stop. The same command continues the run."""
         saved = self.save() if self.progress.step else None
         requested = self.stop.write_marker(self.progress.step, saved)
-        self.console.print(
-            f"[bold]stopped[/] at step {self.progress.step} of {self.total_steps}: {runtime.escape(requested)}. "
-            "The same command continues the run",
-            highlight=False,
-        )
+        steps = f" at step {self.progress.step} of {self.total_steps}: "
+        goes_on = ". The same command continues the run"
+        self.console.print(Text.assemble(("stopped", "bold"), steps, visible(requested), goes_on))
 
     def publish(self) -> None:
         """Write the final folder and print its scores."""
@@ -217,10 +216,8 @@ class Trainer:
             predictions = json.loads((self.folder / "predictions.json").read_text(encoding="utf-8"))
             self.console.print(report.samples_table(self.splits["validation"].questions, predictions))
             self.console.print(report.scores_table(scores))
-        self.console.print(
-            f"[bold]finished[/] after {self.timer.total:.0f} s ({self.timer}): {runtime.escape(str(self.folder))}",
-            highlight=False,
-        )
+        seconds = f" after {self.timer.total:.0f} s ({self.timer}): "
+        self.console.print(Text.assemble(("finished", "bold"), seconds, visible(self.folder)))
 
     def _model_card(self, scores: dict[str, Any] | None) -> str:
         return report.model_card(
@@ -235,7 +232,7 @@ class Trainer:
         """The step whose loss was not finite, its questions, and what is left of the run."""
         train = self.splits["train"]
         rows = np.unique(train.windows.question_W[error.windows])
-        ids = ", ".join(train.questions[int(row)]["id"] for row in rows[:20])
+        ids = ", ".join(visible(train.questions[int(row)]["id"][:100]) for row in rows[:20])
         more = f" and {len(rows) - 20} more" if len(rows) > 20 else ""
         saved = checkpoint.checkpoints(self.folder)
         safe = f"{saved[-1]} is the last good state" if saved else "nothing was saved before it"

@@ -62,7 +62,9 @@ def test_every_window_is_planned_once_whatever_the_ranks(lengths_W, layout):
     # Breaks if the last, uneven step is cut off, or filled up with windows that were planned already (as samplers do).
     plan = training_plan(lengths_W, **layout)
     assert plan.dtype == np.int32
-    assert plan.shape[1:] == (layout["accumulation"], layout["world_size"], layout["batch_size"])
+    assert plan.shape[1:3] == (layout["accumulation"], layout["world_size"])
+    batches_per_step = layout["accumulation"] * layout["world_size"]
+    assert plan.shape[3] == max(1, min(layout["batch_size"], -(-len(lengths_W) // batches_per_step)))
     assert np.array_equal(np.sort(plan[plan != NOTHING]), np.arange(len(lengths_W)))
 
 
@@ -112,7 +114,7 @@ def test_ranks_and_accumulation_may_be_exchanged(lengths_W, batch_size, packed, 
     settings_ = {"seed": 3, "epoch": 1, "batch_size": batch_size, "packed": packed}
     alone = training_plan(lengths_W, accumulation=8, world_size=1, **settings_)
     spread = training_plan(lengths_W, accumulation=layout[0], world_size=layout[1], **settings_)
-    assert np.array_equal(alone.reshape(-1, 8, batch_size), spread.reshape(-1, 8, batch_size))
+    assert np.array_equal(alone.reshape(-1, 8, alone.shape[-1]), spread.reshape(-1, 8, alone.shape[-1]))
 
 
 def widest_group(lengths_in_full_batches: np.ndarray, batch_size: int) -> int:
@@ -126,7 +128,7 @@ def widest_group(lengths_in_full_batches: np.ndarray, batch_size: int) -> int:
 def test_tokens_of_packed_batches_differ_by_no_more_than_the_bound(lengths_W, layout):
     # Breaks if windows are dealt out without a look at what the batches hold (the sums would drift apart).
     plan = training_plan(lengths_W, **{**layout, "packed": True})
-    full = plan[: len(lengths_W) // plan[0].size] if len(plan) else plan
+    full = plan[: len(lengths_W) // (layout["batch_size"] * layout["accumulation"] * layout["world_size"])]
     if len(full) > 0:
         tokens = batch_tokens(lengths_W, full)
         bound = widest_group(lengths_W[full], layout["batch_size"])
@@ -266,7 +268,7 @@ def test_evaluation_goes_from_long_to_short_and_fills_the_last_batch_alone(lengt
 def test_packed_evaluation_batches_are_balanced_in_windows_and_tokens(lengths_W, batch_size):
     # Breaks if the windows that do not go round are left out, or all put into one batch.
     plan = packed_evaluation_plan(lengths_W, batch_size)
-    assert plan.shape[1] == batch_size
+    assert plan.shape[1] == max(1, min(batch_size, len(lengths_W)))
     assert np.array_equal(np.sort(plan[plan != NOTHING]), np.arange(len(lengths_W)))
     if len(plan) > 0:
         windows_per_batch = (plan != NOTHING).sum(axis=1)
@@ -289,6 +291,29 @@ def test_planning_takes_a_few_bytes_per_window(packed):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / len(lengths_W) < 40
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_batch_size_of_a_billion_is_planned_like_one_that_the_data_just_fill(packed):
+    """100 windows on 2 ranks are 50 each. Breaks if a plan takes memory for windows that there are not: 16 GB here."""
+    lengths_W = like_squad(100)
+    settings_ = {**ONE_PROCESS, "world_size": 2, "packed": packed}
+    tracemalloc.start()
+    plan = training_plan(lengths_W, **{**settings_, "batch_size": 10**9})
+    tests = [make(lengths_W, 10**9) for make in (evaluation_plan, packed_evaluation_plan)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+    assert plan.shape == (1, 1, 2, 50) and [test.shape for test in tests] == [(1, 100), (1, 100)]
+    for one in (plan, *tests):
+        assert sorted(one.ravel()) == list(range(100))
+
+
+def test_the_rest_of_an_epoch_is_planned_as_wide_as_the_epoch():
+    """A captured CUDA graph needs one shape: 20 windows in steps of 8 are rows of 8, and so are the last 3 of them."""
+    lengths_W = like_squad(20)
+    rest = training_plan(lengths_W, **{**ONE_PROCESS, "batch_size": 8}, packed=True, remaining_W=np.array([1, 5, 9]))
+    assert rest.shape == (1, 1, 1, 8)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "accumulation", "world_size"])

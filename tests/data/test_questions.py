@@ -284,7 +284,7 @@ def test_version_1_with_unanswerable_questions_is_an_error(tmp_path):
         ({"question_column": "context"}, "four different column names"),
         ({"max_eval_samples": 0}, "max_eval_samples must be at least 1"),
         ({"train_num_shards": 25, "train_shard": 25}, r"train_shard must be in \[0, train_num_shards\), got 25 of 25"),
-        ({"validation_shuffle_seed": -1}, "validation_shuffle_seed must be 0 or more"),
+        ({"validation_shuffle_seed": -1}, "--validation_shuffle_seed must be at least 0"),
     ],
 )
 def test_impossible_settings_are_refused_at_once(wrong, message):

@@ -142,7 +142,7 @@ def raise_in_the_package() -> None:
     ("kind", "code", "says", "traceback"),
     [
         ("nothing", 0, "all done", False),
-        ("user", 2, "error: --learning_rate must be positive, got -1", False),
+        ("user", 2, "error: --learning_rate must be more than 0, got -1", False),
         ("library", 2, "error: invalid literal for int() with base 10: 'twelve'", True),
         ("disk", 2, "No such file or directory: '/nowhere/at/all'", False),
         ("interrupt", 130, "", False),
@@ -170,5 +170,5 @@ def fail_together() -> None:
 def test_one_rank_speaks_for_all():
     """Breaks if the other ranks add a lost connection to rank 0's message; a launcher ends them within a moment."""
     main, other = run(fail_together, processes=2)
-    assert main.code == 2 and "error: --learning_rate must be positive" in main.output
+    assert main.code == 2 and "error: --learning_rate must be more than 0" in main.output
     assert other.code != 0 and "Traceback" not in other.output and "error:" not in other.output

@@ -110,6 +110,7 @@ def test_questions_without_gold_are_answered_and_not_scored(toy, cache, tmp_path
         "predictions.json",
         "nbest_predictions.json",
         "null_odds.json",
+        ".lock",
         "config.yaml",
     }
     with_gold = predicted(tmp_path / "with_gold", cache, model_name_or_path=toy.model, test_file=toy.dev)

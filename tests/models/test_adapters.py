@@ -201,8 +201,8 @@ def merge_both_ways(folder: str, target: str) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        (dict(lora_r=-1), "--lora_r -1 must not be negative"),
-        (dict(lora_r=4, lora_dropout=1.0), "--lora_dropout is a share"),
+        (dict(lora_r=-1), "--lora_r must be at least 0, got -1"),
+        (dict(lora_r=4, lora_dropout=1.0), "--lora_dropout must be less than 1"),
         (dict(freeze_layers=1, lora_r=4), "--freeze_layers is for training without an adapter"),
         (dict(merge_lora=True), "mean nothing without --lora_r"),
     ],

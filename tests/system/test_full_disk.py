@@ -11,6 +11,7 @@ from launches import SCRIPTS, only_message, training_flags
 from processes import Left, run, script
 from toy import WINDOWS, flags
 
+from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 
 
@@ -74,7 +75,7 @@ def test_a_disk_that_fills_up_in_training_ends_in_one_message_and_nothing_half_w
         assert checkpoint.damage_of(made) is None
 
 
-@pytest.mark.parametrize("kilobytes", [4, 40])
+@pytest.mark.parametrize("kilobytes", [4, 44])
 def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training, tmp_path, kilobytes):
     cache = training[training.index("--cache_dir") + 1]
     words = flags(model_name_or_path=toy.model, test_file=toy.dev, cache_dir=cache, **WINDOWS)
@@ -82,7 +83,7 @@ def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training,
     code, output, left = small_disk(tmp_path / "disk", kilobytes, "predict.py", words)
     message = only_message(Left(code, output, None))
     assert str(tmp_path / "disk") in message and "No space left" in message
-    assert left == {}
+    assert left.keys() <= {run_folder.LOCK}
 
 
 @pytest.mark.parametrize("kilobytes", [4, 44, 80])

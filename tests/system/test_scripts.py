@@ -100,7 +100,7 @@ def test_predictions_are_the_same_bytes_from_one_and_from_three_processes(traine
     one, three = tmp_path / "1", tmp_path / "3"
     for name in sorted(OF_PREDICTION | {"all_results.json"}):
         assert (one / name).read_bytes() == (three / name).read_bytes(), name
-    assert {path.name for path in three.iterdir()} == OF_PREDICTION | {"all_results.json", "config.yaml"}
+    assert {path.name for path in three.iterdir()} == OF_PREDICTION | {"all_results.json", "config.yaml", ".lock"}
     threshold = json.loads((trained / "config.json").read_text())["answer_policy"]["null_score_diff_threshold"]
     assert json.loads((one / "all_results.json").read_text())["null_score_diff_threshold"] == threshold
 

@@ -12,8 +12,8 @@ from qa_accel.training.progress import Progress
 
 
 def epochs(windows: int, world_size: int, *, packed: bool = False, **settings) -> EpochPlans:
-    """Batches of 3 windows, 2 of them accumulated."""
-    loop = LoopConfig(per_device_train_batch_size=3, gradient_accumulation_steps=2, **settings)
+    """Batches of 3 windows, 2 of them accumulated if `settings` do not say another number."""
+    loop = LoopConfig(**{"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2} | settings)
     lengths_W = np.random.default_rng(windows).integers(10, 60, windows)
     return EpochPlans(loop, lengths_W, seed=1, world_size=world_size, packed=packed)
 
@@ -76,6 +76,20 @@ def test_a_run_of_so_many_steps_begins_no_more_epochs_than_it_needs():
     """50 windows on 2 ranks are 5 steps an epoch: 7 steps reach into a second one, 10 end with it."""
     assert [epochs(50, 2, max_train_steps=steps).epochs for steps in (1, 5, 7, 10, 11)] == [1, 1, 2, 2, 3]
     assert epochs(50, 2, num_train_epochs=3).epochs == 3
+
+
+def test_a_million_epochs_are_measured_by_the_orders_that_they_repeat():
+    """Breaks if a packed run plans each of its epochs before its first step: here that would take minutes."""
+    run = epochs(50, 2, num_train_epochs=1_000_000)
+    assert sum(1 for _ in run.plans(Progress())) == 256 + 1, "all orders, and what is left of this epoch"
+    assert np.array_equal(run.plan(256), run.plan(0)) and not np.array_equal(run.plan(255), run.plan(0))
+
+
+def test_more_batches_than_windows_to_a_step_are_refused_but_for_trial_runs():
+    """10 windows: 1,000 batches are mostly empty and cost little; two billion would take hours. Breaks if they are planned."""
+    assert epochs(10, 1, gradient_accumulation_steps=1000).plan(0).shape == (1, 1000, 1, 1)
+    with pytest.raises(ValueError, match="--gradient_accumulation_steps 2000000000 is more than the 10 windows"):
+        epochs(10, 1, gradient_accumulation_steps=2_000_000_000)
 
 
 @pytest.mark.parametrize(

@@ -145,11 +145,11 @@ def test_steps_of_warm_up_win_over_the_ratio():
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"learning_rate": 0.0}, "--learning_rate must be positive"),
-        ({"warmup_ratio": 1.5}, "--warmup_ratio is a share of the run"),
-        ({"max_grad_norm": -1.0}, "--max_grad_norm must not be negative"),
-        ({"num_warmup_steps": -1}, "--num_warmup_steps must not be negative"),
-        ({"weight_decay": -0.1}, "--weight_decay must not be negative"),
+        ({"learning_rate": 0.0}, "--learning_rate must be more than 0"),
+        ({"warmup_ratio": 1.5}, "--warmup_ratio must be at most 1, got 1.5"),
+        ({"max_grad_norm": -1.0}, "--max_grad_norm must be at least 0"),
+        ({"num_warmup_steps": -1}, "--num_warmup_steps must be at least 0"),
+        ({"weight_decay": -0.1}, "--weight_decay must be at least 0"),
     ],
 )
 def test_a_setting_that_means_nothing_is_refused(setting, said):
