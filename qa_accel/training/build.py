@@ -172,8 +172,15 @@ def _resume(
     checkpoint.clear(checkpoints, folder, accelerator)
     found = checkpoint.find(checkpoints, folder, console.print)
     if found is not None:
-        allow_changes = checkpoints.resume_with_changed_settings
-        checkpoint.load(found, accelerator, progress, fingerprint, allow_changes=allow_changes)
+        checkpoint.load(
+            found,
+            accelerator,
+            progress,
+            fingerprint,
+            console.print,
+            allow_changes=checkpoints.resume_with_changed_settings,
+            trust=checkpoints.trust_checkpoint,
+        )
         name = runtime.escape(str(found))
         console.print(f"resumed from {name} (epoch {progress.epoch}, step {progress.step})")
         if accelerator.is_main_process:

@@ -240,7 +240,7 @@ def train_a_little(folder: Path, identity: dict, allow_changes: bool, steps: int
     found = checkpoint.find(CheckpointConfig(str(folder)), folder, print)
     loaded = None
     if found is not None:
-        loaded = checkpoint.load(found, accelerator, progress, identity, allow_changes=allow_changes)
+        loaded = checkpoint.load(found, accelerator, progress, identity, print, allow_changes=allow_changes)
     for _ in range(steps):
         accelerator.backward(model(torch.ones(2, 3)).sum())
         optimizer.step()
