@@ -15,7 +15,7 @@ from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
 from qa_accel.models import adapters, architectures, loading
-from qa_accel.training import checkpoint, optim
+from qa_accel.training import checkpoint, optim, restoring
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
@@ -172,7 +172,7 @@ def _resume(
     checkpoint.clear(checkpoints, folder, accelerator)
     found = checkpoint.find(checkpoints, folder, console.print)
     if found is not None:
-        checkpoint.load(
+        restoring.load(
             found,
             accelerator,
             progress,

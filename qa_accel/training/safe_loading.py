@@ -10,6 +10,7 @@ import pickle
 import random
 import re
 import types
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -105,7 +106,8 @@ def problem_of(folder: Path, classes: Sequence[type] = ()) -> str | None:
 
     Random states that are only damaged are none: a run can go on without them.
     """
-    with restricted(classes):
+    with restricted(classes), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a pickle that torch did not write
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
             if not path.is_file():

@@ -8,11 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from accelerate import Accelerator
 from processes import call, run
 from rich.text import Text
-from torch import nn
+from small_run import save_many, small_training, train_a_little
 
 from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
@@ -105,14 +103,6 @@ def test_a_run_that_starts_over_takes_no_checkpoint(setting, tmp_path):
 def test_settings_that_mean_nothing_are_refused(name, value):
     with pytest.raises(ValueError, match=f"--{name} must be at least 1, got 0"):
         CheckpointConfig("out", **{name: value})
-
-
-def small_training() -> tuple[Accelerator, nn.Module, torch.optim.Optimizer]:
-    accelerator = Accelerator(cpu=True)
-    torch.manual_seed(0)
-    model = nn.Linear(3, 1)
-    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
-    return accelerator, model, optimizer
 
 
 def fail_in_the_middle(folder: Path, first: int | None = None) -> str:
@@ -212,12 +202,6 @@ def test_what_a_killed_write_would_have_replaced_is_there_when_the_run_goes_on(m
     assert (tmp_path / "best" / "weights").read_text() == "first"
 
 
-def save_many(folder: Path, steps: list[int], keep: int) -> None:
-    accelerator, _, _ = small_training()
-    for step in steps:
-        checkpoint.save(folder, accelerator, Progress(step=step), {}, keep=keep)
-
-
 def test_only_the_latest_checkpoints_are_kept(tmp_path):
     call(save_many, tmp_path, [2, 4, 8, 16], 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-16", "checkpoint-8"]
@@ -231,24 +215,6 @@ def test_a_run_that_started_over_keeps_its_own_checkpoints_not_those_of_the_run_
     make_checkpoint(tmp_path, 400)
     call(save_many, tmp_path, [10, 20], 2)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-10", "checkpoint-20"]
-
-
-def train_a_little(folder: Path, identity: dict, allow_changes: bool, steps: int) -> tuple[str, list[float], dict]:
-    """Resume from the folder's checkpoint if there is one, train, save; the loaded identity, the weights, the progress."""
-    accelerator, model, optimizer = small_training()
-    progress = Progress()
-    found = checkpoint.find(CheckpointConfig(str(folder)), folder, print)
-    loaded = None
-    if found is not None:
-        loaded = checkpoint.load(found, accelerator, progress, identity, print, allow_changes=allow_changes)
-    for _ in range(steps):
-        accelerator.backward(model(torch.ones(2, 3)).sum())
-        optimizer.step()
-        optimizer.zero_grad()
-        progress.advance(accelerator.num_processes, 2)
-    checkpoint.save(folder, accelerator, progress, identity, keep=2)
-    weights = nn.utils.parameters_to_vector(accelerator.unwrap_model(model).parameters())
-    return str(loaded), weights.tolist(), progress.state_dict()
 
 
 def test_changed_settings_are_refused_with_both_values(tmp_path):
