@@ -89,7 +89,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     metrics = MetricsLog(
         accelerator,
         console,
-        folder / "metrics.jsonl",
+        folder / run_folder.METRICS,
         settings.log,
         settings=config.as_dict(settings),
         total_steps=total_steps,
