@@ -40,7 +40,7 @@ class RankStatus:
 
     def failed(self, error: BaseException) -> None:
         """Write how this rank ended. If another rank caused it, print the ranks without a final status on stderr."""
-        first_line = str(error).partition("\n")[0][:200]
+        first_line = files.shown(str(error).partition("\n")[0])
         self._write(f"failed after step {self.step}: {type(error).__name__}: {first_line}")
         if isinstance(error, (ValueError, OSError)):  # this rank's own error, which is reported
             return

@@ -184,6 +184,27 @@ def test_what_a_killed_write_would_have_replaced_is_there_when_the_run_goes_on(m
     assert (tmp_path / "best" / "weights").read_text() == "first"
 
 
+def write_best(folder: Path) -> None:
+    accelerator, _, _ = small_training()
+    with checkpoint.atomic_folder(folder / "best", accelerator) as partial:
+        (partial / "weights").write_text("new")
+
+
+@pytest.mark.parametrize("planted", ["file", "link", "FIFO"])
+def test_whatever_is_named_best_gives_way_to_the_best_model(planted, tmp_path):
+    """Breaks if it stays as `.partial-old-best`, or if a link's target is written to or deleted."""
+    target, folder = tmp_path / "target", tmp_path / "run"
+    for made in (target, folder):
+        made.mkdir()
+    (target / "weights").write_text("precious")
+    make = {"file": Path.touch, "link": lambda path: path.symlink_to(target), "FIFO": os.mkfifo}[planted]
+    make(folder / "best")
+    call(write_best, folder)
+    assert [path.name for path in folder.iterdir()] == ["best"]
+    assert (folder / "best" / "weights").read_text() == "new" and not (folder / "best").is_symlink()
+    assert (target / "weights").read_text() == "precious"
+
+
 def test_only_the_latest_checkpoints_are_kept(tmp_path):
     call(save_many, tmp_path, [2, 4, 8, 16], 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-16", "checkpoint-8"]
