@@ -195,15 +195,15 @@ def damage_of(folder: Path) -> str | None:
         for name, size, digest in expected:
             path = folder / name
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                return f"{MANIFEST} lists {_shown(name)}, which is not in the folder"
+                return f"{MANIFEST} lists {shown(name)}, which is not in the folder"
             if not path.is_file():
-                return f"{_shown(name)} is missing"
+                return f"{shown(name)} is missing"
             if path.stat().st_size != size:
-                return f"{_shown(name)} has {path.stat().st_size} bytes, {size} were written"
+                return f"{shown(name)} has {path.stat().st_size} bytes, {size} were written"
             if _digest(path) != digest:
-                return f"{_shown(name)} is not what was written (its hash differs)"
+                return f"{shown(name)} is not what was written (its hash differs)"
     except (OSError, ValueError) as error:  # ValueError: a name that no path can have
-        return f"{_shown(name)} cannot be read: {getattr(error, 'strerror', None) or 'not a valid file name'}"
+        return f"{shown(name)} cannot be read: {getattr(error, 'strerror', None) or 'not a valid file name'}"
     return None
 
 
@@ -218,7 +218,8 @@ def _files_of_manifest(content: bytes) -> list[tuple[str, int, str]]:
     return expected if valid else []
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """A text out of a file, for a message: no control characters, and not too long."""
     name = name if name.isprintable() else ascii(name)
     return name if len(name) <= 100 else f"{name[:100]}..."
 

@@ -16,7 +16,22 @@ say() {
 
 # setting NAME FLAGS...: what scripts/train.py would take for this setting, from a flag or else from the recipe
 setting() {
-    python -c 'import sys; from qa_accel import config; print(config.peek_setting(sys.argv[1], sys.argv[2:]))' "$@"
+    python -c 'import os, sys
+from qa_accel import config
+found = config.peek_setting(sys.argv[1], sys.argv[2:])
+sys.stdout.buffer.write(os.fsencode(found) + b"\n")' "$@" # a path need not be UTF-8
+}
+
+# output_folder FLAGS...: output_dir -> REPLY, as a path that no program takes for an option
+output_folder() {
+    # $(...) cuts line breaks off the end, also those of a name: the x behind them keeps them
+    REPLY=$(setting output_dir "$@" && printf x) || return
+    REPLY=${REPLY%$'\nx'}
+    case $REPLY in
+        "") echo "output_dir is empty" >&2; return 2 ;;
+        /*) ;;
+        *) REPLY=./$REPLY ;;
+    esac
 }
 
 # launch SCRIPT FLAGS...: run it on all processes of the job, one launcher on each node; 0 if all of them left with 0
@@ -48,7 +63,8 @@ launch() {
 # train FLAGS...: pre-flight, then scripts/train.py; requeues the job if the run is to continue. Returns the job's exit code.
 train() {
     local folder code marker signs crashes
-    folder=$(setting output_dir "$@") || return 2
+    output_folder "$@" || return 2
+    folder=$REPLY
     say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $folder"
     if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
         if is_ours "$folder" && [ "$folder/all_results.json" -nt "$folder/.lock" ]; then
@@ -71,7 +87,7 @@ train() {
     fi
 
     marker=$(stamp "$folder/stopped.json")
-    signs=$(cat "$folder"/ranks/* 2>/dev/null)
+    signs=$(rank_lines "$folder")
     launch scripts/train.py "$@"
     code=$?
     if [ "$code" = 0 ] && [ -e "$folder/all_results.json" ]; then
@@ -79,8 +95,8 @@ train() {
         say "finished"
         return 0
     fi
-    if [ -e "$folder/stopped.json" ] && [ "$(stamp "$folder/stopped.json")" != "$marker" ]; then
-        say "stopped: $(tr -s ' \n' ' ' <"$folder/stopped.json")"
+    if [ -f "$folder/stopped.json" ] && [ "$(stamp "$folder/stopped.json")" != "$marker" ]; then
+        say "stopped: $(tr -s ' \n' ' ' <"$folder/stopped.json" | printable)"
         rm -f "$folder/crashes.txt"
         if [ -n "$ending" ]; then
             say "$by_slurm"
@@ -93,9 +109,9 @@ train() {
     fi
     [ "$code" != 0 ] || code=1 # neither finished nor stopped
     # with no new line from any rank the run was refused or failed before its first step: again would be the same again
-    if is_ours "$folder" && [ -d "$folder/ranks" ] && [ "$(cat "$folder"/ranks/*)" != "$signs" ]; then
+    if is_ours "$folder" && [ -d "$folder/ranks" ] && [ "$(rank_lines "$folder")" != "$signs" ]; then
         say "the run ended without a checkpoint of its last steps (code $code). Last status of each process:"
-        sort -V "$folder"/ranks/*
+        rank_lines "$folder" | sort -V
         crashes=$(count_crash "$folder")
         if [ -n "$ending" ]; then
             say "$by_slurm"
@@ -110,7 +126,17 @@ train() {
 
 # whether this job's process was the last to write in the folder
 is_ours() {
-    grep -qs "\"slurm_job\": \"$SLURM_JOB_ID\"" "$1/.lock"
+    [ -f "$1/.lock" ] && grep -qs "\"slurm_job\": \"$SLURM_JOB_ID\"" "$1/.lock"
+}
+
+# the last line of each process of a run; files only, since a FIFO in their place would never end
+rank_lines() {
+    find "$1/ranks" -maxdepth 1 -type f -name 'rank-*.txt' -exec cat {} + 2>/dev/null | printable
+}
+
+# without control characters, which a log would hand to the terminal
+printable() {
+    tr '\000-\010\013-\037\177' '?'
 }
 
 # changes whenever a file is rewritten
@@ -120,13 +146,18 @@ stamp() {
 
 # one more crash since the latest checkpoint; prints how many
 count_crash() {
-    local latest before count
-    latest=$(ls -d "$1"/checkpoint-* 2>/dev/null | sort -V | tail -n 1)
-    latest=${latest##*/}
-    read -r before count 2>/dev/null <"$1/crashes.txt"
-    [ "$before" = "${latest:-none}" ] || count=0
-    echo "${latest:-none} $((count + 1))" >"$1/crashes.txt"
-    echo $((count + 1))
+    local path latest before='' count='' new
+    latest=$(for path in "$1"/checkpoint-*; do
+        [[ ${path##*/} =~ ^checkpoint-[0-9]+$ ]] && echo "${path##*/}"
+    done | sort -V | tail -n 1)
+    latest=${latest:-none}
+    [ ! -f "$1/crashes.txt" ] || read -r before count <"$1/crashes.txt"
+    # bash would run the commands in an expression that is no number, and take one that begins with 0 for octal
+    [[ $before = "$latest" && $count =~ ^[1-9][0-9]{0,5}$ ]] || count=0
+    count=$((count + 1))
+    # a new file in its place: the name could be a link to another one
+    new=$(mktemp "$1/.crashes.XXXXXXXX") && echo "$latest $count" >"$new" && mv -fT "$new" "$1/crashes.txt"
+    echo "$count"
 }
 
 # hand the job back to the queue; it begins again under the same number, on whatever nodes are free

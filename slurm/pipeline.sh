@@ -14,7 +14,8 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 [ $# -gt 0 ] || { echo "flags for the prediction are missing: ... -- --test_file questions.json" >&2; exit 2; }
 shift
-folder=$(setting output_dir "${training[@]}")
+output_folder "${training[@]}"
+folder=$REPLY
 
 # afterok: begins when the one before has left with code 0; a requeue in between does not count as an end
 # kill-on-invalid-dep: when that cannot come any more, the job goes, rather than wait in the queue for ever

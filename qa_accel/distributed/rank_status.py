@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import socket
 import sys
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from qa_accel import files
 from qa_accel.terminal import visible
 
 SECONDS_BETWEEN = 1.0
@@ -26,9 +28,8 @@ class RankStatus:
         self.who = f"rank {rank} of {world_size} on {socket.gethostname()}, pid {os.getpid()}"
         self.step, self._written = 0, 0.0
         if accelerator.is_main_process:
-            self.folder.mkdir(exist_ok=True)
-            for old in self.folder.glob("rank-*.txt"):
-                old.unlink()
+            files.remove(self.folder)  # of an earlier start; if it is a link, the link alone
+            self.folder.mkdir(exist_ok=True)  # some file systems keep deleted files for a while
         accelerator.wait_for_everyone()
         self._write("running, before its first step")
 
@@ -40,7 +41,7 @@ class RankStatus:
 
     def failed(self, error: BaseException) -> None:
         """Write how this rank ended. If another rank caused it, print the ranks without a final status on stderr."""
-        first_line = str(error).partition("\n")[0][:200]
+        first_line = files.shown(str(error).partition("\n")[0])
         self._write(f"failed after step {self.step}: {type(error).__name__}: {first_line}")
         if isinstance(error, (ValueError, OSError)):  # this rank's own error, which is reported
             return
@@ -54,16 +55,21 @@ class RankStatus:
 
     def ended(self) -> None:
         """The run ends without an error. All ranks must call."""
-        self.path.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            with contextlib.suppress(OSError):  # some file systems keep a deleted file for a while
-                self.folder.rmdir()
+            files.remove(self.folder)
 
     def _write(self, state: str) -> None:
+        """Under a random name first: a process that is stopped in the middle leaves its former line, no empty file."""
         self._written = time.monotonic()
+        partial = self.folder / f".{self.path.name}.{secrets.token_hex(8)}.partial"
         with contextlib.suppress(OSError):  # a full disk: the checkpoint reports it, this is only a note
-            self.path.write_text(f"{self.who}: {visible(state)}\n", encoding="utf-8")
+            try:
+                with partial.open("x", encoding="utf-8") as file:
+                    file.write(f"{self.who}: {visible(state)}\n")
+                partial.replace(self.path)
+            finally:
+                partial.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> str:

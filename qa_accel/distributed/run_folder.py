@@ -13,13 +13,16 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from qa_accel import files
+from qa_accel.files import shown
 
 logger = logging.getLogger(__name__)
 
 FINISHED = "all_results.json"
 """The file that only a finished run has."""
+METRICS = "metrics.jsonl"
+"""The file that a run appends to, by its name."""
 LOCK = ".lock"
-OF_A_RUN = ("metrics.jsonl", "data_report.json", "stopped.json", "best", "checkpoint-*")
+OF_A_RUN = (METRICS, "data_report.json", "stopped.json", "best", "checkpoint-*")
 """What tells a training run's folder, prepared, interrupted or finished, from one of answers."""
 SECONDS_FOR_A_DEAD_NODE = 150
 """How long a requeued job waits for its previous start: a file server frees a lost node's lock after 90 s."""
@@ -40,6 +43,7 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
         )
     writable_folder(folder, accelerator)
     if accelerator.is_main_process:
+        _check_plain(folder / METRICS)
         hold(folder)
     return folder
 
@@ -62,6 +66,14 @@ def open_answers(output_dir: str, accelerator: Accelerator) -> Path:
     if accelerator.is_main_process:
         hold(folder)
     return folder
+
+
+def _check_plain(path: Path) -> None:
+    """Raises ValueError if something that is no file has this name: a link leads elsewhere, a FIFO waits for a reader."""
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+        raise ValueError(
+            f"{path} is not a plain file, but a link, a folder or a FIFO; remove it or take another --output_dir"
+        )
 
 
 def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
@@ -92,7 +104,12 @@ def hold(folder: Path) -> None:
     path = folder / LOCK
     if path in _held:
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    _check_plain(path)
+    try:
+        # O_NOFOLLOW, O_NONBLOCK: the name could have become a link or a FIFO since
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise OSError(f"{path}, the lock of this folder, cannot be opened: {error.strerror}") from error
     job = os.environ.get("SLURM_JOB_ID")
     give_up = time.monotonic() + SECONDS_FOR_A_DEAD_NODE
     while True:
@@ -122,8 +139,10 @@ def hold(folder: Path) -> None:
     _held[path] = descriptor
 
 
-def _holder(descriptor: int) -> dict:
+def _holder(descriptor: int) -> dict[str, str]:
+    """The entry of the process that holds the lock; empty if it has not written one yet, or it is damaged."""
     try:
-        return json.loads(os.pread(descriptor, 4096, 0))
-    except ValueError:  # it holds the lock, but has not written its entry yet
+        entry = json.loads(os.pread(descriptor, 4096, 0))
+    except (ValueError, RecursionError):
         return {}
+    return {name: shown(str(value)) for name, value in entry.items()} if isinstance(entry, dict) else {}

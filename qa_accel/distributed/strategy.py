@@ -199,6 +199,17 @@ def layout(accelerator: Accelerator) -> str:
     return name(accelerator) if accelerator.distributed_type == DistributedType.FSDP else "whole on each process"
 
 
+def checkpoint_classes(accelerator: Accelerator) -> list[type]:
+    """Classes of objects that the strategy pickles into a checkpoint, in addition to tensors and plain values."""
+    if accelerator.distributed_type != DistributedType.DEEPSPEED:
+        return []
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]
+
+
 def full_norm(norm: torch.Tensor | float | None) -> torch.Tensor | None:
     """A gradient's norm as a plain tensor: FSDP2's is split over the ranks (all of them must call), DeepSpeed's a float."""
     if norm is None:

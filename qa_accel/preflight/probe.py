@@ -9,6 +9,7 @@ import platform
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ def _sees_note(folder: Path, accelerator: Accelerator) -> bool:
     if accelerator.is_main_process:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            note.write_text(box[0], encoding="utf-8")
+            with note.open("x", encoding="utf-8") as file:
+                file.write(box[0])
         except OSError:
             pass  # then no rank sees it, which is the result
     accelerator.wait_for_everyone()
@@ -130,11 +132,10 @@ def _reads(path: Path, text: str) -> bool:
 
 
 def _writable(folder: Path) -> bool:
-    probe = folder / f".preflight-{socket.gethostname()}-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.write_text("")
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=folder):  # a name that others could guess could be a link of theirs
+            pass
     except OSError:
         return False
     return True

@@ -16,7 +16,7 @@ from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
 from qa_accel.models import adapters, architectures, loading
 from qa_accel.terminal import visible
-from qa_accel.training import checkpoint, optim
+from qa_accel.training import checkpoint, optim, restoring
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
@@ -96,7 +96,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     metrics = MetricsLog(
         accelerator,
         console,
-        folder / "metrics.jsonl",
+        folder / run_folder.METRICS,
         settings.log,
         settings=config.as_dict(settings),
         total_steps=total_steps,
@@ -179,8 +179,15 @@ def _resume(
     checkpoint.clear(checkpoints, folder, accelerator)
     found = checkpoint.find(checkpoints, folder, console.print)
     if found is not None:
-        allow_changes = checkpoints.resume_with_changed_settings
-        checkpoint.load(found, accelerator, progress, fingerprint, allow_changes=allow_changes)
+        restoring.load(
+            found,
+            accelerator,
+            progress,
+            fingerprint,
+            console.print,
+            allow_changes=checkpoints.resume_with_changed_settings,
+            trust=checkpoints.trust_checkpoint,
+        )
         console.print(f"resumed from {visible(found)} (epoch {progress.epoch}, step {progress.step})")
         if accelerator.is_main_process:
             checkpoint.rotate(folder, found, checkpoints.save_total_limit)

@@ -7,27 +7,32 @@ is written under a temporary name, its manifest of sizes and hashes last, and ge
 
 import hashlib
 import json
-import shutil
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 
+import qa_accel
 from qa_accel import config, files
 from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
-from qa_accel.distributed.run_folder import FINISHED
+from qa_accel.distributed.run_folder import FINISHED, METRICS
 from qa_accel.files import damage_of, write_manifest
 from qa_accel.models.adapters import AdapterConfig
 from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.terminal import visible
 from qa_accel.training.optim import OptimConfig
 from qa_accel.training.progress import Progress
+
+PROGRESS = "progress.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class CheckpointConfig:
     """`auto`: continue this folder's interrupted run from its latest whole checkpoint; or a checkpoint's path; or `no`."""
     resume_with_changed_settings: bool = False
     """Resume although data, seed, batch sizes or the like are not those of the checkpoint."""
+    trust_checkpoint: bool = False
+    """Let the files of a checkpoint run code. Only for one whose maker you know, if it is refused without this."""
     save_steps: int | None = None
     """Optimizer steps between checkpoints; there is one at the end of each epoch in any case."""
     save_minutes: float | None = None
@@ -78,10 +85,10 @@ def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) ->
     """
     if accelerator.is_main_process:
         if settings.overwrite_output_dir:
-            for name in (FINISHED, "metrics.jsonl", "predictions.json", "nbest_predictions.json", "null_odds.json"):
+            for name in (FINISHED, METRICS, "predictions.json", "nbest_predictions.json", "null_odds.json"):
                 (folder / name).unlink(missing_ok=True)
             for old in (*checkpoints(folder), folder / "best"):
-                shutil.rmtree(old, ignore_errors=True)
+                files.remove(old)
         files.remove_partial(folder)
     accelerator.wait_for_everyone()
 
@@ -119,13 +126,13 @@ def save(folder: Path, accelerator: Accelerator, progress: Progress, fingerprint
     with atomic_folder(final, accelerator) as partial:
         accelerator.save_state(str(partial))
         if accelerator.is_main_process:
-            layout = strategy.layout(accelerator)
-            state = {"progress": progress.state_dict(), "identity": fingerprint, "layout": layout}
-            (partial / "progress.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+            state = {"progress": progress.state_dict(), "identity": fingerprint, "layout": strategy.layout(accelerator)}
+            state["versions"] = versions(accelerator)
+            (partial / PROGRESS).write_text(json.dumps(state, indent=2), encoding="utf-8")
     if accelerator.is_main_process:
         found = checkpoints(folder)
         for later in found[found.index(final) + 1 :]:
-            shutil.rmtree(later)
+            files.remove(later)
         rotate(folder, final, keep)
     return final
 
@@ -138,12 +145,12 @@ def rotate(folder: Path, latest: Path, keep: int) -> None:
     found = checkpoints(folder)
     if latest in found:
         for old in found[: max(0, found.index(latest) + 1 - keep)]:
-            shutil.rmtree(old)
+            files.remove(old)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """The folder's checkpoints by step, damaged ones included."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    found = [path for path in folder.glob("checkpoint-*") if re.fullmatch("checkpoint-[0-9]+", path.name)]
     return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
@@ -165,34 +172,9 @@ def find(settings: CheckpointConfig, folder: Path, say) -> Path | None:
     return None
 
 
-def load(
-    path: Path, accelerator: Accelerator, progress: Progress, fingerprint: dict[str, Any], *, allow_changes: bool
-) -> dict[str, Any]:
-    """Restore everything from a checkpoint into prepared objects; returns the fingerprint that it was saved with.
-
-    Raises ValueError if `fingerprint`, all that decides what the next step does, differs from the checkpoint's.
-    """
-    saved = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-    changed = [
-        f"{name}: {saved['identity'].get(name)!r} then, {value!r} now"
-        for name, value in fingerprint.items()
-        if saved["identity"].get(name) != value
-    ]
-    if changed and not allow_changes:
-        raise ValueError(
-            f"{path} was made with other settings, so resuming would continue a different run:\n  "
-            + "\n  ".join(changed)
-            + "\nGive the former settings, start over (--overwrite_output_dir), or pass --resume_with_changed_settings"
-        )
-    if saved["layout"] != strategy.layout(accelerator):
-        raise ValueError(
-            f"{path}: its states were saved as {saved['layout']!r}, this run has them as {strategy.layout(accelerator)!r}, and "
-            "neither reads the other's. Resume under the former strategy (and number of processes), or start a new run from "
-            "a model: --model_name_or_path"
-        )
-    accelerator.load_state(str(path))
-    # It counts batches, and a multiple of the accumulation ends a step. A checkpoint is between two steps; under
-    # another accumulation the restored count would be in the middle of one.
-    accelerator.step = 0
-    progress.load_state_dict(saved["progress"])
-    return saved["identity"]
+def versions(accelerator: Accelerator) -> dict[str, str]:
+    """Of the packages that decide what a step computes, to the bit."""
+    names = ["torch", "transformers", "accelerate", "numpy"]
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        names.append("deepspeed")
+    return {"qa_accel": qa_accel.__version__} | {name: metadata.version(name) for name in names}

@@ -5,6 +5,7 @@ Losses and gradient norms stay on the device until `flush`, so that no step wait
 
 import json
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,8 @@ class MetricsLog:
         self._task = self._bar.add_task("training", total=total_steps, completed=first_step, note="")
         if config.report_to:
             accelerator.init_trackers(config.project_name, config=_plain(settings))
-        if accelerator.is_main_process:
-            _cut(path, first_step)
+        if accelerator.is_main_process and (damaged := _cut(path, first_step)):
+            self.console.print(f"{path.name}: {damaged} lines cannot be read and are dropped")
 
     def __enter__(self) -> "MetricsLog":
         self._bar.start()
@@ -193,8 +194,12 @@ class MetricsLog:
                 numbers = {key: value for key, value in line.items() if isinstance(value, (int, float))}
                 self.accelerator.log(numbers, step=line["step"])
         if self.accelerator.is_main_process:
-            with files.writing(self.path), self.path.open("a", encoding="utf-8") as file:
+            with files.writing(self.path), open(self.path, "a", encoding="utf-8", opener=_follow_no_link) as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def _follow_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -202,10 +207,24 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in settings.items()}
 
 
-def _cut(path: Path, step: int) -> None:
-    """Keep the lines of metrics.jsonl up to `step`; what an interrupted run wrote after its checkpoint will be written again."""
+def _cut(path: Path, step: int) -> int:
+    """Keep the lines of metrics.jsonl up to `step`; what an interrupted run wrote after its checkpoint will be written again.
+
+    Returns the number of lines that cannot be read, which are dropped: it is only a log, and the checkpoints are whole.
+    """
     if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]  # a killed run may leave half a line
-    files.write_text(path, "".join(line for line in whole if json.loads(line)["step"] <= step))
+        return 0
+    *whole, _ = path.read_bytes().split(b"\n")  # a killed run may leave half a line
+    steps = list(map(_step_of, whole))
+    kept = [line for line, found in zip(whole, steps) if found is not None and found <= step]
+    files.write_text(path, b"".join(line + b"\n" for line in kept).decode())
+    return steps.count(None)
+
+
+def _step_of(line: bytes) -> int | None:
+    try:
+        entry = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    found = entry.get("step") if isinstance(entry, dict) else None
+    return found if type(found) is int else None

@@ -8,12 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from accelerate import Accelerator
 from processes import call, run
-from torch import nn
+from small_run import save_many, small_training, train_a_little
 
-from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.progress import Progress
@@ -105,14 +102,6 @@ def test_settings_that_mean_nothing_are_refused(name, value):
         CheckpointConfig("out", **{name: value})
 
 
-def small_training() -> tuple[Accelerator, nn.Module, torch.optim.Optimizer]:
-    accelerator = Accelerator(cpu=True)
-    torch.manual_seed(0)
-    model = nn.Linear(3, 1)
-    model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters()))
-    return accelerator, model, optimizer
-
-
 def fail_in_the_middle(folder: Path, first: int | None = None) -> str:
     """Write a checkpoint, then fail while a later one is being written; returns what happened.
 
@@ -160,23 +149,6 @@ def test_a_rank_whose_folder_was_given_up_names_rank_0_as_the_reason(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-1"]
 
 
-@pytest.mark.parametrize("planted", [".writable", ".lock"])
-def test_a_link_in_the_runs_folder_does_not_lead_the_run_to_another_file(planted, tmp_path):
-    """Breaks if a file under a fixed name is opened through a link: users of a shared folder could empty a
-    file of the user who trains."""
-    victim, folder = tmp_path / "victim", tmp_path / "run"
-    victim.write_text("precious")
-    folder.mkdir()
-    (folder / planted).symlink_to(victim)
-    [left] = run(open_folder, folder)
-    assert victim.read_text() == "precious"
-    assert (left.code == 0) == (planted == ".writable"), left.output
-
-
-def open_folder(folder: Path) -> None:
-    run_folder.open_run(str(folder), small_training()[0], overwrite=False)
-
-
 def die(folder: Path, moment: str) -> None:
     """Write `best` twice, and end without a word in the second time: in the middle of it, or while it gets its name."""
     accelerator, _, _ = small_training()
@@ -210,10 +182,25 @@ def test_what_a_killed_write_would_have_replaced_is_there_when_the_run_goes_on(m
     assert (tmp_path / "best" / "weights").read_text() == "first"
 
 
-def save_many(folder: Path, steps: list[int], keep: int) -> None:
+def write_best(folder: Path) -> None:
     accelerator, _, _ = small_training()
-    for step in steps:
-        checkpoint.save(folder, accelerator, Progress(step=step), {}, keep=keep)
+    with checkpoint.atomic_folder(folder / "best", accelerator) as partial:
+        (partial / "weights").write_text("new")
+
+
+@pytest.mark.parametrize("planted", ["file", "link", "FIFO"])
+def test_whatever_is_named_best_gives_way_to_the_best_model(planted, tmp_path):
+    """Breaks if it stays as `.partial-old-best`, or if a link's target is written to or deleted."""
+    target, folder = tmp_path / "target", tmp_path / "run"
+    for made in (target, folder):
+        made.mkdir()
+    (target / "weights").write_text("precious")
+    make = {"file": Path.touch, "link": lambda path: path.symlink_to(target), "FIFO": os.mkfifo}[planted]
+    make(folder / "best")
+    call(write_best, folder)
+    assert [path.name for path in folder.iterdir()] == ["best"]
+    assert (folder / "best" / "weights").read_text() == "new" and not (folder / "best").is_symlink()
+    assert (target / "weights").read_text() == "precious"
 
 
 def test_only_the_latest_checkpoints_are_kept(tmp_path):
@@ -229,24 +216,6 @@ def test_a_run_that_started_over_keeps_its_own_checkpoints_not_those_of_the_run_
     make_checkpoint(tmp_path, 400)
     call(save_many, tmp_path, [10, 20], 2)
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["checkpoint-10", "checkpoint-20"]
-
-
-def train_a_little(folder: Path, identity: dict, allow_changes: bool, steps: int) -> tuple[str, list[float], dict]:
-    """Resume from the folder's checkpoint if there is one, train, save; the loaded identity, the weights, the progress."""
-    accelerator, model, optimizer = small_training()
-    progress = Progress()
-    found = checkpoint.find(CheckpointConfig(str(folder)), folder, print)
-    loaded = None
-    if found is not None:
-        loaded = checkpoint.load(found, accelerator, progress, identity, allow_changes=allow_changes)
-    for _ in range(steps):
-        accelerator.backward(model(torch.ones(2, 3)).sum())
-        optimizer.step()
-        optimizer.zero_grad()
-        progress.advance(accelerator.num_processes, 2)
-    checkpoint.save(folder, accelerator, progress, identity, keep=2)
-    weights = nn.utils.parameters_to_vector(accelerator.unwrap_model(model).parameters())
-    return str(loaded), weights.tolist(), progress.state_dict()
 
 
 def test_changed_settings_are_refused_with_both_values(tmp_path):

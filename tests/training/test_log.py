@@ -30,6 +30,45 @@ def test_half_a_line_of_a_killed_run_is_cut(tmp_path):
     assert path.read_text() == '{"step": 1, "loss": 2.0}\n'
 
 
+DAMAGED = {
+    "garbage": b"garbage",
+    "zeros, as a power cut leaves them": bytes(100),
+    "no step": b'{"loss": 1.0}',
+    "a list": b"[1]",
+    "a step as text": b'{"step": "1"}',
+    "a step that is no whole number": b'{"step": 1.0}',
+    "a step that is true": b'{"step": true}',
+    "deep": b"[" * 100_000,
+    "5,000 digits": b'{"step": ' + b"1" * 5000 + b"}",
+    "not UTF-8": b'{"step": 1, "x": "\xff"}',
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_line_that_cannot_be_read_is_dropped_and_counted(kind, tmp_path):
+    """Breaks if a log blocks the start of a run whose checkpoints are whole, or if good lines go with the bad one."""
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n' + DAMAGED[kind] + b'\n{"step": 2, "x": "\xe2\x80\xa8"}\n{"step": 3}\n')
+    assert log._cut(path, 2) == 1
+    assert path.read_bytes() == b'{"step": 1}\n{"step": 2, "x": "\xe2\x80\xa8"}\n'
+
+
+def test_dropped_lines_are_said(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("x\n\n")
+    console = Console(record=True)
+    logged(tmp_path, [{"span": 8.0}], console)
+    assert "metrics.jsonl: 2 lines cannot be read and are dropped" in console.export_text()
+
+
+def test_lines_are_not_written_through_a_link(tmp_path):
+    """Breaks if a link that was planted after the start leads to another file."""
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match=r"metrics.jsonl cannot be written"):
+        logged(tmp_path, [{"span": 8.0}])
+    assert not (tmp_path / "victim").exists()
+
+
 def test_a_run_without_metrics_has_nothing_to_cut(tmp_path):
     log._cut(tmp_path / "metrics.jsonl", 3)
     assert not list(tmp_path.iterdir())
@@ -51,12 +90,12 @@ def test_looking_at_the_device_less_than_once_a_step_is_refused():
         log.LogConfig(logging_steps=0)
 
 
-def logged(folder, steps: list[dict[str, float]]) -> list[dict]:
+def logged(folder, steps: list[dict[str, float]], console: Console | None = None) -> list[dict]:
     """Lines of steps over four windows each, with these sums."""
     path = folder / "metrics.jsonl"
     metrics = log.MetricsLog(
         Accelerator(cpu=True),
-        Console(quiet=True),
+        console or Console(quiet=True),
         path,
         log.LogConfig(logging_steps=len(steps)),
         settings={},
