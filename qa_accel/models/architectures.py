@@ -197,10 +197,14 @@ def freeze_what_is_never_used(model: nn.Module) -> list[str]:
     """Freezes parameters that get no gradient and returns their names: DDP would wait for it and fail at the second step."""
     names = []
     for name, parameter in model.named_parameters():
-        if any(part in f".{name}" for part in _NEVER_USED):
+        if is_never_used(name):
             parameter.requires_grad_(False)
             names.append(name)
     return names
+
+
+def is_never_used(parameter: str) -> bool:
+    return any(part in f".{parameter}" for part in _NEVER_USED)
 
 
 def describe_tokens(tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, padding_id: int) -> str:
