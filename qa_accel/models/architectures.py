@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    MODEL_MAPPING,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -136,6 +141,21 @@ def check_head(model_config: PretrainedConfig, name: str, *, has_remote_head: bo
             f"model {name!r} is of type {model_type!r}, for which transformers has no question answering head; "
             "take an encoder such as BERT, RoBERTa, DeBERTa-v2, ELECTRA or ModernBERT"
         )
+
+
+def key_mapping(model_config: PretrainedConfig) -> dict[str, str] | None:
+    """Names of a published checkpoint's weights -> those in the question answering model, as patterns; None: the same.
+
+    transformers keeps Llama's and Qwen's decoder under "transformer" with this head, under "model" with every other.
+    Without the mapping it finds no weight, and the whole model is random.
+    """
+    with_head, plain = (
+        mapping.get(type(model_config), None) for mapping in (MODEL_FOR_QUESTION_ANSWERING_MAPPING, MODEL_MAPPING)
+    )
+    plain = plain[0] if isinstance(plain, tuple) else plain
+    if with_head is None or plain is None or with_head.base_model_prefix == plain.base_model_prefix:
+        return None
+    return {rf"^{plain.base_model_prefix}\.": f"{with_head.base_model_prefix}."}
 
 
 def check_pair(model_config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -15,7 +15,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from qa_accel.models import architectures, loaded_weights, model_folder, saved_adapter
-from qa_accel.models.model_folder import reading
+from qa_accel.models.model_folder import printable, reading
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,24 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             f"tokenizer {name!r} ({type(tokenizer).__name__}) is slow: it gives no character offsets, so answers could not "
             "be cut from the context; take a model with a fast tokenizer (a tokenizer.json file)"
         )
-    longest = tokenizer.model_max_length
-    if isinstance(longest, bool) or not isinstance(longest, int | float):
+    for key, expected, right in (
+        ("model_max_length", "a number", type(tokenizer.model_max_length) in (int, float)),
+        ("model_input_names", "a list with input_ids", "input_ids" in _as_list(tokenizer.model_input_names)),
+    ):
+        if not right:
+            found = printable(repr(getattr(tokenizer, key)), 60)
+            raise ValueError(f"tokenizer {name!r}: tokenizer_config.json has {key} {found}; expected {expected}")
+    with reading("tokenizer", name):  # other settings of a wrong type fail only when they are used
+        ids = tokenizer("a", "b", return_offsets_mapping=True)["input_ids"]
+    if not ids:
         raise ValueError(
-            f"tokenizer {name!r}: tokenizer_config.json has model_max_length {longest!r}; expected a number"
+            f"tokenizer {name!r} makes no token of a question and its context; its tokenizer.json is damaged"
         )
-    with reading("tokenizer", name):  # settings of a wrong type fail only when they are used
-        tokenizer("a", "b", return_offsets_mapping=True)
     return tokenizer
+
+
+def _as_list(value: object) -> list | tuple:
+    return value if isinstance(value, list | tuple) else []
 
 
 def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedConfig:
@@ -130,6 +140,7 @@ def load_model(
             revision=config.model_revision,
             trust_remote_code=config.trust_remote_code,
             dtype=config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
+            key_mapping=architectures.key_mapping(model_config),
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # else the error points to a report that names them; we name them below
         )
@@ -139,9 +150,12 @@ def load_model(
     loaded_weights.check_finite(model, config.model_name_or_path)
     embeddings = model.get_input_embeddings().weight
     rows = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # under ZeRO-3 a rank's own share has the shape (0,)
-    if len(tokenizer) > rows:
+    highest = max(
+        *tokenizer.get_vocab().values(), *tokenizer("a", "b")["input_ids"]
+    )  # special tokens have ids of their own
+    if highest >= rows:
         raise ValueError(
-            f"the tokenizer knows {len(tokenizer)} tokens, {config.model_name_or_path!r} has embeddings for {rows}; "
+            f"the tokenizer has ids up to {highest}, {config.model_name_or_path!r} has embeddings for {rows} tokens; "
             "--tokenizer_name must belong to the model"
         )
     architectures.freeze_what_is_never_used(model)

@@ -45,6 +45,10 @@ def check_name(name: Any, setting: str = "--model_name_or_path") -> None:
     if "\0" in name:
         raise ValueError(f"{setting} {name!r}: no path has such a character")
     folder = Path(name)
+    try:
+        folder.exists()
+    except OSError as error:  # a name of 300 letters, a parent folder of another user
+        raise ValueError(f"{setting} {printable(name, 60)!r}: {error.strerror}") from error
     if folder.is_file():
         raise ValueError(
             f"{setting} {name!r}: this is a file; expected the folder that holds config.json and the weights"

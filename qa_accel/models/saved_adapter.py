@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from qa_accel.models import model_folder
-from qa_accel.models.model_folder import listed, reading
+from qa_accel.models.model_folder import listed, printable, reading
 
 FILE = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -63,12 +63,14 @@ def find(folder: str) -> SavedAdapter | None:
     base, heads = found.get("base_model_name_or_path"), found.get("modules_to_save") or []
     place = f"adapter {folder!r}: {FILE} has"
     if not isinstance(base, str) or not base:
-        raise ValueError(f"{place} base_model_name_or_path {base!r}; write the base model's folder or hub name there")
+        raise ValueError(
+            f"{place} base_model_name_or_path {printable(repr(base), 60)}; write the base model's folder or hub name there"
+        )
     if not isinstance(heads, list) or not all(isinstance(name, str) for name in heads):
-        raise ValueError(f"{place} modules_to_save {heads!r}; expected a list of names")
+        raise ValueError(f"{place} modules_to_save {printable(repr(heads), 60)}; expected a list of names")
     if found.get("megatron_config"):  # peft would import whatever module the config names
         raise ValueError(
-            f"{place} a megatron_config, for which peft imports the module {found.get('megatron_core')!r}; this is not "
+            f"{place} a megatron_config, for which peft imports the module {printable(repr(found.get('megatron_core')), 60)}; this is not "
             "supported: save the adapter as a plain one"
         )
     model_folder.check_name(base, f"{place} a base_model_name_or_path that cannot be used:")

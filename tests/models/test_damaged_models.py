@@ -3,13 +3,16 @@
 Every damage is made from a tiny model in a folder of its own, and loaded as `predict.py` and `Reader` load it.
 """
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+import zoo
 from damages import (
     DEEP,
+    WINDOWS,
     Damage,
     config,
     cut,
@@ -25,6 +28,9 @@ from damages import (
     without,
 )
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from qa_accel import Reader
 
 
 def set_value(name: str, place: tuple[int, ...], value: float) -> Damage:
@@ -122,6 +128,18 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "tokenizer length text": (keys("tokenizer_config.json", model_max_length="long"), "model_max_length 'long'"),
     "tokenizer side garbage": (keys("tokenizer_config.json", padding_side="middle"), "middle"),
     "tokenizer inputs a number": (keys("tokenizer_config.json", model_input_names=3), "tokenizer"),
+    "tokenizer inputs empty": (keys("tokenizer_config.json", model_input_names=[]), "expected a list with input_ids"),
+    "tokenizer without a pair": (
+        keys(
+            "tokenizer.json",
+            post_processor={"type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": {}},
+        ),
+        "makes no token of a question and its context",
+    ),
+    "tokenizer with a special token beyond the embeddings": (
+        keys("tokenizer.json", post_processor={"type": "BertProcessing", "sep": ["[SEP]", 10**6], "cls": ["[CLS]", 2]}),
+        "ids up to 1000000, .* has embeddings for",
+    ),
     "tokenizer's token a number": (keys("tokenizer_config.json", cls_token=3), "cls_token"),
     "weights empty": (raw("model.safetensors", b""), "'model.safetensors' of model"),
     "weights cut": (cut("model.safetensors", 0.7), "'model.safetensors' of model"),
@@ -242,3 +260,129 @@ def test_an_odd_model_loads_and_its_weights_are_those_of_the_file(toy, tmp_path,
     for tensor in expected:
         torch.testing.assert_close(found[tensor], expected[tensor], atol=1e-3, rtol=1e-3)
     assert found[HEAD].shape == (2, 32)
+
+
+# --------------------------------------------------------------------------------------------------------- in training
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "activation unknown",
+        "config a list",
+        "hidden size another",
+        "more layers",
+        "pickle bomb",
+        "shard missing",
+        "tokenizer empty object",
+        "weights cut",
+        "weights of nothing",
+        "weights with a nan",
+        "weights without a tensor",
+    ],
+)
+def test_training_refuses_what_prediction_refuses(folder, name):
+    """Breaks if a base that lacks a layer is trained with random numbers in its place."""
+    damage, message = DAMAGES[name]
+    damage(folder)
+    one_message(lambda: load(folder, trained=False), folder, message)
+
+
+def test_training_begins_with_a_new_head_of_two_where_the_base_has_another(folder, caplog):
+    """A classifier of three labels as base. Breaks if the head gets three outputs, or the new head is not mentioned."""
+    DAMAGES["head of three"][0](folder)
+    config(id2label={"0": "a", "1": "b", "2": "c"}, label2id={"a": 0, "b": 1, "c": 2})(folder)
+    loaded = load(folder, trained=False)
+    assert loaded.qa_outputs.weight.shape == (2, 32) and loaded.config.num_labels == 2
+    assert loaded.qa_outputs.weight.abs().sum() > 0
+    assert "qa_outputs.bias has the shape (3,) in the file, (2,) by config.json" in caplog.text
+    assert "training begins with a new head" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral"])
+def test_a_published_decoder_keeps_its_weights(kind, tmp_path):
+    """transformers looks for them under another name with this head. Breaks if the whole decoder is random again."""
+    folder = zoo.make(kind, tmp_path)
+    config = AutoConfig.from_pretrained(folder)
+    published = AutoModelForCausalLM.from_config(config)
+    (folder / "model.safetensors").unlink()
+    published.save_pretrained(folder)
+    assert "model.layers.1.mlp.up_proj.weight" in load_file(folder / "model.safetensors")
+    loaded = load(folder, trained=False)
+    assert loaded.base_model_prefix == ("model" if kind == "mistral" else "transformer")
+    decoder = getattr(loaded, loaded.base_model_prefix)
+    assert {name for name, _ in decoder.named_parameters()} == {name for name, _ in published.model.named_parameters()}
+    for name, weight in published.model.named_parameters():
+        assert torch.equal(decoder.get_parameter(name), weight), name
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+def a_file(folder: Path) -> str:
+    return str(folder / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (lambda folder: "", "--model_name_or_path '': expected the folder of a model, or its name"),
+        (lambda folder: None, "--model_name_or_path None: expected the folder of a model"),
+        (lambda folder: 3, "--model_name_or_path 3: expected the folder"),
+        (lambda folder: b"model", "--model_name_or_path b'model': expected"),
+        (a_file, "config.json': this is a file; expected the folder that holds config.json"),
+        (lambda folder: str(folder / "not there"), "not there': there is no such folder"),
+        (lambda folder: "./not there", "'./not there': there is no such folder"),
+        (lambda folder: "a\0b", r"'a\\x00b': no path has such a character"),
+        (lambda folder: "x" * 300, "File name too long"),
+        (lambda folder: str(folder) + "\udcff", r"\\udcff': this name is not UTF-8.*rename the folder"),
+        (
+            lambda folder: "runs/quickstat",
+            "model 'runs/quickstat' cannot be loaded: .*no folder of this name here, so it",
+        ),
+        (lambda folder: "a b", "model 'a b' cannot be loaded: .*check the spelling and the network, or give a folder"),
+    ],
+)
+def test_a_name_that_is_no_model_is_refused(folder, name, message):
+    with pytest.raises(ValueError, match=message):
+        Reader(name(folder), windows=WINDOWS)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_with_the_way_out(folder):
+    target = os.fsencode(folder.parent) + b"/caf\xe9"
+    os.rename(folder, target)
+    with pytest.raises(ValueError, match=r"caf\\udce9': this name is not UTF-8.*rename the folder"):
+        Reader(os.fsdecode(target), windows=WINDOWS)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
+def test_a_file_of_another_user_is_named(folder):
+    (folder / "model.safetensors").chmod(0)
+    one_message(lambda: load(folder), folder, "model.safetensors")
+
+
+# -------------------------------------------------------------------------------------------------------------- Reader
+
+
+def test_a_reader_takes_a_path_and_answers(folder):
+    assert Reader(folder, windows=WINDOWS).answer("Where was Ana born?", "Ana was born in Bern.")["nbest"]
+
+
+@pytest.mark.parametrize("size", [0, -1, "3", 2.5, None, True])
+def test_a_reader_refuses_a_batch_size_that_is_no_count(folder, size):
+    with pytest.raises(ValueError, match=f"batch_size must be a whole number of at least 1, got {size!r}"):
+        Reader(folder, windows=WINDOWS, batch_size=size)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_logits_that_are_not_finite_are_no_answers(folder, value):
+    """Weights that are finite but overflow. Breaks if the answer of such a model is returned as if it was one."""
+    reader = Reader(folder, windows=WINDOWS)
+
+    def overflow(module, inputs, output):
+        output.start_logits[:] = value
+        return output
+
+    reader.qa.model.register_forward_hook(overflow)
+    with pytest.raises(ValueError, match="scores are not finite, the first in question '0'"):
+        reader.answer("Where was Ana born?", "Ana was born in Bern.")
