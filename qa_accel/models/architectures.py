@@ -5,7 +5,7 @@ with transformers 5.23 on tiny models (tests/models/test_attention.py, tests/sys
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 from transformers import (
@@ -149,9 +149,8 @@ def key_mapping(model_config: PretrainedConfig) -> dict[str, str] | None:
     transformers keeps Llama's and Qwen's decoder under "transformer" with this head, under "model" with every other.
     Without the mapping it finds no weight, and the whole model is random.
     """
-    with_head, plain = (
-        mapping.get(type(model_config), None) for mapping in (MODEL_FOR_QUESTION_ANSWERING_MAPPING, MODEL_MAPPING)
-    )
+    with_head: Any = MODEL_FOR_QUESTION_ANSWERING_MAPPING.get(type(model_config), None)
+    plain: Any = MODEL_MAPPING.get(type(model_config), None)
     plain = plain[0] if isinstance(plain, tuple) else plain
     if with_head is None or plain is None or with_head.base_model_prefix == plain.base_model_prefix:
         return None

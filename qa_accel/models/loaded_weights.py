@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 def check(
     model: PreTrainedModel, info: dict[str, Any], name: str, *, trained: bool, given: tuple[str, ...] = ()
 ) -> None:
-    """Raises ValueError for tensors that are missing, of another shape, or not finite.
+    """Raises ValueError for tensors that are missing or of another shape.
 
     The head may be missing unless the model has to be `trained`; `given`: modules whose weights an adapter brings.
     """

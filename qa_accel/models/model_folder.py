@@ -120,7 +120,7 @@ def listed(names: list[str]) -> str:
 
 def _explained(error: Exception, folder: Path) -> tuple[str, str]:
     """What is wrong, and the way out."""
-    text = printable(str(error)).rstrip(" .;:")
+    text = printable(str(error).partition("For details look at")[0]).rstrip(" .;:")  # at a report that is silenced
     if not isinstance(error, OSError | ValueError) or not text:
         text = f"{type(error).__name__}: {text}"
     if "trust_remote_code" in str(error):

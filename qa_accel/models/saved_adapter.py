@@ -1,5 +1,6 @@
 """A folder that holds an adapter of peft -> its base model's name, and the base with the adapter merged into it."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,15 @@ class SavedAdapter:
             ) from error
         if not any(Path(self.folder, name).is_file() for name in WEIGHTS):  # peft would look for it on the hub
             raise ValueError(f"adapter {self.folder!r} has no {WEIGHTS[0]}; download or save the adapter again")
-        with reading("adapter", self.folder):
+        with reading("adapter", self.folder), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
             found = set(load_peft_weights(self.folder, device="cpu"))
             wrapped: Any = PeftModel.from_pretrained(model, self.folder)
             expected = set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
         self._check_names("has no weights for", expected - found)
-        self._check_names("has weights for", found - expected - set(wrapped.state_dict()), ", which the model has not")
+        self._check_names(
+            "has weights for", found - expected - set(wrapped.state_dict()), ", which the model does not have"
+        )
         if not hasattr(wrapped, "merge_and_unload"):
             kind = type(wrapped.active_peft_config).__name__.removesuffix("Config")
             raise ValueError(
@@ -70,8 +74,8 @@ def find(folder: str) -> SavedAdapter | None:
         raise ValueError(f"{place} modules_to_save {printable(repr(heads), 60)}; expected a list of names")
     if found.get("megatron_config"):  # peft would import whatever module the config names
         raise ValueError(
-            f"{place} a megatron_config, for which peft imports the module {printable(repr(found.get('megatron_core')), 60)}; this is not "
-            "supported: save the adapter as a plain one"
+            f"{place} a megatron_config, for which peft imports the module "
+            f"{printable(repr(found.get('megatron_core')), 60)}; this is not supported: save the adapter as a plain one"
         )
     model_folder.check_name(base, f"{place} a base_model_name_or_path that cannot be used:")
     if Path(base, FILE).exists():

@@ -90,7 +90,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "targets others": (adapter(target_modules=["value"]), "no weights for .*value.lora_A"),
     "targets fewer": (
         adapter(target_modules=["layer.0.attention.self.query"]),
-        f"has weights for {QUERY}.lora_A.weight, .* which the model has not",
+        f"has weights for {QUERY}.lora_A.weight, .* which the model does not have",
     ),
     "imports a module": (adapter(megatron_config={"x": 1}, megatron_core="evil"), "imports the module 'evil'"),
     "weights missing": (without(WEIGHTS), "has no adapter_model.safetensors"),

@@ -28,7 +28,7 @@ from damages import (
     without,
 )
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForQuestionAnswering, Qwen3MoeConfig
 
 from qa_accel import Reader
 
@@ -314,6 +314,18 @@ def test_a_published_decoder_keeps_its_weights(kind, tmp_path):
     assert {name for name, _ in decoder.named_parameters()} == {name for name, _ in published.model.named_parameters()}
     for name, weight in published.model.named_parameters():
         assert torch.equal(decoder.get_parameter(name), weight), name
+
+
+def test_experts_that_cannot_be_joined_are_refused(tmp_path):
+    """transformers joins a layer's experts into one tensor. Breaks if its pointer to a silenced report comes through."""
+    folder = zoo.make("qwen2", tmp_path / "model")
+    settings = AutoConfig.from_pretrained(folder).to_dict() | dict(num_experts=2, moe_intermediate_size=16)
+    del settings["model_type"], settings["architectures"]
+    AutoModelForQuestionAnswering.from_config(Qwen3MoeConfig(**settings)).save_pretrained(folder)
+    assert load(folder).config.model_type == "qwen3_moe"
+    name = "transformer.layers.0.mlp.experts.1.up_proj.weight"
+    weights(lambda found: found.update({name: found[name][:, :5].contiguous()}))(folder)
+    one_message(lambda: load(folder), folder, "automatic conversion of the weights; a file of the folder is damaged")
 
 
 # --------------------------------------------------------------------------------------------------------------- names
