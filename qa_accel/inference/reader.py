@@ -84,6 +84,11 @@ class Reader:
 
         Raises ValueError, with the row, for anything that is not two texts.
         """
+        if isinstance(pairs, (str, bytes, Mapping)) or not isinstance(pairs, Iterable):
+            raise ValueError(
+                f"{shown(pairs)}: expected a list, or any other iterable, of (question, context) pairs or of mappings with "
+                "the keys question and context"
+            )
         pairs = [question_and_context(given, row) for row, given in enumerate(pairs)]
         if not pairs:
             return []

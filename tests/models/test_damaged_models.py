@@ -5,6 +5,7 @@ Every damage is made from a tiny model in a folder of its own, and loaded as `pr
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForQuestionAnswering, Qwen3MoeConfig
 
 from qa_accel import Reader
+from qa_accel.distributed import accelerator as runtime
 
 
 def set_value(name: str, place: tuple[int, ...], value: float) -> Damage:
@@ -374,6 +376,13 @@ def test_a_file_of_another_user_is_named(folder):
 
 
 # -------------------------------------------------------------------------------------------------------------- Reader
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_accelerator_is_left() -> Iterator[None]:
+    """Later tests of this process choose their own."""
+    yield
+    runtime.forget_accelerator()
 
 
 def test_a_reader_takes_a_path_and_answers(folder):
