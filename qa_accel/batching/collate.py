@@ -10,7 +10,7 @@ model's answer back to a row per window: after that, code does not depend on how
 W windows, N tokens of all of them, B windows of the batch, L tokens of a window's row, T tokens of the packed row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -235,7 +235,7 @@ def window_logits(
 class PlannedBatches(Dataset):
     """Entry n is the n-th batch of a rank's part of a plan: plan.rank_batches(...), or every world_size-th in prediction."""
 
-    def __init__(self, collate: Callable[[np.ndarray], Batch], plan: np.ndarray):
+    def __init__(self, collate: Callable[[np.ndarray], Batch], plan: np.ndarray | Sequence[np.ndarray]):
         self.collate, self.plan = collate, plan
 
     def __len__(self) -> int:
@@ -247,12 +247,12 @@ class PlannedBatches(Dataset):
 
 def batch_loader(
     collate: Callable[[np.ndarray], Batch],
-    plan: np.ndarray,
+    plan: np.ndarray | Sequence[np.ndarray],
     *,
     first: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Batches of a (batches, batch_size) plan in its order, from entry `first` on (where a run resumes)."""
+    """Batches of a (batches, batch_size) plan, or of rows of any sizes, in order, from entry `first` on (where a run resumes)."""
     return DataLoader(
         PlannedBatches(collate, plan),
         batch_size=None,

@@ -45,9 +45,9 @@ def run(settings: PredictConfig) -> None:
     folder = writable_folder(settings.output_dir, accelerator)
     task = load_task(settings.model, settings.windows, settings.batching, accelerator)
     span_config = task.answer_policy.apply(settings.spans)
-    with runtime.first_on_each_cache(accelerator):
+    with runtime.first_on_each_cache(accelerator) as first:
         name = "test" if questions.has_split(settings.data, "test") else "validation"
-        split = splits.prepare_split(settings.data, settings.windows, task.tokenizer, name)
+        split = splits.prepare_split(settings.data, settings.windows, task.tokenizer, name, check_cache=first)
     negative = splits.version_2_with_negative(settings.data, split)
     runtime.announce(
         console,

@@ -18,7 +18,9 @@ Config = TrainConfig
 def run(settings: TrainConfig) -> None:
     """Questions and windows of a training run with these settings; prints the audit, writes `output_dir/data_report.json`."""
     tokenizer, _ = load_tokenizer_and_config(settings.model, settings.windows)
-    prepared = splits.prepare_splits(settings.data, settings.windows, tokenizer)
+    prepared = splits.prepare_splits(
+        settings.data, settings.windows, tokenizer, max_answer_length=settings.spans.max_answer_length
+    )
     Console().print(splits.audit_table(prepared))
     folder = Path(settings.checkpoint.output_dir)
     with files.writing(folder):

@@ -16,6 +16,7 @@ import pyarrow as pa
 from rich.table import Table
 from rich.text import Text
 
+from qa_accel.data.label_audit import LabelReport, UnlikeLabel, audit_labels
 from qa_accel.data.questions import answer_counts, select_rows
 from qa_accel.data.windows import Windows
 
@@ -68,6 +69,8 @@ class WindowReport:
     """Answerable questions whose (first) answer is not complete in any window."""
     cut_question_ids: tuple[str, ...] | None
     """Questions longer than max_query_length; None if the windows do not record it."""
+    labels: LabelReport | None = None
+    """None if the data has no answers."""
 
 
 @dataclass(frozen=True)
@@ -130,18 +133,19 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
     return select_rows(questions, kept_Q), report
 
 
-def audit_windows(windows: Windows, questions: datasets.Dataset) -> WindowReport:
-    """Counts of the windows of the kept questions."""
+def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_length: int | None = None) -> WindowReport:
+    """Counts of the windows of the kept questions. max_answer_length: tokens of the longest answer of prediction."""
     ids = np.array(questions["id"][:], dtype=object)
     per_question_Q = np.bincount(windows.question_W, minlength=len(ids))
     lengths_W = np.diff(windows.begin_W)
-    with_answer = share = lost = cut = None
+    with_answer = share = lost = cut = labels = None
     if "answers" in questions.column_names:
         holds_W = windows.start_W != windows.null_W
         held_Q = np.zeros(len(ids), dtype=bool)
         held_Q[windows.question_W[holds_W]] = True
         with_answer, share = int(holds_W.sum()), float(holds_W.mean())
         lost = tuple(ids[(answer_counts(questions) > 0) & ~held_Q])
+        labels = audit_labels(windows, questions, max_answer_length)
     if getattr(windows, "question_cut_Q", None) is not None:
         cut = tuple(ids[np.asarray(windows.question_cut_Q, dtype=bool)])
     return WindowReport(
@@ -154,6 +158,7 @@ def audit_windows(windows: Windows, questions: datasets.Dataset) -> WindowReport
         share_with_answer=share,
         lost_answer_ids=lost,
         cut_question_ids=cut,
+        labels=labels,
     )
 
 
@@ -197,17 +202,24 @@ def _column(report: SplitReport) -> dict[str, str]:
         "tokens",
         "windows per question",
         "windows with answer",
+        "windows labelled by a later answer",
         "answers lost to windowing",
+        "labels unlike their answer",
+        "answers over max_answer_length",
         "questions cut",
     )
     if windows is None:
         return column | dict.fromkeys(names, "-")
+    labels = windows.labels
     cells = (
         _count(windows.windows),
         f"{_count(windows.tokens)} (longest {windows.longest_window})",
         f"{windows.windows_per_question_mean:.2f} (most {windows.windows_per_question_max})",
         _count(windows.windows_with_answer, windows.share_with_answer),
+        _count(None if labels is None else labels.windows_with_later_answer),
         _count(None if windows.lost_answer_ids is None else len(windows.lost_answer_ids)),
+        _count(None if labels is None else len(labels.unlike_labels)),
+        _count(None if labels is None or labels.long_answer_ids is None else len(labels.long_answer_ids)),
         _count(None if windows.cut_question_ids is None else len(windows.cut_question_ids)),
     )
     return column | dict(zip(names, cells))
@@ -228,6 +240,14 @@ def _remarks(report: SplitReport) -> Iterator[str]:
     yield from _some([f"id {i!r} has an empty context" for i in questions.empty_context_ids])
     if windows is not None:
         yield from _some([f"no window holds the whole answer of id {i!r}" for i in windows.lost_answer_ids or ()])
+        if windows.labels is not None:
+            yield from _some([_unlike(label) for label in windows.labels.unlike_labels])
+            yield from _some(
+                [
+                    f"the answer of id {i!r} is longer than max_answer_length"
+                    for i in windows.labels.long_answer_ids or ()
+                ]
+            )
         yield from _some(
             [f"id {i!r} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
         )
@@ -243,6 +263,11 @@ def _described(found: MisplacedAnswer) -> str:
         return f"id {found.id!r}: the answer is blank; a question without answer has an empty list"
     reads, answer = _shortened(found.context_reads), _shortened(found.answer)
     return f"id {found.id!r}: context reads {reads!r} at {found.answer_start}, answer is {answer!r}"
+
+
+def _unlike(label: UnlikeLabel) -> str:
+    reads, answer = _shortened(label.label_reads), _shortened(label.answer)
+    return f"id {label.id!r}: the tokens of the answer {answer!r} read {reads!r}"
 
 
 def _shortened(text: str) -> str:

@@ -58,6 +58,7 @@ class PairTokenizer:
         self.gives_types = "token_type_ids" in tokenizer.model_input_names
         self.question_first = not self._puts_cls_last()
         self.form: PairTemplate | None = None
+        self._contexts: tuple[list[str], TokenizedTexts] | None = None
 
     @property
     def backend(self):
@@ -83,7 +84,7 @@ class PairTokenizer:
             return "its special tokens are not before, between and after the two texts"
         rows = [(question, context) for question in PROBES for context in PROBES] + list(zip(questions, contexts))
         questions, contexts = [row[0] for row in rows], [row[1] for row in rows]
-        gold = GoldSpans(np.full(len(rows), 3), np.full(len(rows), 9))
+        gold = GoldSpans.one_each(np.full(len(rows), 3), np.full(len(rows), 9))
         # Short texts would fill only one window and leave no question cut, so small windows are tried as well.
         special = self.tokenizer.num_special_tokens_to_add(pair=True)
         short = WindowConfig(max_seq_length=special + 12, doc_stride=3, max_query_length=5)
@@ -120,7 +121,10 @@ class PairTokenizer:
             )
         else:
             kept_P = np.arange(len(cut_P))
-        contexts_tokenized = self._tokens(context_texts, offsets=True)
+        # Questions on a long document come in several batches; its tokens are those of the batch before.
+        if self._contexts is None or self._contexts[0] != context_texts:
+            self._contexts = context_texts, self._tokens(context_texts, offsets=True)
+        contexts_tokenized = self._contexts[1]
         return assemble(
             form,
             questions_tokenized,
@@ -183,10 +187,12 @@ class PairTokenizer:
         contexts_tokenized = TokenizedTexts(
             ids_N[fresh_N], context_lengths, offset_N2[fresh_N, 0], offset_N2[fresh_N, 1]
         )
-        first_Q, last_Q = gold_tokens(contexts_tokenized, np.arange(len(kept_questions)), gold)
+        first_A, last_A = gold_tokens(contexts_tokenized, np.arange(len(kept_questions)), gold)
         room_Q = context_tokens_W[nth_W == 0]
         slice_W = nth_W * (room_Q[question_W] - config.doc_stride)
-        start_W, end_W = label(first_Q, last_Q, question_W, slice_W, context_begin_W, context_end_W, null_W)
+        start_W, end_W = label(
+            gold.question_A, first_A, last_A, question_W, slice_W, context_begin_W, context_end_W, null_W
+        )
         return Windows(
             input_ids_N=ids_N,
             token_type_ids_N=types_N,

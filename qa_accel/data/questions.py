@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel import files
-from qa_accel.data import sources, squad_format
+from qa_accel.data import cache_file, sources, squad_format
 
 logger = logging.getLogger(__name__)
 
@@ -98,15 +98,16 @@ class DataConfig:
         return squad_format.Columns(self.id_column, self.question_column, self.context_column, self.answers_column)
 
 
-def load_questions(config: DataConfig, split: SplitName) -> datasets.Dataset:
+def load_questions(config: DataConfig, split: SplitName, *, check_cache: bool = True) -> datasets.Dataset:
     """The questions of a split: read or taken from the cache, then shuffled, sharded and cut to the limit, in this order.
 
     Columns: id, title (if the source has it), question, context, and answers (if the source has them; train and
-    validation must). Raises ValueError that names what is wrong with the source.
+    validation must). check_cache: read the cached file once to see whether it is damaged, in which case the source is
+    read again. Raises ValueError that names what is wrong with the source.
     """
     started = time.monotonic()
     source = _source(config, split)
-    questions = _cached(source, config.columns, cache_folder(config))
+    questions = _cached(source, config.columns, cache_folder(config), check=check_cache)
     if split != "test" and "answers" not in questions.column_names:
         found = next(source.rows()).values
         error = squad_format.missing_column(found, config.answers_column, "answers_column")
@@ -198,18 +199,20 @@ def _has_files(config: DataConfig) -> bool:
     return any(files is not None for files in (config.train_file, config.validation_file, config.test_file))
 
 
-def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path) -> datasets.Dataset:
+def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path, *, check: bool) -> datasets.Dataset:
     """All of a source's questions, mapped from the cache, which is filled first if it lacks them."""
     fingerprint = hashlib.blake2b(
         repr((squad_format.VERSION, *columns, *source.hashes)).encode(), digest_size=16
     ).hexdigest()
     path = folder / f"questions-{fingerprint}.arrow"
-    if not path.exists():
+    if not cache_file.is_usable(path, check=check):
         _fill(path, squad_format.question_batches(source.rows(), columns), source.name)
     try:
         questions = datasets.Dataset.from_file(str(path))
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path}: this cached file is damaged ({error}); delete it, and it will be rebuilt") from error
+        raise ValueError(
+            f"{path}: this cached file is damaged ({error}); delete it, and it will be computed again"
+        ) from error
     # Only after the last row is it known which of these a source has, so the file has both.
     unused = [name for name in ("title", "answers") if questions.data.column(name).null_count == len(questions)]
     questions = questions.remove_columns(unused)
@@ -227,3 +230,4 @@ def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
                 count += len(batch)
         if not count:
             raise ValueError(f"{source}: holds no question; at least one is expected")
+        cache_file.seal(partial)

@@ -26,10 +26,20 @@ class Split:
 
 
 def prepare_split(
-    data_config: DataConfig, window_config: WindowConfig, tokenizer: PreTrainedTokenizerBase, split: SplitName
+    data_config: DataConfig,
+    window_config: WindowConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    split: SplitName,
+    *,
+    max_answer_length: int | None = None,
+    check_cache: bool = True,
 ) -> Split:
-    """One split. Training drops questions whose answer is not at its offset; other splits keep every question."""
-    questions = load_questions(data_config, split)
+    """One split. Training drops questions whose answer is not at its offset; other splits keep every question.
+
+    max_answer_length: tokens of prediction's longest answer, for the audit to count gold answers that are longer.
+    check_cache: look for damage in cached files, which costs a read of each; one process of those that share them is enough.
+    """
+    questions = load_questions(data_config, split, check_cache=check_cache)
     questions, question_report = audit.audit_questions(questions, training=split == "train")
     windows = prepare_windows(
         questions,
@@ -37,18 +47,35 @@ def prepare_split(
         window_config,
         cache_dir=cache_folder(data_config),
         num_proc=data_config.preprocessing_num_workers,
+        check_cache=check_cache,
     )
-    return Split(questions, windows, audit.SplitReport(question_report, audit.audit_windows(windows, questions)))
+    window_report = audit.audit_windows(windows, questions, max_answer_length)
+    return Split(questions, windows, audit.SplitReport(question_report, window_report))
 
 
 def prepare_splits(
-    data_config: DataConfig, window_config: WindowConfig, tokenizer: PreTrainedTokenizerBase
+    data_config: DataConfig,
+    window_config: WindowConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_answer_length: int | None = None,
+    check_cache: bool = True,
 ) -> dict[str, Split]:
     """The training split, and the validation split if the settings name one."""
     names: list[SplitName] = ["train"]
     if has_split(data_config, "validation"):
         names.append("validation")
-    return {name: prepare_split(data_config, window_config, tokenizer, name) for name in names}
+    return {
+        name: prepare_split(
+            data_config,
+            window_config,
+            tokenizer,
+            name,
+            max_answer_length=max_answer_length,
+            check_cache=check_cache,
+        )
+        for name in names
+    }
 
 
 def version_2_with_negative(config: DataConfig, *splits: Split) -> bool:

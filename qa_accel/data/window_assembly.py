@@ -4,7 +4,7 @@ A tokenizer's pair template is special tokens around two runs of tokens, so a wi
 special tokens, one text, special tokens, the other text, special tokens, where one of the texts is a slice of the
 context. The slices follow from the lengths; the rest is one gather. There is no loop over tokens or windows.
 
-Axes: Q questions (rows), P pieces (texts tokenized once), W windows, N all tokens one after the other.
+Axes: Q questions (rows), A gold answers, P pieces (texts tokenized once), W windows, N all tokens one after the other.
 """
 
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ def context_slices(
 
 
 def gold_tokens(contexts: TokenizedTexts, context_Q: np.ndarray, gold: GoldSpans) -> tuple[np.ndarray, np.ndarray]:
-    """First and last token of the context that holds a character of the gold answer, (Q,) each; last < first: none does.
+    """First and last token of the context that holds a character of the gold answer, (A,) each; last < first: none does.
 
     Tokens that cover no character are skipped. Offsets need not ascend: the running maximum of the ends passes
     a character exactly at the first token that ends after it, and so does the minimum of the starts from the end.
@@ -82,33 +82,46 @@ def gold_tokens(contexts: TokenizedTexts, context_Q: np.ndarray, gold: GoldSpans
     assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
     start_N, end_N = contexts.offset_start_N.astype(np.int64), contexts.offset_end_N.astype(np.int64)
     empty_N = start_N >= end_N
-    characters = 2 + max(end_N.max(initial=0), gold.end_Q.max(initial=0), gold.begin_Q.max(initial=0))
+    characters = 2 + max(end_N.max(initial=0), gold.end_A.max(initial=0), gold.begin_A.max(initial=0))
     # Every context gets its own range of numbers, so that one search over all tokens finds the place within it.
     base_N = np.repeat(np.arange(len(contexts.lengths_P)) * characters, contexts.lengths_P)
-    base_Q = context_Q * characters
+    context_A = context_Q[gold.question_A]
+    base_A = context_A * characters
     highest_N = np.maximum.accumulate(base_N + np.where(empty_N, 0, end_N))
     lowest_N = np.minimum.accumulate((base_N + np.where(empty_N, characters - 1, start_N))[::-1])[::-1]
-    begin_Q = contexts.begin_P[:-1][context_Q]
-    first_Q = np.searchsorted(highest_N, base_Q + gold.begin_Q, side="right") - begin_Q
-    last_Q = np.searchsorted(lowest_N, base_Q + gold.end_Q, side="left") - 1 - begin_Q
-    return first_Q, np.where(gold.begin_Q < gold.end_Q, last_Q, -1)
+    begin_A = contexts.begin_P[:-1][context_A]
+    first_A = np.searchsorted(highest_N, base_A + gold.begin_A, side="right") - begin_A
+    last_A = np.searchsorted(lowest_N, base_A + gold.end_A, side="left") - 1 - begin_A
+    return first_A, np.where(gold.begin_A < gold.end_A, last_A, -1)
 
 
 def label(
-    first_Q: np.ndarray,
-    last_Q: np.ndarray,
+    question_A: np.ndarray,
+    first_A: np.ndarray,
+    last_A: np.ndarray,
     question_W: np.ndarray,
     slice_W: np.ndarray,
     context_begin_W: np.ndarray,
     context_end_W: np.ndarray,
     null_W: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of windows holding the context's tokens from slice_W on, (W,) each: null unless the answer is complete."""
-    first_W, last_W = first_Q[question_W] - slice_W, last_Q[question_W] - slice_W
-    holds_W = (first_W <= last_W) & (first_W >= 0) & (last_W < context_end_W - context_begin_W)
-    start_W = np.where(holds_W, context_begin_W + first_W, null_W)
-    end_W = np.where(holds_W, context_begin_W + last_W, null_W)
-    return start_W.astype(np.int32), end_W.astype(np.int32)
+    """Labels of windows holding the context's tokens from slice_W on, (W,) each: the question's first answer that is
+    complete in the window, null if none is.
+
+    first_A and last_A count the context's tokens.
+    """
+    begin_Q = np.searchsorted(question_A, np.arange(1 + question_W.max(initial=-1)))
+    count_Q = np.searchsorted(question_A, np.arange(len(begin_Q)), side="right") - begin_Q
+    # X: pairs of a window and an answer of its question.
+    window_X = np.repeat(np.arange(len(question_W)), count_Q[question_W])
+    answer_X = ranges(begin_Q[question_W], count_Q[question_W])
+    first_X, last_X = first_A[answer_X] - slice_W[window_X], last_A[answer_X] - slice_W[window_X]
+    holds_X = (first_X <= last_X) & (first_X >= 0) & (last_X < (context_end_W - context_begin_W)[window_X])
+    window_H, chosen_H = np.unique(window_X[holds_X], return_index=True)
+    start_W, end_W = null_W.astype(np.int32), null_W.astype(np.int32)
+    start_W[window_H] = context_begin_W[window_H] + first_X[holds_X][chosen_H]
+    end_W[window_H] = context_begin_W[window_H] + last_X[holds_X][chosen_H]
+    return start_W, end_W
 
 
 def assemble(
@@ -160,8 +173,9 @@ def assemble(
         counts = [1] * len(special_types) + [len(questions.ids_N), len(contexts.ids_N)]
         types_N = np.repeat(np.array([*special_types, *text_types], np.uint8), counts)[place_N]
     no_offset_N = np.zeros(outside, np.int32)
+    first_A, last_A = gold_tokens(contexts, context_Q, gold)
     start_W, end_W = label(
-        *gold_tokens(contexts, context_Q, gold), question_W, slice_W, context_begin_W, context_end_W, null_W
+        gold.question_A, first_A, last_A, question_W, slice_W, context_begin_W, context_end_W, null_W
     )
     return Windows(
         input_ids_N=source_N[place_N],

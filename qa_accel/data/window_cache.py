@@ -19,6 +19,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from qa_accel import files
+from qa_accel.data import cache_file
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
 from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
@@ -26,24 +27,31 @@ from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 logger = logging.getLogger(__name__)
 
 # Part of every cache file's name. Increase it when the same input gives other windows than before.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # of contexts; limits the memory of one batch if contexts are long
 
 
 def prepare_windows(
-    questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike, num_proc: int | None = None
+    questions: Dataset,
+    tokenizer,
+    config: WindowConfig,
+    *,
+    cache_dir: str | os.PathLike,
+    num_proc: int | None = None,
+    check_cache: bool = True,
 ) -> Windows:
     """Windows of all questions, in their order: read from cache_dir if they are there, else written there first.
 
     Call `check_tokenizer` before, once for all splits.
 
     num_proc processes tokenize (None: this one). Several processes may call this at once, each computing the same
-    content; to tokenize only once, let one process go first.
+    content; to tokenize only once, let one process go first. check_cache: read a file that is there once to see
+    whether it is damaged, in which case it is computed again.
     """
     path = windows_file(questions, tokenizer, config, cache_dir=cache_dir)
-    if path.exists():
+    if cache_file.is_usable(path, check=check_cache):
         logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
         return read(path)
     began = time.perf_counter()
@@ -114,17 +122,15 @@ class _TokenizeBatch:
 
 
 def gold_answers(table: pa.Table) -> GoldSpans:
-    """Characters of the first gold answer of each row; empty if there is no answer, or no answers column."""
-    begin_Q, end_Q = np.zeros((2, table.num_rows), np.int64)
-    if "answers" in table.column_names and table.num_rows:
-        answers = table["answers"].combine_chunks()
-        starts, texts = answers.field("answer_start"), answers.field("text")
-        counts_2Q = [lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False) for lists in (starts, texts)]
-        has_Q = np.minimum(*counts_2Q) > 0
-        begin_Q[has_Q] = starts.values.to_numpy(zero_copy_only=False)[starts.offsets.to_numpy()[:-1][has_Q]]
-        first_texts = texts.values.take(pa.array(texts.offsets.to_numpy()[:-1][has_Q]))
-        end_Q[has_Q] = begin_Q[has_Q] + np.fromiter(map(len, first_texts.to_pylist()), np.int64)
-    return GoldSpans(begin_Q, end_Q)
+    """Characters of the gold answers of all rows; none if there is no answers column."""
+    if "answers" not in table.column_names or not table.num_rows:
+        return GoldSpans.none()
+    answers = table["answers"].combine_chunks()
+    starts, texts = answers.field("answer_start"), answers.field("text")
+    count_Q = starts.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    begin_A = starts.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    length_A = np.fromiter(map(len, texts.flatten().to_pylist()), np.int64)
+    return GoldSpans(np.repeat(np.arange(len(count_Q)), count_Q), begin_A, begin_A + length_A)
 
 
 def _tokenized(
@@ -180,10 +186,10 @@ def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, int]:
     tables: Any = questions.select_columns("context").with_format("arrow").iter(batch_size=10_000)  # pa.Table each
     for table in tables:
         encoded = table["context"].combine_chunks().dictionary_encode()
+        texts, text_Q = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
         # Two texts with the same hash would only be grouped needlessly.
-        hash_of = np.array([hash(text) for text in encoded.dictionary.to_pylist()], np.int64)
-        hashes.append(hash_of[encoded.indices.to_numpy()])
-        characters += table["context"].nbytes
+        hashes.append(np.array([hash(text) for text in texts], np.int64)[text_Q])
+        characters += int(np.array([len(text) for text in texts], np.int64)[text_Q].sum())
     if not hashes:
         return np.zeros(0, np.int64), 0
     _, first, group = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from datasets import Dataset, Features, Value
 from datasets import List as ListOf
 
+from qa_accel.data import cache_file
 from qa_accel.data.window_assembly import offsets_of, ranges
 from qa_accel.data.windows import Windows
 
@@ -82,6 +83,7 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
             mapped.madvise(mmap.MADV_DONTNEED)  # written pages stay in the file, but no longer count as our memory
     assert done == len(window_W), "every window was written"
     mapped.flush()
+    cache_file.seal(path)
 
 
 def lengths(made: Dataset) -> np.ndarray:
@@ -112,9 +114,9 @@ def _writable_columns(mapped: mmap.mmap) -> dict[str, np.ndarray]:
 
 def read(path: Path) -> Windows:
     try:
-        batch = pa.ipc.open_file(pa.memory_map(str(path))).get_batch(0)
+        batch = pa.ipc.open_file(cache_file.content(path)).get_batch(0)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it, and it will be rebuilt") from error
+        raise ValueError(f"{path} is damaged ({error}): delete it, and it will be computed again") from error
     tokens = {
         f"{name}_N": batch[name].values.to_numpy() if name in batch.schema.names else None for name in TOKEN_COLUMNS
     }

@@ -1,8 +1,10 @@
 """What a window is: a question and a slice of its context as tokens of fixed maximum length (Hugging Face's *feature*).
 
-Axes: Q questions (rows), W windows, N all tokens one after the other.
+Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other.
 """
 
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,9 +53,9 @@ class Windows:
     null_W: np.ndarray
     """int32, the position of the "no answer" token."""
     start_W: np.ndarray
-    """int32, first token of the first gold answer; null_W if the window does not hold all of it."""
+    """int32, first token of the label: the first of the question's gold answers that the window holds whole, else null_W."""
     end_W: np.ndarray
-    """int32, last token of the first gold answer; null_W if the window does not hold all of it."""
+    """int32, last token of the label; null_W if the window holds no gold answer whole."""
     question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool, questions that were longer than max_query_length."""
 
@@ -67,7 +69,33 @@ class Windows:
 
 @dataclass(frozen=True)
 class GoldSpans:
-    """First gold answer of each question, as characters [begin, end) of its context; end <= begin if there is none."""
+    """The gold answers of some questions, in question order, as characters [begin, end) of their contexts.
 
-    begin_Q: np.ndarray
-    end_Q: np.ndarray
+    A question may have several or none; an answer of no character (end <= begin) is held by no window.
+    """
+
+    question_A: np.ndarray
+    """Row of the question, ascending."""
+    begin_A: np.ndarray
+    end_A: np.ndarray
+
+    @classmethod
+    def one_each(cls, begin_Q: Sequence[int] | np.ndarray, end_Q: Sequence[int] | np.ndarray) -> "GoldSpans":
+        """One answer per question."""
+        return cls(np.arange(len(begin_Q)), np.asarray(begin_Q, np.int64), np.asarray(end_Q, np.int64))
+
+    @classmethod
+    def none(cls) -> "GoldSpans":
+        """Questions without gold answers."""
+        return cls.one_each([], [])
+
+
+def end_of_character(text: str, end: int) -> int:
+    """`end`, moved behind the combining marks (Unicode category M) that belong to the character before it.
+
+    Tokenizers that strip accents give a token the place of the letter alone: without this, an answer in Thai, Hindi or
+    decomposed text would end inside a character.
+    """
+    while 0 < end < len(text) and unicodedata.category(text[end])[0] == "M":
+        end += 1
+    return end

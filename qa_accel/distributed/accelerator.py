@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -163,7 +164,10 @@ def seed_everything(seed: int, accelerator: Accelerator | None = None) -> None:
 
 
 @contextmanager
-def first_on_each_cache(accelerator: Accelerator):
-    """Rank 0 of the job first, then rank 0 of each node, then the rest: a cache is filled once, node-local or shared."""
+def first_on_each_cache(accelerator: Accelerator) -> Iterator[bool]:
+    """Rank 0 of the job first, then rank 0 of each node, then the rest: a cache is filled once, node-local or shared.
+
+    Gives whether this process is its node's first, which is the one to check the cache.
+    """
     with accelerator.main_process_first(), accelerator.local_main_process_first():
-        yield
+        yield accelerator.is_local_main_process

@@ -2,8 +2,8 @@
 
 Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
 the same span comes from several, and counts once, with its best score. Among equal scores the span that starts
-first wins, then the one that ends first. Answers are cut out of the context, without blanks at their edges; spans that
-are only blanks are not answers.
+first wins, then the one that ends first. Answers are cut out of the context, without blanks at their edges and with the
+accents and vowel signs of their last character; spans that are only blanks are not answers.
 
 The null score of a question is its lowest over the windows (it has no answer only if no window holds one); its null odds
 are the null score minus the best span's. Numpy only, no torch: this runs on rank 0, after the device is done.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from qa_accel import files
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import Windows, end_of_character
 
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
@@ -104,7 +104,7 @@ def best_answers(
     Where no window has a valid span (an empty context, say) the answer is "", in data without unanswerable questions too.
     """
     ids: Sequence[str] = questions["id"][:]
-    contexts: Sequence[str] = questions["context"][:]
+    contexts = _contexts(questions)
     spans = _sorted_spans(windows, candidates, config, ids)
     null_scores = _null_scores(windows, candidates, ids).tolist()
     threshold = config.null_score_diff_threshold or 0.0
@@ -132,6 +132,14 @@ def best_answers(
     return answers
 
 
+def _contexts(questions: "Dataset") -> list[str]:
+    """The context of each question. Equal ones are one string: hundreds of questions may share a long document."""
+    shared: dict[str, str] = {}
+    column = questions["context"]
+    pieces = (column[first : first + 100] for first in range(0, len(column), 100))
+    return [shared.setdefault(text, text) for piece in pieces for text in piece]
+
+
 @dataclass(frozen=True)
 class _Spans:
     """S spans, question after question, best first. Lists, since their elements are read one by one."""
@@ -152,6 +160,7 @@ class _Spans:
         for start, end, start_logit, end_logit, score in zip(
             self.start_S[own], self.end_S[own], self.start_logit_S[own], self.end_logit_S[own], self.score_S[own]
         ):
+            end = end_of_character(context, end)
             text = context[start:end]
             stripped = text.strip()
             if stripped != text:

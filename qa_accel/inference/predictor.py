@@ -1,9 +1,9 @@
 """Model + windows -> the best spans of every window, on rank 0, in window order.
 
 Batches are fixed by the data alone and ranks take them in turn, so a window meets the same neighbours, and gets the same
-logits to the bit, on any number of ranks. Every row travels with its window's index: rank 0 puts it in place by that and
-needs no guess about what was added to fill the last batch. What is gathered is a few numbers per window, and the other
-ranks forget it at once.
+logits to the bit, on any number of ranks. The model never computes the plan's fill: only the gathered rows are filled up,
+since all ranks must send equally many. Every row travels with its window's index: rank 0 puts it in place by that and
+needs no guess about what was added. What is gathered is a few numbers per window, and the other ranks forget it at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.nn.parallel import DistributedDataParallel
 
 from qa_accel.batching.collate import Batch, batch_loader, window_logits
 from qa_accel.batching.plan import NOTHING
 from qa_accel.data.splits import Split
+from qa_accel.distributed import strategy
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
 from qa_accel.inference.topk_spans import best_spans
 
@@ -67,15 +69,21 @@ def predict_windows(
     """
     world, rank = accelerator.num_processes, accelerator.process_index
     rounds = -(-len(plan) // world)
-    fill = np.full((rounds * world - len(plan), plan.shape[1]), NOTHING, plan.dtype)
-    own = np.concatenate([plan, fill]).reshape(rounds, world, -1)[:, rank]
-    found = _GatheredRows(int(plan.max(initial=-1)) + 1, config.n_best_size) if accelerator.is_main_process else None
-    loader = batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda")
-    with _evaluating(accelerator, model):
-        for number, batch in enumerate(loader, start=1):
-            batch = batch.to(accelerator.device, non_blocking=True)
-            output = model(**batch.inputs)
-            rows_BC = accelerator.gather(_rows(output.start_logits, output.end_logits, batch, config))
+    own = [row[row != NOTHING] for row in plan[rank::world]]
+    if len(own) < rounds and strategy.splits_training(accelerator):
+        own.append(np.full(1, NOTHING, plan.dtype))  # its weights are split: no rank can compute without the others
+    found = _GatheredRows(int(plan.max(initial=-1)) + 1, config) if accelerator.is_main_process else None
+    batches = iter(batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda"))
+    with _evaluating(accelerator, model) as evaluated:
+        for number in range(1, rounds + 1):
+            rows_BC = torch.full(
+                (plan.shape[1], _columns(config)), NOTHING, dtype=torch.int32, device=accelerator.device
+            )
+            if number <= len(own):
+                batch = next(batches).to(accelerator.device, non_blocking=True)
+                output = evaluated(**batch.inputs)
+                rows_BC[: len(batch.index_B)] = _rows(output.start_logits, output.end_logits, batch, config)
+            rows_BC = accelerator.gather(rows_BC)
             if found is not None:
                 found.put(rows_BC)  # type: ignore[arg-type]
             done(min(number * world, len(plan)))
@@ -83,19 +91,26 @@ def predict_windows(
 
 
 @contextmanager
-def _evaluating(accelerator: Accelerator, model: Any) -> Iterator[None]:
-    """A torch model in evaluation mode and eager; any other callable as it is."""
+def _evaluating(accelerator: Accelerator, model: Any) -> Iterator[Callable[..., Any]]:
+    """What to call in place of a torch model, in evaluation mode and eager; any other callable as it is."""
     if not isinstance(model, torch.nn.Module):
-        yield
+        yield model
         return
     was_training = model.training
     model.eval()
     plain: Any = accelerator.unwrap_model(model)
     compiled = plain._compiled_call_impl is not None
+    # DDP's own forward sends buffers between the ranks, and a rank may have no batch
+    evaluated = plain if isinstance(model, DistributedDataParallel) else model
     # eager, though the model may be compiled for training: a fused kernel rounds differently
     with torch.compiler.set_stance("force_eager" if compiled else "default"):
-        yield
+        yield evaluated
     model.train(was_training)
+
+
+def _columns(config: SpanConfig) -> int:
+    """Numbers per gathered row."""
+    return 2 + 4 * config.n_best_size
 
 
 def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, config: SpanConfig) -> torch.Tensor:
@@ -124,8 +139,8 @@ def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, co
 class _GatheredRows:
     """Rows of all windows in place; allocated once, on rank 0."""
 
-    def __init__(self, windows: int, n_best: int):
-        self.rows_WC = np.zeros((windows, 2 + 4 * n_best), np.int32)
+    def __init__(self, windows: int, config: SpanConfig):
+        self.rows_WC = np.zeros((windows, _columns(config)), np.int32)
         self.present_W = np.zeros(windows, bool)
 
     def put(self, rows_BC: torch.Tensor) -> None:

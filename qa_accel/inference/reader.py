@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
 from accelerate import Accelerator
 
 from qa_accel.batching.mode import BatchingConfig
@@ -99,9 +98,8 @@ class Reader:
                 "context": [context for _, context in pairs],
             }
         )
-        no_gold = GoldSpans(*np.zeros((2, len(pairs)), np.int64))
         windows = PairTokenizer(self.qa.tokenizer, self.windows).tokenize_pairs(
-            questions["question"], questions["context"], no_gold
+            questions["question"], questions["context"], GoldSpans.none()
         )
         batch_plan, collate = self.qa.evaluation_batches(windows, self.batch_size)
         answers = answer_split(

@@ -58,8 +58,14 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     if faster is not None:
         console.print(f"a process per core is faster here: {faster} ...", highlight=False, markup=False)
     timer.end_stage("start")
-    with runtime.first_on_each_cache(accelerator):
-        prepared_splits = prepare_splits(settings.data, settings.windows, task.tokenizer)
+    with runtime.first_on_each_cache(accelerator) as first:
+        prepared_splits = prepare_splits(
+            settings.data,
+            settings.windows,
+            task.tokenizer,
+            max_answer_length=settings.spans.max_answer_length,
+            check_cache=first,
+        )
     console.print(splits.audit_table(prepared_splits))
     windows = prepared_splits["train"].windows
     timer.end_stage("data")

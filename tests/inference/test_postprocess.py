@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+import unicodedata
 
 import numpy as np
 import pytest
@@ -113,6 +114,20 @@ def test_the_n_best_of_each_window_are_enough(case, n_best, max_answer_length):
         for count in (n_best, 60)
     )
     assert few == all_spans
+
+
+@pytest.mark.parametrize("word", ["cafe\u0301", "\u0e2a\u0e35\u0e48", "\u0932\u0935\u0947"])
+def test_an_answer_ends_behind_the_marks_of_its_last_character(word):
+    """French in decomposed form, Thai, Hindi. A tokenizer that strips accents gives the token the letters' places alone.
+    Breaks if half a character is answered, which no gold answer equals, or if the same answer comes twice."""
+    letters = next(n for n in range(len(word), 0, -1) if not unicodedata.category(word[n - 1]).startswith("M"))
+    context = f"a {word} b"
+    short = Window([None, (2, 2 + letters)], [0.0, 5.0], [0.0, 5.0])
+    whole = Window([None, (2, 2 + len(word))], [0.0, 4.0], [0.0, 4.0])
+    found = answers_to([short, whole], context=context)
+    assert found.predictions["q0"] == word
+    assert [entry["text"] for entry in found.nbest["q0"]] == [word, ""]
+    assert all(context[entry["start"] : entry["end"]] == entry["text"] for entry in found.nbest["q0"])
 
 
 def test_null_wins_only_if_every_window_prefers_it():

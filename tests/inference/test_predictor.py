@@ -192,6 +192,28 @@ def test_ranks_whose_batches_have_other_widths_gather_the_same_rows(case):
     assert_equal(call(predicted, case, processes=2)[0][0], one_by_one(case))
 
 
+def rows_computed(case: Case) -> list[int]:
+    """Rows of each batch that the model computes on this rank."""
+    accelerator = Accelerator(cpu=True)
+    with accelerator.main_process_first():
+        windows = windows_of(case)
+    rows: list[int] = []
+    model = LogitsByToken(PretrainedConfig())
+    model.register_forward_hook(lambda module, arguments, output: rows.append(len(output.start_logits)))
+    batches = plan.evaluation_plan(windows.lengths_W, case.batch_size)
+    predictor.predict_windows(accelerator, model, PaddedCollator(windows, pad_token_id=0), batches, case.config)
+    return rows
+
+
+@pytest.mark.parametrize(("processes", "expected"), [(1, [8] * 4 + [4]), (2, [8, 8, 4]), (3, [8, 8])])
+def test_the_model_computes_windows_and_no_fill(case, processes, expected):
+    """36 windows in batches of 8. Breaks if the last batch, or a rank that has no batch in the last round, computes rows
+    that nobody reads: for one question alone these were 31 of 32."""
+    rows = call(rows_computed, case, processes=processes)
+    assert rows[0] == expected
+    assert sum(map(sum, rows)) == 36
+
+
 def test_progress_is_reported_in_batches_of_all_ranks_and_the_model_trains_on(case):
     """36 windows in batches of 8 are 5 batches: 2 ranks have done 2, 4, 5 of them. Breaks if the model is left in
     evaluation mode: training would go on without dropout."""

@@ -269,3 +269,18 @@ def test_a_bad_row_among_many_is_named_before_anything_is_computed(small_reader)
     rows = [(QUESTION, CONTEXT)] * 5 + [(QUESTION, float("nan"))]
     with pytest.raises(ValueError, match="row 5: the context is 'nan'"):
         small_reader.answer_all(rows)
+
+
+def rows_for(model: Path, pairs: list[tuple[str, str]]) -> list[int]:
+    reader = reader_module.Reader(str(model), windows=WindowConfig(**WINDOWS))
+    rows: list[int] = []
+    reader.qa.model.register_forward_hook(lambda module, arguments, output: rows.append(len(output.start_logits)))
+    reader.answer_all(pairs)
+    return rows
+
+
+def test_one_question_costs_one_row(toy):
+    """Breaks if the batch is filled up to batch_size, which made a single question 20 to 29 times as expensive."""
+    pairs = list(pairs_of(toy.dev).values())[:3]
+    assert call(rows_for, toy.model, pairs[:1])[0] == [1]
+    assert call(rows_for, toy.model, pairs)[0] == [3]

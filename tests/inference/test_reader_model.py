@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from damages import WINDOWS, load, one_message
+from model_damages import WINDOWS, load, one_message
 
 from qa_accel import Reader
 from qa_accel.distributed import accelerator as runtime

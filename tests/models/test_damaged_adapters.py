@@ -8,7 +8,7 @@ import peft
 import pytest
 import torch
 import zoo
-from damages import (
+from model_damages import (
     DEEP,
     Damage,
     cut,

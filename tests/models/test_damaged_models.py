@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import zoo
-from damages import (
+from model_damages import (
     DEEP,
     Damage,
     config,
