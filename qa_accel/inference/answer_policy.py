@@ -4,12 +4,14 @@
 """
 
 import logging
+import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from transformers import PretrainedConfig
 
 from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.models.model_folder import listed, printable
 
 logger = logging.getLogger(__name__)
 
@@ -30,16 +32,20 @@ class AnswerPolicy:
         stored = getattr(model_config, CONFIG_KEY, None)
         if stored is None:
             stored = {THRESHOLD_KEY: getattr(model_config, THRESHOLD_KEY, None)}
+        place = f"{str(name_or_path)!r}: config.json has"
         if not isinstance(stored, dict):
-            raise ValueError(f"{name_or_path}: config.json has {CONFIG_KEY} {stored!r}; expected a mapping")
+            raise ValueError(f"{place} {CONFIG_KEY} {printable(repr(stored), 60)}; expected a mapping")
         known = {field.name for field in fields(cls)}
         unknown = sorted(stored.keys() - known)
         if unknown:
-            logger.warning("%s: %s in %s of config.json is ignored", name_or_path, ", ".join(unknown), CONFIG_KEY)
+            logger.warning("%r: %s in %s of config.json is ignored", str(name_or_path), listed(unknown), CONFIG_KEY)
         for key in known & stored.keys():
             value = stored[key]
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise ValueError(f"{name_or_path}: config.json has {key} {value!r}; expected a number")
+            if value is not None and not _is_finite_number(value):
+                raise ValueError(
+                    f"{place} {key} {printable(repr(value), 60)}; expected a finite number: correct it there, or remove it "
+                    "and give --null_score_diff_threshold"
+                )
         return cls(**{key: stored[key] for key in known & stored.keys()})
 
     def store(self, model_config: PretrainedConfig) -> None:
@@ -52,3 +58,8 @@ class AnswerPolicy:
         """Settings for post-processing: the threshold of the flag, else the stored one, else 0."""
         given, stored = config.null_score_diff_threshold, self.null_score_diff_threshold
         return replace(config, null_score_diff_threshold=given if given is not None else (stored or 0.0))
+
+
+def _is_finite_number(value: object) -> bool:
+    """JSON in Python has NaN, Infinity and integers that no float holds."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

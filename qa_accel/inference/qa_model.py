@@ -16,7 +16,7 @@ from qa_accel.batching.mode import BatchingConfig, BatchingMode, Collator, choos
 from qa_accel.data.window_cache import check_tokenizer
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.models import loading
+from qa_accel.models import architectures, loading
 from qa_accel.models.loading import ModelConfig, ModelInputs
 
 
@@ -78,7 +78,9 @@ def load_tokenizer_and_config(
     settings: ModelConfig, windows: WindowConfig
 ) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
     """The part of `load_task` that needs no processes and no device."""
+    # the config first: a tokenizer reads it too, and would be blamed for its damage
+    config = loading.load_model_config(settings, windows.max_seq_length)
     tokenizer = loading.load_tokenizer(settings)
-    config = loading.load_model_config(settings, windows.max_seq_length, tokenizer)
+    architectures.check_pair(config, tokenizer)
     check_tokenizer(tokenizer, windows)
     return tokenizer, config

@@ -1,6 +1,7 @@
 """A fine-tuned model in memory that answers questions from Python."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -52,14 +53,18 @@ class Reader:
 
     def __init__(
         self,
-        model_name_or_path: str,
+        model_name_or_path: str | Path,
         *,
         windows: WindowConfig | None = None,
         spans: SpanConfig | None = None,
         batch_size: int = 32,
         accelerator: Accelerator | None = None,
     ):
-        """Raises ValueError where the model has no question answering head or no fast tokenizer."""
+        """Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer."""
+        if type(batch_size) is not int or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        if isinstance(model_name_or_path, Path):
+            model_name_or_path = str(model_name_or_path)
         self.windows = windows or WindowConfig()
         self.accelerator = accelerator or runtime.make_accelerator(runtime.RuntimeConfig())
         with quiet():
@@ -78,6 +83,11 @@ class Reader:
 
         Raises ValueError, with the row, for anything that is not two texts.
         """
+        if isinstance(pairs, (str, bytes, Mapping)) or not isinstance(pairs, Iterable):
+            raise ValueError(
+                f"{shown(pairs)}: expected a list, or any other iterable, of (question, context) pairs or of mappings with "
+                "the keys question and context"
+            )
         pairs = [question_and_context(given, row) for row, given in enumerate(pairs)]
         if not pairs:
             return []

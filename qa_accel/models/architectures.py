@@ -5,10 +5,15 @@ with transformers 5.23 on tiny models (tests/models/test_attention.py, tests/sys
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_QUESTION_ANSWERING_MAPPING,
+    MODEL_MAPPING,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
@@ -138,6 +143,20 @@ def check_head(model_config: PretrainedConfig, name: str, *, has_remote_head: bo
         )
 
 
+def key_mapping(model_config: PretrainedConfig) -> dict[str, str] | None:
+    """Names of a published checkpoint's weights -> those in the question answering model, as patterns; None: the same.
+
+    transformers keeps Llama's and Qwen's decoder under "transformer" with this head, under "model" with every other.
+    Without the mapping it finds no weight, and the whole model is random.
+    """
+    with_head: Any = MODEL_FOR_QUESTION_ANSWERING_MAPPING.get(type(model_config), None)
+    plain: Any = MODEL_MAPPING.get(type(model_config), None)
+    plain = plain[0] if isinstance(plain, tuple) else plain
+    if with_head is None or plain is None or with_head.base_model_prefix == plain.base_model_prefix:
+        return None
+    return {rf"^{plain.base_model_prefix}\.": f"{with_head.base_model_prefix}."}
+
+
 def check_pair(model_config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
     """Raises ValueError if the head locates the question by separators that this tokenizer does not write."""
     expected = architecture(model_config).separators
@@ -197,10 +216,14 @@ def freeze_what_is_never_used(model: nn.Module) -> list[str]:
     """Freezes parameters that get no gradient and returns their names: DDP would wait for it and fail at the second step."""
     names = []
     for name, parameter in model.named_parameters():
-        if any(part in f".{name}" for part in _NEVER_USED):
+        if is_never_used(name):
             parameter.requires_grad_(False)
             names.append(name)
     return names
+
+
+def is_never_used(parameter: str) -> bool:
+    return any(part in f".{parameter}" for part in _NEVER_USED)
 
 
 def describe_tokens(tokenizer: PreTrainedTokenizerBase, model_config: PretrainedConfig, padding_id: int) -> str:

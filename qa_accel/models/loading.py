@@ -4,23 +4,18 @@ What cannot work (no such head, slow tokenizer, too few positions) is refused fr
 """
 
 import inspect
-import json
-import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from qa_accel.models import architectures
-
-logger = logging.getLogger(__name__)
+from qa_accel.models import architectures, loaded_weights, model_folder, saved_adapter
+from qa_accel.models.model_folder import printable, reading
 
 
 @dataclass(frozen=True)
@@ -42,12 +37,14 @@ class ModelConfig:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hide transformers' own progress bars ("Loading weights") within the block."""
-    shown = transformers_logging.is_progress_bar_enabled()
+    """Hide transformers' own progress bars ("Loading weights") and reports within the block."""
+    shown, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if shown:
             transformers_logging.enable_progress_bar()
 
@@ -55,41 +52,56 @@ def quiet() -> Iterator[None]:
 def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
     """The fast tokenizer. Raises ValueError if there is none, since slow ones give no character offsets."""
     name = config.tokenizer_name or config.model_name_or_path
-    try:
+    model_folder.check_name(name, "--tokenizer_name" if config.tokenizer_name else "--model_name_or_path")
+    with reading("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"tokenizer {name!r} cannot be loaded: {error}") from error
     if not tokenizer.is_fast:
         raise ValueError(
             f"tokenizer {name!r} ({type(tokenizer).__name__}) is slow: it gives no character offsets, so answers could not "
             "be cut from the context; take a model with a fast tokenizer (a tokenizer.json file)"
         )
+    for key, expected, right in (
+        ("model_max_length", "a number", type(tokenizer.model_max_length) in (int, float)),
+        ("model_input_names", "a list with input_ids", "input_ids" in _as_list(tokenizer.model_input_names)),
+    ):
+        if not right:
+            found = printable(repr(getattr(tokenizer, key)), 60)
+            raise ValueError(f"tokenizer {name!r}: tokenizer_config.json has {key} {found}; expected {expected}")
+    with reading("tokenizer", name):  # other settings of a wrong type fail only when they are used
+        ids = tokenizer("a", "b", return_offsets_mapping=True)["input_ids"]
+    if not ids:
+        raise ValueError(
+            f"tokenizer {name!r} makes no token of a question and its context; its tokenizer.json is damaged"
+        )
     return tokenizer
 
 
-def load_model_config(
-    config: ModelConfig, max_seq_length: int, tokenizer: PreTrainedTokenizerBase | None = None
-) -> PretrainedConfig:
-    """The model's config.
+def _as_list(value: object) -> list | tuple:
+    return value if isinstance(value, list | tuple) else []
 
-    Raises ValueError if it has no question answering head that text is enough for, too few positions, or a head that
-    needs another tokenizer than this one.
-    """
+
+def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedConfig:
+    """The model's config. Raises ValueError if it has no question answering head that text is enough for, or too few
+    positions."""
     name = config.model_name_or_path
-    try:
+    model_folder.check_name(name)
+    with reading("model", name):
         model_config = AutoConfig.from_pretrained(
             name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
         )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"model {name!r} cannot be loaded: {error}") from error
-    remote_head = "AutoModelForQuestionAnswering" in getattr(model_config, "auto_map", {})
-    architectures.check_head(model_config, name, has_remote_head=remote_head and config.trust_remote_code)
-    if tokenizer is not None:
-        architectures.check_pair(model_config, tokenizer)
+    remote_head = config.trust_remote_code and "AutoModelForQuestionAnswering" in getattr(model_config, "auto_map", {})
+    architectures.check_head(model_config, name, has_remote_head=remote_head)
+    if not remote_head and model_config.num_labels != 2:  # a classifier's; the head would have as many outputs
+        model_config.num_labels = 2
     model_config.return_dict = True  # some checkpoints ask for tuples, in which logits have no name
     positions = available_positions(model_config)
+    if positions is not None and positions < 1:
+        raise ValueError(
+            f"{name!r}: config.json has max_position_embeddings {model_config.max_position_embeddings} and pad_token_id "
+            f"{model_config.pad_token_id}, after which positions begin: none is left; correct config.json"
+        )
     if positions is not None and max_seq_length > positions:
         raise ValueError(
             f"--max_seq_length {max_seq_length} is more than the {positions} positions that {name!r} knows; "
@@ -115,31 +127,35 @@ def load_model(
 ) -> PreTrainedModel:
     """The model, in fp32 unless another type is requested: half-precision weights would lose small updates.
 
-    `trained`: raise ValueError if the head's weights are not in the checkpoint, as its answers would be random.
+    Raises ValueError for weights that cannot be read or are not this model's. `trained`: also if the head's are not in the
+    checkpoint, as its answers would be random; in training a new head is normal.
     """
-    adapter = adapter_config(config.model_name_or_path)
-    model, info = AutoModelForQuestionAnswering.from_pretrained(
-        config.model_name_or_path if adapter is None else adapter["base_model_name_or_path"],
-        config=model_config,
-        revision=config.model_revision,
-        trust_remote_code=config.trust_remote_code,
-        dtype=config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
-        output_loading_info=True,
-    )
-    missing = sorted(info["missing_keys"])
-    if adapter is not None:
-        model = _with_adapter(model, config.model_name_or_path)
-        missing = [name for name in missing if name.partition(".")[0] not in (adapter["modules_to_save"] or ())]
-    if trained and missing:
-        raise ValueError(
-            f"{config.model_name_or_path!r} has no weights for {', '.join(missing[:4])}: its question answering head was "
-            "never trained, so its answers would be random; fine-tune it first (scripts/train.py)"
+    adapter = saved_adapter.find(config.model_name_or_path)
+    name = config.model_name_or_path if adapter is None else adapter.base
+    model_folder.check_weights(name)
+    with reading("model", name), quiet():
+        model, info = AutoModelForQuestionAnswering.from_pretrained(
+            name,
+            config=model_config,
+            revision=config.model_revision,
+            trust_remote_code=config.trust_remote_code,
+            dtype=config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
+            key_mapping=architectures.key_mapping(model_config),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # else the error points to a report that names them; we name them below
         )
+    loaded_weights.check(model, info, name, trained=trained, given=() if adapter is None else adapter.heads)
+    if adapter is not None:
+        model = adapter.merged_into(model)
+    loaded_weights.check_finite(model, config.model_name_or_path)
     embeddings = model.get_input_embeddings().weight
     rows = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # under ZeRO-3 a rank's own share has the shape (0,)
-    if len(tokenizer) > rows:
+    highest = max(
+        *tokenizer.get_vocab().values(), *tokenizer("a", "b")["input_ids"]
+    )  # special tokens have ids of their own
+    if highest >= rows:
         raise ValueError(
-            f"the tokenizer knows {len(tokenizer)} tokens, {config.model_name_or_path!r} has embeddings for {rows}; "
+            f"the tokenizer has ids up to {highest}, {config.model_name_or_path!r} has embeddings for {rows} tokens; "
             "--tokenizer_name must belong to the model"
         )
     architectures.freeze_what_is_never_used(model)
@@ -155,29 +171,6 @@ def load_model(
             # else transformers warns, at the first step, that it goes without the cache; a warning cannot be compiled
             model.config.use_cache = False
     return model
-
-
-def adapter_config(folder: str) -> dict[str, Any] | None:
-    """peft's config of an adapter; None if the folder holds none. Raises ValueError if its base model does not exist."""
-    path = Path(folder, "adapter_config.json")
-    if not path.is_file():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    base = found.get("base_model_name_or_path") or ""
-    if os.path.isabs(base) and not Path(base).is_dir():
-        raise ValueError(
-            f"{path}: the adapter's base_model_name_or_path, {base}, does not exist; correct the path in this file"
-        )
-    return found
-
-
-def _with_adapter(model: PreTrainedModel, folder: str) -> Any:
-    """The model as it was before training, with an adapter's product added to its weights and the adapter's head."""
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise ValueError(f"{folder} holds an adapter, which needs peft: pip install 'qa-accel[lora]'") from error
-    return PeftModel.from_pretrained(model, folder).merge_and_unload()
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,13 @@ def test_the_key_of_older_models_is_still_read():
 @pytest.mark.parametrize(
     ("stored", "message"),
     [
-        ({THRESHOLD_KEY: "high"}, "m: config.json has null_score_diff_threshold 'high'; expected a number"),
-        ({CONFIG_KEY: {THRESHOLD_KEY: True}}, "m: config.json has null_score_diff_threshold True; expected a number"),
-        ({CONFIG_KEY: [1.0]}, r"m: config.json has answer_policy \[1.0\]; expected a mapping"),
+        ({THRESHOLD_KEY: "high"}, "'m': config.json has null_score_diff_threshold 'high'; expected a finite number"),
+        (
+            {CONFIG_KEY: {THRESHOLD_KEY: True}},
+            "'m': config.json has null_score_diff_threshold True; expected a finite number",
+        ),
+        ({CONFIG_KEY: {THRESHOLD_KEY: 10**400}}, "'m': .* 10000"),
+        ({CONFIG_KEY: [1.0]}, r"'m': config.json has answer_policy \[1.0\]; expected a mapping"),
     ],
 )
 def test_a_policy_that_cannot_be_read_is_refused(stored, message):

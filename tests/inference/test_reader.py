@@ -2,18 +2,21 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from processes import call, run
 from toy import WINDOWS, Toy, flags
 
-from qa_accel import config
+from qa_accel import Reader, config
 from qa_accel.commands import predict
 from qa_accel.data import splits
 from qa_accel.data.windows import WindowConfig
+from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry
 from qa_accel.evaluation import scoring
 from qa_accel.inference import postprocess
@@ -206,7 +209,19 @@ def test_mappings_and_pairs_are_read_and_their_texts_are_the_same():
         (None, "row 3: null or missing; expected"),
         ((None, "context"), "row 3: the question is null or missing; text is expected"),
         (("question", float("nan")), r"row 3: the context is 'nan' \(float\); text is expected"),
+        (("question", None), "row 3: the context is null or missing; text is expected"),
+        ((7, "context"), r"row 3: the question is '7' \(int\); text is expected"),
+        ((b"Where?", "context"), r"row 3: the question is .*Where.* \(bytes\); text is expected"),
+        (("question", ["context"]), r"row 3: the context is .*context.* \(list\); text is expected"),
+        ((("question",), "context"), r"row 3: the question is .* \(tuple\); text is expected"),
+        (("question", {"text": "context"}), r"row 3: the context is .* \(dict\); text is expected"),
+        ((True, "context"), r"row 3: the question is 'True' \(bool\); text is expected"),
+        (("one", "two", "three"), r"row 3: .* \(tuple\); expected \(question, context\)"),
+        (b"qc", r"row 3: .* \(bytes\); expected \(question, context\)"),
+        (float("nan"), r"row 3: 'nan' \(float\); expected"),
+        (("question", "half \udc00"), "row 3: character 5 of the context is half of a surrogate pair"),
         ({"question": "Where?"}, "row 3: the context is null or missing; text is expected"),
+        ({"context": "Here.", "questions": "Where?"}, "row 3: the question is null or missing; text is expected"),
         (("Where\ud83d?", "context"), "row 3: character 5 of the question is half of a surrogate pair"),
     ],
 )
@@ -214,6 +229,47 @@ def test_what_is_not_two_texts_is_refused_with_its_row(given, message):
     """Breaks if the message comes from deep inside a tokenizer and names no row."""
     with pytest.raises(ValueError, match=message):
         reader_module.question_and_context(given, 3)
+
+
+@pytest.fixture(scope="module")
+def small_reader(toy) -> Iterator[Reader]:
+    yield Reader(toy.model, windows=WindowConfig(**WINDOWS))
+    runtime.forget_accelerator()  # later tests of this process choose their own
+
+
+QUESTION, CONTEXT = "Where was Ana born?", "Ana was born in Bern."
+
+
+def test_each_iterable_of_pairs_gives_the_same_answers(small_reader):
+    """A list, a generator, zip and a data set. Breaks if one has no length, is read twice, or yields its keys."""
+    expected = small_reader.answer_all([(QUESTION, CONTEXT), (CONTEXT, QUESTION)])
+    assert expected[0]["nbest"] != expected[1]["nbest"]
+    questions, contexts = [QUESTION, CONTEXT], [CONTEXT, QUESTION]
+    rows = [{"question": question, "context": context} for question, context in zip(questions, contexts)]
+    assert small_reader.answer_all(zip(questions, contexts)) == expected
+    assert small_reader.answer_all(row for row in rows) == expected
+    assert small_reader.answer_all(datasets.Dataset.from_list(rows)) == expected
+    assert small_reader.answer_all([]) == []
+
+
+@pytest.mark.parametrize("given", [None, 5, float("nan"), "ab", b"ab", {"question": QUESTION, "context": CONTEXT}])
+def test_what_is_no_iterable_of_pairs_is_refused(small_reader, given):
+    """Breaks if a single mapping or text is read letter by letter or key by key."""
+    with pytest.raises(ValueError, match=r"expected a list, or any other iterable, of \(question, context\) pairs"):
+        small_reader.answer_all(given)
+
+
+@pytest.mark.parametrize("given", [None, 5, float("nan"), b"Where?", ["Where?"], "Where\ud83d?"])
+def test_a_single_question_that_is_no_text_is_refused(small_reader, given):
+    for pair in ((given, CONTEXT), (QUESTION, given)):
+        with pytest.raises(ValueError, match=r"row 0: .*(text is expected|half of a surrogate pair)"):
+            small_reader.answer(*pair)
+
+
+def test_a_bad_row_among_many_is_named_before_anything_is_computed(small_reader):
+    rows = [(QUESTION, CONTEXT)] * 5 + [(QUESTION, float("nan"))]
+    with pytest.raises(ValueError, match="row 5: the context is 'nan'"):
+        small_reader.answer_all(rows)
 
 
 def rows_for(model: Path, pairs: list[tuple[str, str]]) -> list[int]:

@@ -168,7 +168,7 @@ def _described(name: str, checkpoint: Path, batches: str) -> Row:
     """What the package decides for this model, from its own objects."""
     settings = model.ModelConfig(str(checkpoint))
     tokenizer = model.load_tokenizer(settings)
-    config = model.load_model_config(settings, toy.WINDOWS["max_seq_length"], tokenizer)
+    config = model.load_model_config(settings, toy.WINDOWS["max_seq_length"])
     qa_model = model.load_model(settings, config, tokenizer)
     windows = _windows(tokenizer)
     batching_mode = mode.BatchingMode(False, "for the report")

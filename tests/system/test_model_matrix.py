@@ -111,9 +111,10 @@ def test_heads_that_text_is_not_enough_for_are_refused_from_the_config_alone(kin
 def test_a_longformer_with_another_families_tokenizer_is_refused(tmp_path):
     """Its head counts three separators in each window and raises in the middle of a run where it finds others."""
     settings = ModelConfig(str(zoo.make("longformer", tmp_path / "whole")))
-    loading.load_model_config(settings, 64, loading.load_tokenizer(settings))
+    config = loading.load_model_config(settings, 64)
+    architectures.check_pair(config, loading.load_tokenizer(settings))
     with pytest.raises(ValueError, match="exactly 3 separators"):
-        loading.load_model_config(settings, 64, zoo.tokenizer_of("bert"))
+        architectures.check_pair(config, zoo.tokenizer_of("bert"))
 
 
 def test_encoder_decoders_are_padded_on_the_right_whatever_their_tokenizer_says():
