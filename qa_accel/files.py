@@ -19,6 +19,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from qa_accel.messages import short
+
 MANIFEST = "manifest.json"
 PARTIAL = ".partial-"  # + a folder's final name while it is written: the next start finds and deletes it
 REPLACED = ".partial-old-"  # + the name of the former folder while the new one takes its place
@@ -195,15 +197,15 @@ def damage_of(folder: Path) -> str | None:
         for name, size, digest in expected:
             path = folder / name
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                return f"{MANIFEST} lists {shown(name)}, which is not in the folder"
+                return f"{MANIFEST} lists {short(name)}, which is not in the folder"
             if not path.is_file():
-                return f"{shown(name)} is missing"
+                return f"{short(name)} is missing"
             if path.stat().st_size != size:
-                return f"{shown(name)} has {path.stat().st_size} bytes, {size} were written"
+                return f"{short(name)} has {path.stat().st_size} bytes, {size} were written"
             if _digest(path) != digest:
-                return f"{shown(name)} is not what was written (its hash differs)"
+                return f"{short(name)} is not what was written (its hash differs)"
     except (OSError, ValueError) as error:  # ValueError: a name that no path can have
-        return f"{shown(name)} cannot be read: {getattr(error, 'strerror', None) or 'not a valid file name'}"
+        return f"{short(name)} cannot be read: {getattr(error, 'strerror', None) or 'not a valid file name'}"
     return None
 
 
@@ -216,12 +218,6 @@ def _files_of_manifest(content: bytes) -> list[tuple[str, int, str]]:
         return []
     valid = all(type(size) is int and 0 <= size < 1 << 63 and isinstance(digest, str) for _, size, digest in expected)
     return expected if valid else []
-
-
-def shown(name: str) -> str:
-    """A text out of a file, for a message: no control characters, and not too long."""
-    name = name if name.isprintable() else ascii(name)
-    return name if len(name) <= 100 else f"{name[:100]}..."
 
 
 def _digest(path: Path) -> str:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 LENGTH = 40  # characters of a value
+LINE = 100  # characters of a text without quotes
 NAMES = 10  # names in a list
 
 _containers = reprlib.Repr()
@@ -29,6 +30,12 @@ def quoted(value: Any) -> str:
         except ValueError:  # Python's limit
             return "an integer of thousands of digits"
     return f"{text[:LENGTH]!r}" + ("..." if len(text) > LENGTH else "")
+
+
+def short(text: str) -> str:
+    """A text without quotes: no control characters, and not too long."""
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= LINE else f"{text[:LINE]}..."
 
 
 def listed(names: Collection[Any]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from qa_accel import files
+from qa_accel.messages import short
 from qa_accel.terminal import visible
 
 SECONDS_BETWEEN = 1.0
@@ -41,7 +42,7 @@ class RankStatus:
 
     def failed(self, error: BaseException) -> None:
         """Write how this rank ended. If another rank caused it, print the ranks without a final status on stderr."""
-        first_line = files.shown(str(error).partition("\n")[0])
+        first_line = short(str(error).partition("\n")[0])
         self._write(f"failed after step {self.step}: {type(error).__name__}: {first_line}")
         if isinstance(error, (ValueError, OSError)):  # this rank's own error, which is reported
             return

@@ -13,7 +13,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from qa_accel import files
-from qa_accel.files import shown
+from qa_accel.messages import short
 
 logger = logging.getLogger(__name__)
 
@@ -145,4 +145,4 @@ def _holder(descriptor: int) -> dict[str, str]:
         entry = json.loads(os.pread(descriptor, 4096, 0))
     except (ValueError, RecursionError):
         return {}
-    return {name: shown(str(value)) for name, value in entry.items()} if isinstance(entry, dict) else {}
+    return {name: short(str(value)) for name, value in entry.items()} if isinstance(entry, dict) else {}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from qa_accel.files import shown
+from qa_accel.messages import short
 
 MAX_RANKS = 1_000_000
 """More are a damaged file: a plan has a column for each."""
@@ -56,10 +56,10 @@ class Progress:
         fields = dataclasses.fields(self)
         names = {field.name for field in fields}
         if not isinstance(state, dict) or state.keys() != names:
-            raise ValueError(f"progress has the entries {', '.join(sorted(names))}, found {_shown(state)}")
+            raise ValueError(f"progress has the entries {', '.join(sorted(names))}, found {short(repr(state))}")
         for name in names:
             if not _VALID[name](state[name]):
-                raise ValueError(f"progress cannot have {_shown(state[name])} as its {name}")
+                raise ValueError(f"progress cannot have {short(repr(state[name]))} as its {name}")
         done = sum(steps for _, steps in state["segments"])
         if max(done, state["epoch"]) > state["step"]:
             raise ValueError(
@@ -67,10 +67,6 @@ class Progress:
             )
         for name, value in state.items():
             setattr(self, name, value)
-
-
-def _shown(value: Any) -> str:
-    return shown(repr(value))
 
 
 def _is_count(value: Any) -> bool:

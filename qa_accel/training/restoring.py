@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from qa_accel.distributed import strategy
-from qa_accel.files import shown
+from qa_accel.messages import short
 from qa_accel.terminal import visible
 from qa_accel.training import safe_loading
 from qa_accel.training.checkpoint import PROGRESS, versions
@@ -43,7 +43,7 @@ def load(
     """
     saved = _read_state(path)
     changed = [
-        f"{name}: {shown(repr(saved['identity'].get(name)))} then, {value!r} now"
+        f"{name}: {short(repr(saved['identity'].get(name)))} then, {value!r} now"
         for name, value in fingerprint.items()
         if saved["identity"].get(name) != value
     ]
@@ -55,7 +55,7 @@ def load(
         )
     if saved["layout"] != strategy.layout(accelerator):
         raise ValueError(
-            f"{path}: its states were saved as {shown(repr(saved['layout']))}, this run has them as "
+            f"{path}: its states were saved as {short(repr(saved['layout']))}, this run has them as "
             f"{strategy.layout(accelerator)!r}, and neither reads the other's. Resume under the former strategy (and number of "
             "processes), or start a new run from a model: --model_name_or_path"
         )
@@ -71,7 +71,7 @@ def load(
     accelerator.step = 0
     now = versions(accelerator)
     differ = [
-        f"{name} {shown(str(old))} (now {now[name]})" for name, old in saved["versions"].items() if now.get(name) != old
+        f"{name} {short(str(old))} (now {now[name]})" for name, old in saved["versions"].items() if now.get(name) != old
     ]
     if differ:
         say(f"{visible(path.name)} was made with {visible(', '.join(differ))}: {NOT_TO_THE_BIT}")

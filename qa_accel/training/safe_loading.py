@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from accelerate.utils import other as accelerate_files
 
-from qa_accel.files import shown
+from qa_accel.messages import short
 
 WITHOUT_OBJECTS, WITH_OBJECTS = "TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 """Variables by which torch.load overrides what its caller asks for."""
@@ -168,9 +168,9 @@ def reason_of(error: BaseException) -> str:
     """The part of an error of torch, DeepSpeed or the disk that says what is wrong, in one line."""
     text = str(error)
     if found := _GLOBAL.search(text):
-        return f"contains the object {shown(found[1])}, which could run code"
+        return f"contains the object {short(found[1])}, which could run code"
     if found := re.search(r"WeightsUnpickler error:\s*(.+)", text):
-        return f"is not what a run saves ({shown(found[1])})"
+        return f"is not what a run saves ({short(found[1])})"
     if isinstance(error, FileNotFoundError) and error.filename is not None:
-        return f"{shown(Path(os.fsdecode(error.filename)).name)} is missing"
-    return shown(f"{type(error).__name__}: {text}".partition("\n")[0])
+        return f"{short(Path(os.fsdecode(error.filename)).name)} is missing"
+    return short(f"{type(error).__name__}: {text}".partition("\n")[0])
