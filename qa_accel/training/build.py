@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from qa_accel import config, files
@@ -177,7 +178,10 @@ def _resume(
     """Restore the checkpoint to resume from, if there is one, into what accelerator.prepare returned."""
     progress, checkpoints = Progress(), settings.checkpoint
     checkpoint.clear(checkpoints, folder, accelerator)
-    found = checkpoint.find(checkpoints, folder, console.print)
+    # one rank looks, for all: each reads every byte of a checkpoint, and all must take the same one
+    box = [checkpoint.find(checkpoints, folder, console.print) if accelerator.is_main_process else None]
+    broadcast_object_list(box)
+    found = box[0]
     if found is not None:
         restoring.load(
             found,

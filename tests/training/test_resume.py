@@ -219,3 +219,10 @@ def test_a_mistake_in_the_data_does_not_cost_the_run_that_was_to_be_overwritten(
     left = trainer(folder, "--overwrite_output_dir", train_file="nowhere.json")[0]
     assert left.code == 2 and "nowhere.json" in left.output
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_named_checkpoint_that_is_not_there_ends_all_ranks(trainer, tmp_path):
+    """One rank looks for it, for all. Breaks if the others go on without, or wait for it until the timeout."""
+    left = trainer(tmp_path / "run", processes=2, resume_from_checkpoint=tmp_path / "nowhere", **SPREAD[2])
+    assert left[0].code == 2 and "nowhere: there is no such folder" in left[0].output
+    assert left[1].code != 0 and not (tmp_path / "run" / "config.yaml").exists()
