@@ -1,5 +1,7 @@
 """Bad inputs, settings, model folders and places, and what is to become of each."""
 
+from collections import Counter
+
 from bad_input_cases.case import Case
 
 
@@ -8,11 +10,16 @@ def all_cases() -> list[Case]:
     from bad_input_cases import (
         adapters,
         data_files,
+        data_folders,
         data_layouts,
         data_places,
         data_rows,
+        data_tables,
         flag_values,
-        models,
+        former_runs,
+        model_configs,
+        model_folders,
+        model_weights,
         outputs,
         prepared,
         readers,
@@ -21,9 +28,10 @@ def all_cases() -> list[Case]:
         scores,
     )
 
-    data = (data_files, data_rows, data_layouts, data_places)
-    modules = (*data, scores, models, adapters, recipes, flag_values, outputs, prepared, readers, saved_states)
-    made = [case for module in modules for case in module.cases()]
-    twice = {case.title for case in made if [one.title for one in made].count(case.title) > 1}
-    assert not twice, f"two cases have one name: {sorted(twice)}"
+    data = (data_files, data_tables, data_rows, data_layouts, data_folders, data_places)
+    models = (model_configs, model_weights, model_folders, adapters)
+    others = (recipes, flag_values, outputs, former_runs, prepared, readers, saved_states)
+    made = [case for module in (*data, scores, *models, *others) for case in module.cases()]
+    twice = [title for title, count in Counter(case.title for case in made).items() if count > 1]
+    assert not twice, f"two cases have one name: {twice}"
     return made

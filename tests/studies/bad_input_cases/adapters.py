@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bad_input_cases.case import PAYLOAD, Accepted, Case, Either, Expected, Place, Refused, anything, trains
-from bad_input_cases.models import DEEP, Payload
+from bad_input_cases.model_damage import DEEP, Payload
 
 FOLDER = "broken-adapter"
 NAMED = Refused(FOLDER)
@@ -110,7 +110,7 @@ def cases() -> list[Case]:
         adapter("weights of another shape", reshaped),
         adapter("weights of other names", of_nothing),
         adapter("pickle bomb", pickled),
-        adapter("imports a module", imports),
+        adapter("imports a module", imports, Either(anything, (FOLDER,))),
         adapter("unknown type", settings(peft_type="MAGIC")),
         adapter("type null", settings(peft_type=None)),
         adapter("unknown task", settings(task_type="MAGIC"), Either(anything, (FOLDER,))),

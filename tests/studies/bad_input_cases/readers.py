@@ -94,7 +94,7 @@ def reader_case(
     name: str, expected: Expected, given: str = "a list as pair", model: str | None = None, **settings: Any
 ) -> Case:
     def make(place: Place) -> Run:
-        return Run("reader", [model or str(place.base.toy.model), given, json.dumps(settings)])
+        return Run("reader", [str(place.base.toy.model) if model is None else model, given, json.dumps(settings)])
 
     return Case("reader", name, make, expected)
 

@@ -38,7 +38,10 @@ class Result:
 def result_of(case: Case, base: Base, folder: Path) -> Result:
     folder.mkdir(parents=True)
     place = Place(folder, base)
-    command = case.make(place)
+    try:
+        command = case.make(place)
+    except Exception as error:
+        raise RuntimeError(f"{case.title}: the input itself could not be made") from error
     before, began = files_of(folder), time.monotonic()
     try:
         left = run(start, folder, command, limit=scaled(case.seconds))[0]

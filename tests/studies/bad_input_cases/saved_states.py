@@ -27,7 +27,7 @@ from bad_input_cases.case import (
     says,
     trains,
 )
-from bad_input_cases.models import DEEP, Payload
+from bad_input_cases.model_damage import DEEP, Payload
 from qa_accel.files import MANIFEST, write_manifest
 
 LATEST = "checkpoint-4"
@@ -140,8 +140,8 @@ def seen() -> list[Case]:
         saved("none left", all_of(shutil.rmtree), Accepted(ends_as_usual)),
         saved("all damaged", all_of(lambda one: (one / MANIFEST).unlink()), SKIPPED),
         saved("a link to nothing", lambda folder: (shutil.rmtree(folder), folder.symlink_to("nowhere")), Accepted(ends_as_usual)),
-        saved("best damaged", lambda folder: (folder.parent / "best" / "model.safetensors").write_bytes(b""), Accepted(ends_as_usual)),
-        saved("best without manifest", lambda folder: (folder.parent / "best" / MANIFEST).unlink(missing_ok=True), Accepted(ends_as_usual)),
+        saved("best damaged", lambda folder: (folder.parent / "best" / "model.safetensors").write_bytes(b""), Accepted(said_or_same("/best"))),
+        saved("best without manifest", lambda folder: (folder.parent / "best" / MANIFEST).unlink(), Accepted(said_or_same("/best"))),
         saved("what a killed save leaves", lambda folder: shutil.copytree(folder, folder.with_name(".partial-checkpoint-6")), Accepted(ends_as_usual)),
         saved("the config of before damaged", lambda folder: (folder.parent / "config.yaml").write_bytes(b"\xff["), Accepted(ends_as_usual)),
     ]  # fmt: skip
@@ -219,7 +219,7 @@ def other_states() -> bytes:
 def said_or_same(word: str) -> Check:
     def check(place: Place, output: str) -> str | None:
         wrong = ends_as_usual(place, output)
-        return f"{wrong}, and no word of {word} states" if wrong and word not in output else None
+        return f"{wrong}, and no word of {word}" if wrong and word not in output else None
 
     return check
 
