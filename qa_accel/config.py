@@ -24,6 +24,10 @@ from qa_accel.terminal import visible_lines
 Config = TypeVar("Config")
 
 
+LONGEST_ARGUMENT = 4096
+"""Characters of one word; no path is longer, and messages repeat what is wrong."""
+
+
 def setting_types(config_class: type) -> dict[str, Any]:
     """Field name -> annotated type of every leaf setting, nested dataclasses flattened in order."""
     settings: dict[str, Any] = {}
@@ -165,6 +169,8 @@ def _check_texts(arguments: list[str], place: str = "") -> None:
     """Exits with code 2 for a text that is no setting's: an empty one, or one that no file's name can be."""
     name = "an argument"
     for word in arguments:
+        if len(word) > LONGEST_ARGUMENT:
+            _fail(f"{place}{name}: an argument of {len(word):,} characters, {word[:40]}..., is too long")
         value = word
         if word.startswith("--"):
             name, equals, value = word.partition("=")

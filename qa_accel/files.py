@@ -12,7 +12,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -105,6 +105,15 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.link(source, partial)
         except OSError:
             shutil.copyfile(source, partial)
+
+
+def check_no_folders(folder: Path, names: Iterable[str]) -> None:
+    """Raises OSError if a folder has the name of a file that is to be written: the files before it would be left alone."""
+    for name in names:
+        if os.path.isdir(folder / name):
+            raise OSError(
+                f"{folder / name} cannot be written: it is a folder. Move it away, then rerun the same command"
+            )
 
 
 def partial_of(final: Path) -> Path:

@@ -25,10 +25,11 @@ class _Loader(yaml.SafeLoader):
         first: dict[Any, int] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             line = key.start_mark.line + 1
-            if key.value in first and isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(f"the key in line {line} is a list or a mapping; a setting's name is expected")
+            if key.value in first:
                 raise ValueError(f"{shortened(key.value)} is given twice, in lines {first[key.value]} and {line}")
-            if isinstance(key, yaml.ScalarNode):
-                first[key.value] = line
+            first[key.value] = line
         return super().construct_mapping(node, deep)
 
 
@@ -72,7 +73,7 @@ def expected_instead(value: Any, kind: Any) -> str | None:
     Numbers are read later, together with those of the command line, but for what only a person can take for a number.
     """
     kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    if value is None:
+    if value is None or value == str(None):
         return None if type(None) in kinds else "a value (leave the line out for the default)"
     if bool in kinds:
         return "true or false" if truth(value) is None else None

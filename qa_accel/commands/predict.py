@@ -9,14 +9,14 @@ from rich.progress import Progress
 
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.data import questions, splits
+from qa_accel.data import audit, questions, splits
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.accelerator import RuntimeConfig
-from qa_accel.distributed.run_folder import open_answers
+from qa_accel.distributed.run_folder import FINISHED, open_answers
 from qa_accel.evaluation import report, scoring
-from qa_accel.inference.postprocess import SpanConfig, write_answers
+from qa_accel.inference.postprocess import ANSWER_FILES, SpanConfig, write_answers
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import load_task
 from qa_accel.models.loading import ModelConfig
@@ -44,13 +44,23 @@ def run(settings: PredictConfig) -> None:
     """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
     accelerator = runtime.make_accelerator(settings.runtime)
     console = runtime.console(accelerator)
-    folder = open_answers(settings.output_dir, accelerator)
+    folder = open_answers(settings.output_dir, accelerator, (*ANSWER_FILES, FINISHED, "config.yaml"))
     task = load_task(settings.model, settings.windows, settings.batching, accelerator)
     span_config = task.answer_policy.apply(settings.spans)
     with runtime.first_on_each_cache(accelerator) as first:
-        name = "test" if questions.has_split(settings.data, "test") else "validation"
-        split = splits.prepare_split(settings.data, settings.windows, task.tokenizer, name, check_cache=first)
+        only_validation = not questions.has_split(settings.data, "test") and questions.has_split(
+            settings.data, "validation"
+        )
+        split = splits.prepare_split(
+            settings.data,
+            settings.windows,
+            task.tokenizer,
+            "validation" if only_validation else "test",
+            max_answer_length=settings.spans.max_answer_length,
+            check_cache=first,
+        )
     negative = splits.version_2_with_negative(settings.data, split)
+    longer = audit.answers_out_of_reach(split.report)
     runtime.announce(
         console,
         runs=runtime.describe(accelerator),
@@ -59,6 +69,11 @@ def run(settings: PredictConfig) -> None:
         no_answer=f"where null odds > {span_config.null_score_diff_threshold:.4g}"
         if negative
         else "never (SQuAD v1.1)",
+        **(
+            {"gold_answers": f"{longer:,} are longer than --max_answer_length: no prediction equals them"}
+            if longer
+            else {}
+        ),
     )
     qa = task.load_model(trained=True)
     batch_plan, collate = qa.evaluation_batches(split.windows, settings.prediction.per_device_eval_batch_size)
@@ -81,7 +96,7 @@ def run(settings: PredictConfig) -> None:
     if "answers" in split.questions.column_names:
         threshold = span_config.null_score_diff_threshold or 0.0
         scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=negative)
-        files.write_json(folder / "all_results.json", scores)
+        files.write_json(folder / FINISHED, scores)
         console.print(report.scores_table(scores))
     files.write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"answers: {visible(folder / 'predictions.json')}")

@@ -170,6 +170,12 @@ def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_leng
     )
 
 
+def answers_out_of_reach(report: SplitReport | None) -> int:
+    """Number of questions whose gold answer is longer than prediction's longest."""
+    labels = report.windows.labels if report is not None and report.windows is not None else None
+    return len(labels.long_answer_ids or ()) if labels is not None else 0
+
+
 def report_as_dict(reports: Mapping[str, SplitReport]) -> dict[str, Any]:
     """Content of data_report.json: every count and every listed row of each split."""
     return {split: report.as_dict() for split, report in reports.items()}

@@ -7,6 +7,7 @@ column mapping and the reader's version, and every later start maps that file. T
 
 import hashlib
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -149,7 +150,7 @@ def answer_counts(questions: datasets.Dataset) -> np.ndarray:
 def cache_folder(config: DataConfig) -> Path:
     """Folder of the prepared questions and windows."""
     if config.cache_dir is not None:
-        return Path(config.cache_dir).expanduser()
+        return Path(os.path.expanduser(config.cache_dir))
     return Path(datasets.config.HF_DATASETS_CACHE) / "qa_accel"
 
 
@@ -256,4 +257,4 @@ def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
                 count += len(batch)
         if not count:
             raise ValueError(f"{source}: holds no question; at least one is expected")
-        cache_file.seal(partial)
+        cache_file.seal(partial, path.name)

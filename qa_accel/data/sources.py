@@ -7,6 +7,7 @@ which file belongs to which split: its readers guess types, and an id 007 would 
 import glob
 import hashlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ import datasets
 
 from qa_accel.data.file_rows import PIECE, ROWS, Row, file_rows
 from qa_accel.input_files import require_regular
-from qa_accel.messages import first_line, listed, quoted
+from qa_accel.messages import first_line, listed, quoted, short
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def dataset_source(
 
 
 def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) -> dict[str, Source]:
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     saved = any((folder / mark).is_file() for mark in ("dataset_dict.json", "state.json"))
     try:
         if saved:
@@ -123,12 +124,16 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
     """The files that paths and globs match, each glob sorted by name."""
     files: list[Path] = []
     for pattern in patterns:
-        path = Path(pattern).expanduser()
-        if path.is_dir():
+        path = Path(os.path.expanduser(pattern))  # unlike Path.expanduser, leaves the home of an unknown user as it is
+        try:
+            is_folder, exists = path.is_dir(), path.exists()
+        except OSError as error:
+            raise ValueError(f"--{setting} {short(pattern)}: {error.strerror}") from error
+        if is_folder:
             raise ValueError(
                 f"--{setting} {pattern}: is a folder; name files or a glob such as {pattern.rstrip('/')}/*.json"
             )
-        if path.exists():
+        if exists:
             require_regular(path)
             files.append(path)
             continue

@@ -8,6 +8,7 @@ import os
 import socket
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -37,7 +38,7 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
     cannot be written.
     """
     folder = Path(output_dir)
-    if accelerator.is_main_process and (folder / FINISHED).exists() and not overwrite:
+    if accelerator.is_main_process and os.path.exists(folder / FINISHED) and not overwrite:
         raise ValueError(
             f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
         )
@@ -48,13 +49,13 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
     return folder
 
 
-def open_answers(output_dir: str, accelerator: Accelerator) -> Path:
-    """A folder for answers, created or checked by rank 0, from now on its only writer. Former answers may be in it.
+def open_answers(output_dir: str, accelerator: Accelerator, names: Collection[str]) -> Path:
+    """A folder for answers, files of these names, created or checked by rank 0, from now on its only writer. Former answers may be in it.
 
     Raises ValueError for a training run's folder, whose scores, predictions and settings would be replaced, and if another
     process writes it; OSError if it cannot be written.
     """
-    folder = Path(output_dir)
+    folder = writable_folder(output_dir, accelerator)
     if accelerator.is_main_process:
         found = next((path.name for pattern in OF_A_RUN for path in sorted(folder.glob(pattern))), None)
         if found is not None:
@@ -62,8 +63,7 @@ def open_answers(output_dir: str, accelerator: Accelerator) -> Path:
                 f"--output_dir {folder} is the folder of a training run (it holds {found}), whose results would be "
                 "replaced: take another folder for the answers"
             )
-    writable_folder(folder, accelerator)
-    if accelerator.is_main_process:
+        files.check_no_folders(folder, names)
         hold(folder)
     return folder
 
@@ -92,7 +92,7 @@ def make_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody planted
             pass
     except OSError as error:
-        raise OSError(f"--output_dir {folder} cannot be written: {error.strerror}") from error
+        raise OSError(f"--output_dir {short(str(folder))} cannot be written: {error.strerror}") from error
 
 
 def hold(folder: Path) -> None:

@@ -25,6 +25,7 @@ from qa_accel.ranges import COUNT, check_ranges
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
 
+ANSWER_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 NULL_ODDS_WITHOUT_SPAN = 1e9
 """Null odds where no window has a valid span. JSON knows no infinity; no difference of logits comes near this."""
 
@@ -233,13 +234,13 @@ def write_answers(answers: Answers, folder: Path | str) -> None:
     All three are on the disk before the first takes its name: a disk that fills up leaves what was there before.
     """
     folder = Path(folder)
-    contents = {
-        "predictions.json": [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
-        "nbest_predictions.json": _nbest_json(answers.nbest),
-        "null_odds.json": [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
-    }
-    with files.replacing_all([folder / name for name in contents]) as partials:
-        for partial, pieces in zip(partials, contents.values()):
+    contents = (
+        [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
+        _nbest_json(answers.nbest),
+        [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
+    )
+    with files.replacing_all([folder / name for name in ANSWER_FILES]) as partials:
+        for partial, pieces in zip(partials, contents, strict=True):
             with open(partial, "w", encoding="utf-8", newline="\n") as file:
                 file.writelines(pieces)
                 file.write("\n")

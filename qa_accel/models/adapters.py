@@ -83,6 +83,9 @@ def _add_adapter(qa_model: PreTrainedModel, config: AdapterConfig) -> None:
         if isinstance(module, (nn.Linear, Conv1D)) and name.partition(".")[0] not in heads and ".pooler." not in name
     ]
     conv1d = any(isinstance(module, Conv1D) for module in qa_model.modules())
+    width = getattr(qa_model.config, "hidden_size", None)
+    if isinstance(width, int) and config.lora_r > width:  # it would have more weights than the layers
+        raise ValueError(f"--lora_r {config.lora_r} must be at most {width}, the width of the model's layers")
     lora = peft.LoraConfig(
         task_type=peft.TaskType.QUESTION_ANS,
         r=config.lora_r,

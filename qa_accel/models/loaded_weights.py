@@ -5,6 +5,7 @@ silence. Answers would be random too.
 """
 
 import logging
+import re
 from typing import Any
 
 import torch
@@ -35,6 +36,13 @@ def check(
     if others:
         shapes = listed([_shapes(*tensor) for tensor in others])
         logger.warning("%r: %s; training begins with a new head", name, shapes)
+    layers = _layers(model)
+    left_out = [tensor for tensor in sorted(info["unexpected_keys"]) if _layer(tensor, model) in layers]
+    if left_out:
+        raise ValueError(
+            f"{name!r}: the file has weights for more layers than config.json: {listed(left_out)}; correct config.json, or "
+            "download or save the model again"
+        )
     missing = [tensor for tensor in sorted(info["missing_keys"]) if _module(tensor) not in given]
     body = [tensor for tensor in missing if _module(tensor) not in heads and not architectures.is_never_used(tensor)]
     if body:
@@ -59,6 +67,15 @@ def check_finite(model: nn.Module, name: str) -> None:
                 f"{name!r}: the tensor {tensor} holds nan or infinity as {str(weight.dtype).removeprefix('torch.')}; "
                 "the run that made it diverged, or the file is damaged: take another checkpoint, or --dtype float32"
             )
+
+
+def _layer(tensor: str, model: PreTrainedModel) -> str:
+    """The tensor's name with `N` for the numbers of layers."""
+    return re.sub(r"\.\d+\.", ".N.", tensor.removeprefix(f"{model.base_model_prefix}."))
+
+
+def _layers(model: PreTrainedModel) -> set[str]:
+    return {layer for tensor in model.state_dict() if ".N." in (layer := _layer(tensor, model))}
 
 
 def _module(tensor: str) -> str:

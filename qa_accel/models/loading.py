@@ -96,6 +96,9 @@ def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedCon
     if not remote_head and model_config.num_labels != 2:  # a classifier's; the head would have as many outputs
         model_config.num_labels = 2
     model_config.return_dict = True  # some checkpoints ask for tuples, in which logits have no name
+    layers = getattr(model_config, "num_hidden_layers", None)
+    if isinstance(layers, int) and layers < 1:
+        raise ValueError(f"{name!r}: config.json has {layers} layers (num_hidden_layers); correct config.json")
     positions = available_positions(model_config)
     if positions is not None and positions < 1:
         raise ValueError(

@@ -48,7 +48,8 @@ class SavedAdapter:
                 f"{self.folder!r} holds an adapter of the type {kind}, which cannot be added to weights; take LoRA"
             )
         with reading("adapter", self.folder):
-            return wrapped.merge_and_unload()
+            merged = wrapped.merge_and_unload()
+        return merged.requires_grad_(True)  # peft froze the base; who trains the result trains all of it
 
     def _check_names(self, problem: str, names: set[str], clause: str = "") -> None:
         """peft passes over such tensors with a warning at most: the answers would be those of another model."""

@@ -22,7 +22,7 @@ from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
 from qa_accel.training.evaluator import Evaluator
-from qa_accel.training.export import KeptModel
+from qa_accel.training.export import BEST, KeptModel
 from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
@@ -109,6 +109,13 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     )
     kept = KeptModel(folder, accelerator, model, task.tokenizer, merge_lora=settings.tuning.merge_lora)
     evaluator = None
+    if progress.best_step is not None and (damage := kept.damage()) is not None:
+        # or the checkpoint came from another folder
+        console.print(
+            f"{visible(folder / BEST)}: {visible(damage)}: the best model so far, of step {progress.best_step}, is lost; "
+            "the run keeps the best one from here on"
+        )
+        progress.best_score = progress.best_step = None
     if "validation" in prepared_splits:
         evaluator = Evaluator(
             settings.evaluation,

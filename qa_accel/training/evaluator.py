@@ -59,9 +59,6 @@ class Evaluator:
         self.version_2_with_negative = version_2_with_negative
         self.spans = AnswerPolicy().apply(spans)  # a stored threshold belongs to the model before this training
         self.plan, self.collate = qa.evaluation_batches(split.windows, config.prediction.per_device_eval_batch_size)
-        if progress.best_step is not None and not kept.exists():
-            # the checkpoint came from another folder: only models from here on can be kept
-            progress.best_score = progress.best_step = None
 
     def evaluate(self, metrics: MetricsLog, each_batch: Callable[[], None]) -> None:
         """Score the model as it is, count patience, keep the model if it is the best so far.

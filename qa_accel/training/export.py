@@ -46,9 +46,9 @@ class KeptModel:
         self.folder, self.accelerator, self.merge_lora = folder, accelerator, merge_lora
         self.model, self.tokenizer = prepared_model, tokenizer
 
-    def exists(self) -> bool:
-        """Broadcast from rank 0, so that all ranks take the same branch."""
-        box = [files.damage_of(self.folder / BEST) is None]
+    def damage(self) -> str | None:
+        """What is wrong with what is kept, or None. Broadcast from rank 0, so that all ranks take the same branch."""
+        box = [files.damage_of(self.folder / BEST)]
         broadcast_object_list(box)
         return box[0]
 
@@ -80,6 +80,8 @@ class KeptModel:
         scores = None
         if self.accelerator.is_main_process:
             kept = self.folder / BEST
+            published = [path for path in sorted(kept.iterdir()) if path.name not in (files.MANIFEST, SCORES)]
+            files.check_no_folders(self.folder, ["README.md", FINISHED, *(path.name for path in published)])
             best_step = progress.best_step
             if (kept / SCORES).is_file():
                 content = json.loads((kept / SCORES).read_text(encoding="utf-8"))
@@ -88,9 +90,8 @@ class KeptModel:
                     # progress may remember an older best one, whose files were replaced just before a kill
                     best_step = content["step"]
             files.write_text(self.folder / "README.md", model_card(scores))
-            for path in sorted(kept.iterdir()):
-                if path.name not in (files.MANIFEST, SCORES):
-                    files.link_or_copy(path, self.folder / path.name)
+            for path in published:
+                files.link_or_copy(path, self.folder / path.name)
             timer.end_stage("end")
             results = {
                 **(scores or {}),
