@@ -197,8 +197,9 @@ def predicts_as_usual(place: Place, output: str) -> str | None:
 
 
 def ends_as_usual(place: Place, output: str) -> str | None:
-    """A resumed run ends, to the byte, as one that was never interrupted."""
+    """A resumed run ends, to the byte, as one that was never interrupted: the best model, and the state of the last step."""
     names = ("predictions.json", "nbest_predictions.json", "null_odds.json", "model.safetensors")
+    names += ("checkpoint-8/model.safetensors",)
     found = [name for name in names if (place.output / name).read_bytes() != (place.base.whole / name).read_bytes()]
     return f"other {', '.join(found)} than of a run without interruption" if found else None
 
