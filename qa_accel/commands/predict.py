@@ -60,7 +60,7 @@ def run(settings: PredictConfig) -> None:
             check_cache=first,
         )
     negative = splits.version_2_with_negative(settings.data, split)
-    longer = audit.answers_out_of_reach(split.report)
+    unreachable = audit.answers_out_of_reach(split.report)
     runtime.announce(
         console,
         runs=runtime.describe(accelerator),
@@ -70,8 +70,10 @@ def run(settings: PredictConfig) -> None:
         if negative
         else "never (SQuAD v1.1)",
         **(
-            {"gold_answers": f"{longer:,} are longer than --max_answer_length: no prediction equals them"}
-            if longer
+            {
+                "gold_answers": f"{unreachable:,} longer than --max_answer_length or whole in no window: no prediction equals them"
+            }
+            if unreachable
             else {}
         ),
     )

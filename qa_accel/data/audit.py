@@ -171,9 +171,10 @@ def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_leng
 
 
 def answers_out_of_reach(report: SplitReport | None) -> int:
-    """Number of questions whose gold answer is longer than prediction's longest."""
-    labels = report.windows.labels if report is not None and report.windows is not None else None
-    return len(labels.long_answer_ids or ()) if labels is not None else 0
+    """Number of questions whose gold answer no prediction can equal: longer than max_answer_length, or whole in no window."""
+    if report is None or report.windows is None or report.windows.labels is None:
+        return 0
+    return len(report.windows.labels.long_answer_ids or ()) + len(report.windows.lost_answer_ids or ())
 
 
 def report_as_dict(reports: Mapping[str, SplitReport]) -> dict[str, Any]:

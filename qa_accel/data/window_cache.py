@@ -62,7 +62,8 @@ def prepare_windows(
     ):
         with one_thread():
             made, row_of_place = _tokenized(questions, tokenizer, config, Path(folder), num_proc)
-        write_in_question_order(made, row_of_place, partial, path.name)
+        write_in_question_order(made, row_of_place, partial)
+        cache_file.seal(partial, path.name)
     windows, seconds = read(path), time.perf_counter() - began
     logger.info("windows of %d questions: %d made in %.1f s, %s", len(questions), len(windows), seconds, path)
     return windows

@@ -43,8 +43,8 @@ def features(gives_types: bool) -> Features:
     return Features(tokens | {name: Value("int32") for name in WINDOW_COLUMNS} | {"question_cut": Value("uint8")})
 
 
-def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path, name: str) -> None:
-    """`name`: the one that the file gets when it is complete. One record batch of all windows: the file is laid out with zeros, then filled part after part through a memory map,
+def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
+    """One record batch of all windows: the file is laid out with zeros, then filled part after part through a memory map,
     so that memory does not grow with the data. The zeros are written by a file, not
     through the map: on a full disk a write raises, but a map kills the process."""
     table = made.data
@@ -83,7 +83,6 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path,
             mapped.madvise(mmap.MADV_DONTNEED)  # written pages stay in the file, but no longer count as our memory
     assert done == len(window_W), "every window was written"
     mapped.flush()
-    cache_file.seal(path, name)
 
 
 def lengths(made: Dataset) -> np.ndarray:

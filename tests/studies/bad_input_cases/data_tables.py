@@ -21,7 +21,7 @@ CSV: dict[str, tuple[Content, Expected | None]] = {
     "csv, a line break in quotes": ((HEADER + 'q1,"Where\nwas she?",Bern,Bern,0\n').encode(), Accepted(ONE)),
     "csv, Latin-1": ((HEADER + LINE.replace("Ana", "Anä")).encode("latin-1"), Refused("data.csv", "UTF-8")),
     "csv, UTF-16": ((HEADER + LINE).encode("utf-16"), None),
-    "csv, semicolons": ((HEADER + LINE).replace(",", ";").encode(), Accepted(both(ONE, says(";")))),
+    "csv, semicolons": ((HEADER + LINE).replace(",", ";").encode(), Accepted(both(ONE, says("semicolons")))),
     "csv, tabs": ((HEADER + LINE).replace(",", "\t").encode(), Accepted(both(ONE, says("tab")))),
     "csv, bars": ((HEADER + LINE).replace(",", "|").encode(), Either(ONE, ("data.csv", "|"))),
     "csv, semicolons and commas in the text": (

@@ -83,7 +83,7 @@ def cases() -> list[Case]:
     }
     for what, changes in fields.items():
         made += model_case(f"config {what}", config(**changes), _expected(what))
-    shapes = Refused(FOLDER, "bert.embeddings.word_embeddings.weight", "32", "48")
+    shapes = Refused(FOLDER, "bert.embeddings", "32", "48")
     vocabulary = Refused(FOLDER, "bert.embeddings.word_embeddings.weight")
     made += model_case(
         "config hidden size another", config(hidden_size=48, num_attention_heads=2), shapes, also_train=True

@@ -140,8 +140,8 @@ def folders() -> list[Case]:
         made += model_case(
             f"a sound folder, named with {what}",
             named(name),
-            Accepted(predicts_as_usual),
-            train=Accepted(trains),
+            Either(predicts_as_usual, ("model_name_or_path",)) if "UTF-8" in what else Accepted(predicts_as_usual),
+            train=Either(trains, ("model_name_or_path",)) if "UTF-8" in what else Accepted(trains),
             given=name,
         )
     made += model_case(

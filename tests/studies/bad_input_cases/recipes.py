@@ -127,7 +127,7 @@ def values() -> list[Case]:
         setting("an int a date", "seed: 2020-01-01", Refused("seed")),
         setting("an int bytes", "seed: !!binary aGFsbG8=", Refused("seed")),
         setting("an int a set", "seed: !!set {a, b}", Refused("seed")),
-        setting("a switch as text", 'gradient_checkpointing: "yes"', Refused("gradient_checkpointing")),
+        setting("a switch as text", 'gradient_checkpointing: "yes"', READ),
         setting("a switch as 1", "gradient_checkpointing: 1", Refused("gradient_checkpointing")),
         setting("a switch null", "gradient_checkpointing:", Refused("gradient_checkpointing")),
         setting("a switch on", "load_best_model_at_end: on", READ),
