@@ -99,7 +99,7 @@ def random_answers(windows: Windows, n_best: int = 20, seed: int = 0) -> tuple[d
     start_WK = windows.context_begin_W[:, None] + (rng.random((count, n_best)) * words_W[:, None]).astype(np.int32)
     end_WK = np.minimum(start_WK + rng.integers(0, 8, (count, n_best)), windows.context_end_W[:, None] - 1)
     return questions, Candidates(
-        null_W=rng.normal(size=count).astype(np.float32),
+        *rng.normal(size=(4, count)).astype(np.float32),
         start_WK=start_WK.astype(np.int32),
         end_WK=end_WK.astype(np.int32),
         start_logit_WK=rng.normal(size=(count, n_best)).astype(np.float32),

@@ -47,10 +47,16 @@ class SpanConfig:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the device found: of each window the null score and its K best spans, as token positions in the window."""
+    """What the device found: of each window the null position's logits and its K best spans, as positions in the window."""
 
-    null_W: np.ndarray
-    """float32: start logit + end logit at the null position."""
+    null_start_W: np.ndarray
+    """float32: start logit at the null position."""
+    null_end_W: np.ndarray
+    """float32: end logit at the null position."""
+    lse_start_W: np.ndarray
+    """float32: log of the sum of exp(start logit) over the context's tokens and the null position."""
+    lse_end_W: np.ndarray
+    """float32: the same of the end logits."""
     start_WK: np.ndarray
     """int32, first token; -1 where the window has fewer than K valid spans."""
     end_WK: np.ndarray
@@ -60,17 +66,23 @@ class Candidates:
     end_logit_WK: np.ndarray
     """float32"""
 
+    @property
+    def null_W(self) -> np.ndarray:
+        """float32: the null score, start logit + end logit at the null position."""
+        return self.null_start_W + self.null_end_W
+
 
 class NBestEntry(TypedDict):
-    """One line of an n-best list: `context[start:end] == text`, in characters.
-
-    The empty answer is at 0, 0 and its logits are None: only their sum, the null score, leaves the device.
-    """
+    """One line of an n-best list: `context[start:end] == text`, in characters. The empty answer is at 0, 0."""
 
     text: str
     probability: float
-    start_logit: float | None
-    end_logit: float | None
+    """Softmax over the list."""
+    score: float
+    """Probability of the start times that of the end, each a softmax over the context's tokens and the null position of the
+    window that the span is from: the `score` of transformers' removed pipeline. Of the empty answer, the lowest over the windows."""
+    start_logit: float
+    end_logit: float
     start: int
     end: int
 
@@ -105,20 +117,18 @@ def best_answers(
     ids: Sequence[str] = questions["id"][:]
     contexts = _contexts(questions)
     spans = _sorted_spans(windows, candidates, config, ids)
-    null_scores = _null_scores(windows, candidates, ids).tolist()
+    empty_entries = _empty_entries(windows, candidates, ids)
     threshold = config.null_score_diff_threshold or 0.0
 
     answers = Answers({}, {}, {}, {})
-    for row, (key, context, null_score) in enumerate(zip(ids, contexts, null_scores, strict=True)):
+    for row, (key, context, (null_score, empty)) in enumerate(zip(ids, contexts, empty_entries, strict=True)):
         entries, scores = spans.entries(row, context, config.n_best_size)
         best_text = entries[0]["text"] if entries else ""
         null_odds = null_score - scores[0] if entries else NULL_ODDS_WITHOUT_SPAN
         empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
         if version_2_with_negative or not entries:
             place = sum(score >= null_score for score in scores)
-            entries.insert(
-                place, NBestEntry(text="", probability=0.0, start_logit=None, end_logit=None, start=0, end=0)
-            )
+            entries.insert(place, empty)
             scores.insert(place, null_score)
         weights = [math.exp(score - scores[0]) for score in scores]
         total = sum(weights)
@@ -149,6 +159,8 @@ class _Spans:
     start_logit_S: list[float]
     end_logit_S: list[float]
     score_S: list[float]
+    lse_S: list[float]
+    """Normalisers of start and end in the span's window, added."""
 
     def entries(self, row: int, context: str, n_best_size: int) -> tuple[list[NBestEntry], list[float]]:
         """The n best answers of one question and their scores; probabilities are filled in when the list is whole."""
@@ -156,9 +168,8 @@ class _Spans:
         scores: list[float] = []
         seen = set()
         own = slice(self.begin_Q[row], self.begin_Q[row + 1])
-        for start, end, start_logit, end_logit, score in zip(
-            self.start_S[own], self.end_S[own], self.start_logit_S[own], self.end_logit_S[own], self.score_S[own]
-        ):
+        columns = (self.start_S, self.end_S, self.start_logit_S, self.end_logit_S, self.score_S, self.lse_S)
+        for start, end, start_logit, end_logit, score, lse in zip(*(column[own] for column in columns)):
             end = end_of_character(context, end)
             text = context[start:end]
             stripped = text.strip()
@@ -174,6 +185,7 @@ class _Spans:
                 {
                     "text": stripped,
                     "probability": 0.0,
+                    "score": math.exp(score - lse),
                     "start_logit": start_logit,
                     "end_logit": end_logit,
                     "start": start,
@@ -198,6 +210,7 @@ def _sorted_spans(windows: Windows, candidates: Candidates, config: SpanConfig, 
     end_S = windows.offset_end_N[begin_S + end_WK[valid_WK]]
     start_logit_S, end_logit_S = candidates.start_logit_WK[valid_WK], candidates.end_logit_WK[valid_WK]
     score_S = start_logit_S + end_logit_S
+    lse_S = (candidates.lse_start_W + candidates.lse_end_W)[window_S]
     _check_finite(score_S, question_S, ids)
     order = np.lexsort((end_S, start_S, -score_S, question_S))  # stable: what is equal in all stays in window order
     return _Spans(
@@ -207,15 +220,37 @@ def _sorted_spans(windows: Windows, candidates: Candidates, config: SpanConfig, 
         start_logit_S=start_logit_S[order].tolist(),
         end_logit_S=end_logit_S[order].tolist(),
         score_S=score_S[order].tolist(),
+        lse_S=lse_S[order].tolist(),
     )
 
 
-def _null_scores(windows: Windows, candidates: Candidates, ids: Sequence[str]) -> np.ndarray:
-    """Lowest null score over the windows of each question."""
-    _check_finite(candidates.null_W, windows.question_W, ids)
+def _empty_entries(windows: Windows, candidates: Candidates, ids: Sequence[str]) -> Iterator[tuple[float, NBestEntry]]:
+    """Of each question the null score, its lowest over the windows, and the empty answer with that window's logits."""
+    null_W = candidates.null_W
+    _check_finite(null_W, windows.question_W, ids)
     first_Q, count_Q = np.unique(windows.question_W, return_index=True)[1], len(ids)
     assert len(first_Q) == count_Q and np.all(np.diff(windows.question_W) >= 0), "windows of every question, in order"
-    return np.minimum.reduceat(candidates.null_W, first_Q)
+    lowest_Q = np.lexsort((null_W, windows.question_W))[first_Q]  # sorted, each question's windows keep their places
+    log_probability_W = null_W - (candidates.lse_start_W + candidates.lse_end_W)
+    columns = (
+        null_W[lowest_Q],
+        np.minimum.reduceat(log_probability_W, first_Q),
+        candidates.null_start_W[lowest_Q],
+        candidates.null_end_W[lowest_Q],
+    )
+    for null_score, log_probability, start_logit, end_logit in zip(*(column.tolist() for column in columns)):
+        yield (
+            null_score,
+            NBestEntry(
+                text="",
+                probability=0.0,
+                score=math.exp(log_probability),
+                start_logit=start_logit,
+                end_logit=end_logit,
+                start=0,
+                end=0,
+            ),
+        )
 
 
 def _check_finite(score_C: np.ndarray, question_C: np.ndarray, ids: Sequence[str]) -> None:

@@ -110,24 +110,32 @@ def _evaluating(accelerator: Accelerator, model: Any) -> Iterator[Callable[..., 
 
 def _columns(config: SpanConfig) -> int:
     """Numbers per gathered row."""
-    return 2 + 4 * config.n_best_size
+    return 5 + 4 * config.n_best_size
 
 
 def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, config: SpanConfig) -> torch.Tensor:
-    """(B, 2 + 4 K) int32, one gather for all: window index, null score, and of each span start, end and their logits.
+    """(B, 5 + 4 K) int32, one gather for all: window index, logits of the null position, normalisers of start and end, and
+    of each span start, end and their logits.
 
     Floats travel as their 32 bits. Positions count from the window's first token.
     """
     start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
     null_B1 = batch.null_B[:, None]
-    null_score_B1 = start_BL.gather(1, null_B1) + end_BL.gather(1, null_B1)
+    places_BL = batch.context_BL.scatter(1, null_B1, True)  # where an answer, or "no answer", may be
+    lowest = torch.finfo(torch.float32).min
+    lse_B1, end_lse_B1 = (
+        logits_BL.masked_fill(~places_BL, lowest).logsumexp(1, keepdim=True) for logits_BL in (start_BL, end_BL)
+    )
     start_BK, end_BK, start_logit_BK, end_logit_BK = best_spans(
         start_BL, end_BL, batch.context_BL, config.max_answer_length, config.n_best_size
     )
     shift_B1 = batch.shift_B[:, None]
     columns = [
         batch.index_B[:, None].int(),
-        null_score_B1.contiguous().view(torch.int32),
+        *(
+            column.contiguous().view(torch.int32)
+            for column in (start_BL.gather(1, null_B1), end_BL.gather(1, null_B1), lse_B1, end_lse_B1)
+        ),
         torch.where(start_BK < 0, -1, start_BK - shift_B1).int(),
         torch.where(end_BK < 0, -1, end_BK - shift_B1).int(),
         start_logit_BK.contiguous().view(torch.int32),
@@ -152,9 +160,9 @@ class _GatheredRows:
     def candidates(self) -> Candidates:
         assert self.present_W.all(), "every window of the plan came back"
         rows = self.rows_WC
-        start, end, start_logit, end_logit = np.split(rows[:, 2:], 4, axis=1)
+        start, end, start_logit, end_logit = np.split(rows[:, 5:], 4, axis=1)
         return Candidates(
-            null_W=np.ascontiguousarray(rows[:, 1]).view(np.float32),
+            *np.ascontiguousarray(rows[:, 1:5].T).view(np.float32),
             start_WK=start,
             end_WK=end,
             start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),

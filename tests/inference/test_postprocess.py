@@ -160,7 +160,7 @@ def test_a_question_without_a_valid_span_is_answered_with_nothing(negative, tmp_
     """Breaks if a text is invented, a question is left out, or infinity is in the files; the neighbour is untouched."""
     nothing = Window([None, None], [-3.0, 0.0], [-3.0, 0.0])
     found = answers_to([nothing], [window(null=0, Paris=3)], negative=negative, null_score_diff_threshold=1e12)
-    empty = {"text": "", "probability": 1.0, "start_logit": None, "end_logit": None, "start": 0, "end": 0}
+    empty = {"text": "", "probability": 1.0, "score": 1.0, "start_logit": -3.0, "end_logit": -3.0, "start": 0, "end": 0}
     assert found.nbest["q0"] == [empty]
     assert found.predictions == {"q0": "", "q1": "Paris"}
     assert found.best_texts["q0"] == "" and found.null_odds["q0"] == NULL_ODDS_WITHOUT_SPAN
@@ -212,9 +212,28 @@ def test_blanks_at_the_edges_are_left_off_and_blanks_alone_are_not_an_answer():
     assert found.predictions["q0"] == "Paris"
     assert [(entry["text"], entry["start"], entry["start_logit"]) for entry in found.nbest["q0"]] == [
         ("Paris", 5, 3.0),
-        ("", 0, None),
+        ("", 0, 0.0),
         ("In", 0, -9.0),
     ]
+
+
+def test_a_score_is_the_product_of_two_softmaxes_over_the_windows_context_and_null_position():
+    """Worked out by hand: in the first window e^start is 1 (null), 3 and 4, e^end 2 (null), 1 and 1; in the second 7 (null)
+    and 1, 1 (null) and 1. Breaks if the question's tokens count, if windows share a sum, or if null is left out."""
+    log = math.log
+    first = Window([None, None, WORDS["Paris"], WORDS["is"]], [0, 9, log(3), log(4)], [log(2), 9, 0, 0])
+    second = Window([None, WORDS["France"]], [log(7), 0], [0, 0])
+    found = answers_to([first, second], max_answer_length=1)
+    listed = {entry["text"]: entry["score"] for entry in found.nbest["q0"]}
+    assert listed == pytest.approx(
+        {
+            "Paris": 3 / 8 * 1 / 4,
+            "is": 4 / 8 * 1 / 4,
+            "France": 1 / 8 * 1 / 2,
+            "": min(1 / 8 * 2 / 4, 7 / 8 * 1 / 2),
+        },
+        rel=1e-6,
+    )
 
 
 def test_an_answer_has_at_most_max_answer_length_tokens():

@@ -40,6 +40,16 @@ def score(start_logit: float, end_logit: float) -> float:
     return float(np.float32(start_logit) + np.float32(end_logit))
 
 
+def normalisers(window: Window) -> list[float]:
+    """Log of the summed exponentials of the start and of the end logits, over the context and the null position."""
+    places = [token for token in range(len(window.offsets)) if window.is_context(token) or token == window.null]
+    highest = [max(logits[token] for token in places) for logits in (window.start_logits, window.end_logits)]
+    return [
+        top + math.log(sum(math.exp(logits[token] - top) for token in places))
+        for top, logits in zip(highest, (window.start_logits, window.end_logits))
+    ]
+
+
 def token_spans(window: Window, max_answer_length: int) -> list[tuple[float, int, int]]:
     """(score, first token, last token) of all allowed pairs, best first; equal ones by first, then by last token."""
     found = []
@@ -117,5 +127,5 @@ def candidates_of(questions: list[list[Window]], *, count: int, max_answer_lengt
         for place, (_, first, last) in enumerate(token_spans(window, max_answer_length)[:count]):
             start_WK[row, place], end_WK[row, place] = first, last
             start_logit_WK[row, place], end_logit_WK[row, place] = window.start_logits[first], window.end_logits[last]
-    null_W = np.array([window.null_score() for window in flat], np.float32)
-    return Candidates(null_W, start_WK, end_WK, start_logit_WK, end_logit_WK)
+    nulls = np.array([[w.start_logits[w.null], w.end_logits[w.null], *normalisers(w)] for w in flat], np.float32)
+    return Candidates(*nulls.T, start_WK, end_WK, start_logit_WK, end_logit_WK)
