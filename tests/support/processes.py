@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,11 @@ class Left:
     """All that it wrote to stdout and stderr."""
     value: Any
     """What the function returned, None if it did not return."""
+
+
+_ASKING = threading.Lock()
+"""A start asks all children of this process for their exit codes. A code can be read once: of two threads that ask at the same
+time, one gets 255."""
 
 
 @cache
@@ -113,7 +119,8 @@ def run(
         for rank, place in enumerate(places):
             ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if processes > 1 else {}
             child = _server().Process(target=_child, args=(function, arguments, common | ranks, str(place)))
-            child.start()
+            with _ASKING:
+                child.start()
             started.append(child)
         in_time = _wait(started, limit)
         left = [
@@ -144,20 +151,27 @@ def _wait(started: list[Any], limit: float) -> bool:
     """Whether all ended by themselves within the limit. Those left when one has failed, or at the limit, are killed."""
     end = time.monotonic() + limit
     failed_at = None
-    while any(child.exitcode is None for child in started):
+    while None in (codes := [_exit_code(child) for child in started]):
         now = time.monotonic()
-        if failed_at is None and any(child.exitcode not in (None, 0) for child in started):
+        if failed_at is None and set(codes) - {None, 0}:
             failed_at = now
         if now > end or (failed_at is not None and now > failed_at + SECONDS_AFTER_A_DEATH):
             break
-        started[0].join(0.05) if started[0].exitcode is None else time.sleep(0.05)
+        time.sleep(0.02)
     for child in started:
-        if child.exitcode is None:
+        if _exit_code(child) is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)  # with the helpers that it has forked, if any
-            child.kill()  # it may not have become the head of a group yet
-            child.join()
+            with _ASKING:
+                child.kill()  # it may not have become the head of a group yet
+                child.join()
     return time.monotonic() <= end
+
+
+def _exit_code(child: Any) -> int | None:
+    """None of a process that is still running."""
+    with _ASKING:
+        return child.exitcode
 
 
 def _child(function: Callable[..., Any], arguments: tuple, environment: dict[str, str], place: str) -> None:

@@ -23,6 +23,10 @@ def is_said(place: Place, output: str) -> str | None:
 REBUILT: Check = both(predicts_as_usual, is_said)
 
 
+def is_read(place: Place, output: str) -> str | None:
+    return "sound files are not read, but built again" if "Tokenizing" in output or "damaged" in output else None
+
+
 def damaged(name: str, damage: Damage, expected: Expected, kind: str) -> Case:
     """`predict` with a copy of the cache in which `damage` has changed each file of this kind."""
 
@@ -128,5 +132,6 @@ def cases() -> list[Case]:
         made += [damaged(name, replaced(make), served, kind) for name, make in INSTEAD.items()]
         made += [exchanged(kind)]
     made += [damaged("empty", changed(lambda content: b""), rebuilt, "")]
+    made += [damaged("sound", lambda path: None, Accepted(both(predicts_as_usual, is_read)), "")]
     made += [damaged("gone", lambda path: path.unlink(), Accepted(predicts_as_usual), "")]
     return made  # fmt: skip

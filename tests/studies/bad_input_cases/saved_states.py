@@ -173,8 +173,6 @@ def hidden() -> list[Case]:
         "weights of another model": lambda folder: shutil.copy(folder / "optimizer.bin", folder / "model.safetensors"),
         "optimizer.bin a pickle bomb": pickled("optimizer.bin"),
         "optimizer.bin a pickle bomb in torch's zip": pickled_in_zip("optimizer.bin"),
-        "random states a pickle bomb": pickled(states),
-        "random states a pickle bomb in torch's zip": pickled_in_zip(states),
         "progress.json missing": lambda folder: (folder / "progress.json").unlink(),
         "progress.json an empty object": file("progress.json", lambda content: b"{}"),
         "progress.json a list": file("progress.json", lambda content: b"[]"),
@@ -206,6 +204,8 @@ def hidden() -> list[Case]:
             Either(trains, (LATEST,)),
         ),
         saved("segments beyond the epoch, manifest renewed", renewed(progress(beyond)), Either(trains, (LATEST,))),
+        saved("random states a pickle bomb, manifest renewed", renewed(pickled(states)), either),
+        saved("random states a pickle bomb in torch's zip, manifest renewed", renewed(pickled_in_zip(states)), either),
         saved("random states garbage, manifest renewed", renewed(file(states, lambda content: b"garbage")), either),
         saved("random states missing, manifest renewed", renewed(lambda folder: (folder / states).unlink()), either),
         saved(
