@@ -7,6 +7,7 @@ from typing import Any
 
 LENGTH = 40  # characters of a value
 LINE = 100  # characters of a text without quotes
+PATH = 1000  # characters of a path: what is longer is none
 NAMES = 10  # names in a list
 
 _containers = reprlib.Repr()
@@ -32,10 +33,10 @@ def quoted(value: Any) -> str:
     return f"{text[:LENGTH]!r}" + ("..." if len(text) > LENGTH else "")
 
 
-def short(text: str) -> str:
+def short(text: str, most: int = LINE) -> str:
     """A text without quotes: no control characters, and not too long."""
     text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= LINE else f"{text[:LINE]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def listed(names: Collection[Any]) -> str:

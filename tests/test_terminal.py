@@ -15,7 +15,7 @@ from rich.table import Table
 
 from qa_accel import cli, config
 from qa_accel.commands import preflight, summary
-from qa_accel.data import audit
+from qa_accel.data import audit, audit_table
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, run_folder
 from qa_accel.distributed.rank_status import RankStatus
@@ -143,7 +143,7 @@ def test_rows_of_the_audit_are_shown_literally(text, seen):
     )
     _, found = audit.audit_questions(questions, training=False)
     beginning = repr(text[:39]).rstrip("'\"")  # longer ones are cut
-    assert beginning in shown(audit.report_table({"train": audit.SplitReport(found)}))
+    assert beginning in shown(audit_table.report_table({"train": audit.SplitReport(found)}))
 
 
 def fail(kind: str, text: str) -> None:

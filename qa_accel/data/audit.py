@@ -13,17 +13,14 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
-from rich.table import Table
-from rich.text import Text
 
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
-from qa_accel.data.label_audit import LabelReport, UnlikeLabel, audit_labels
+from qa_accel.data.label_audit import LabelReport, audit_labels
 from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
 from qa_accel.data.windows import Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
-LISTED = 3  # rows per kind on the console; data_report.json lists all
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,12 @@ class MisplacedAnswer:
     answer: str
     context_reads: str
     """The text at the offset, as long as the answer; empty if the offset is outside of the context."""
+
+    def described(self) -> str:
+        if _is_blank(self.answer):
+            return f"id {quoted(self.id)}: the answer is blank; a question without answer has an empty list"
+        reads, answer = quoted(self.context_reads), quoted(self.answer)
+        return f"id {quoted(self.id)}: context reads {reads} at {self.answer_start}, answer is {answer}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
     if training and len(misplaced) == len(ids):
         raise ValueError(
             f"none of {len(ids)} training questions is left, since no answer is at its offset (first: "
-            f"{_described(report.misplaced_answers[0])}); offsets count characters of the context"
+            f"{report.misplaced_answers[0].described()}); offsets count characters of the context"
         )
     kept_Q = np.delete(np.arange(len(ids)), list(misplaced)) if training else np.arange(len(ids))
     return select_rows(questions, kept_Q), report
@@ -180,118 +183,6 @@ def answers_out_of_reach(report: SplitReport | None) -> int:
 def report_as_dict(reports: Mapping[str, SplitReport]) -> dict[str, Any]:
     """Content of data_report.json: every count and every listed row of each split."""
     return {split: report.as_dict() for split, report in reports.items()}
-
-
-def report_table(reports: Mapping[str, SplitReport]) -> Table:
-    """Counts, one column per split; below them the first faulty rows."""
-    counts = Table("", title="Data", title_justify="left")
-    for split in reports:
-        counts.add_column(split, justify="right")
-    columns = [_column(report) for report in reports.values()]
-    for name in columns[0] if columns else ():
-        counts.add_row(name, *(column[name] for column in columns))
-    lines = [f"{split}: {line}" for split, report in reports.items() for line in _remarks(report)]
-    layout = Table.grid()
-    layout.add_row(counts)
-    # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
-    layout.add_row(Text("\n".join(lines)))
-    return layout
-
-
-def _column(report: SplitReport) -> dict[str, str]:
-    questions, windows = report.questions, report.windows
-    column = {
-        "questions": _count(questions.questions),
-        "contexts": _count(questions.contexts),
-        "without answer": _count(questions.without_answer, questions.share_without_answer),
-        "answers not at their offset": _count(
-            len(questions.misplaced_answers) if questions.without_answer is not None else None
-        ),
-        "questions dropped for it": _count(len(questions.dropped_ids)),
-        "repeated ids": _count(len(questions.repeated_ids)),
-        "empty questions": _count(len(questions.empty_question_ids)),
-        "empty contexts": _count(len(questions.empty_context_ids)),
-    }
-    names = (
-        "windows",
-        "tokens",
-        "windows per question",
-        "windows with answer",
-        "windows labelled by a later answer",
-        "answers lost to windowing",
-        "labels unlike their answer",
-        "answers over max_answer_length",
-        "questions cut",
-    )
-    if windows is None:
-        return column | dict.fromkeys(names, "-")
-    labels = windows.labels
-    cells = (
-        _count(windows.windows),
-        f"{_count(windows.tokens)} (longest {windows.longest_window})",
-        f"{windows.windows_per_question_mean:.2f} (most {windows.windows_per_question_max})",
-        _count(windows.windows_with_answer, windows.share_with_answer),
-        _count(None if labels is None else labels.windows_with_later_answer),
-        _count(None if windows.lost_answer_ids is None else len(windows.lost_answer_ids)),
-        _count(None if labels is None else len(labels.unlike_labels)),
-        _count(None if labels is None or labels.long_answer_ids is None else len(labels.long_answer_ids)),
-        _count(None if windows.cut_question_ids is None else len(windows.cut_question_ids)),
-    )
-    return column | dict(zip(names, cells))
-
-
-def _count(count: int | None, share: float | None = None) -> str:
-    if count is None:
-        return "-"
-    return f"{count:,}" + (f" ({share:.1%})" if share is not None else "")
-
-
-def _remarks(report: SplitReport) -> Iterator[str]:
-    questions, windows = report.questions, report.windows
-    remark = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
-    yield from _some([f"{_described(answer)}; {remark}" for answer in questions.misplaced_answers])
-    yield from _some([f"id {quoted(i)} occurs more than once" for i in questions.repeated_ids])
-    yield from _some([f"id {quoted(i)} has an empty question" for i in questions.empty_question_ids])
-    yield from _some([f"id {quoted(i)} has an empty context" for i in questions.empty_context_ids])
-    for meaning, ids in (
-        (IMPOSSIBLE_WITH_ANSWER, questions.impossible_with_answer_ids),
-        (POSSIBLE_WITHOUT_ANSWER, questions.possible_without_answer_ids),
-    ):
-        yield from _some([f"id {quoted(i)}: {meaning}; counted as without answer" for i in ids])
-    if windows is not None:
-        yield from _some([f"no window holds the whole answer of id {quoted(i)}" for i in windows.lost_answer_ids or ()])
-        if windows.labels is not None:
-            yield from _some([_unlike(label) for label in windows.labels.unlike_labels])
-            yield from _some(
-                [
-                    f"the answer of id {quoted(i)} is longer than max_answer_length"
-                    for i in windows.labels.long_answer_ids or ()
-                ]
-            )
-        yield from _some(
-            [f"id {quoted(i)} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
-        )
-
-
-def _some(lines: list[str]) -> list[str]:
-    more = len(lines) - LISTED
-    return lines[:LISTED] + ([f"... and {more:,} more of this kind, all in data_report.json"] if more > 0 else [])
-
-
-def _described(found: MisplacedAnswer) -> str:
-    if _is_blank(found.answer):
-        return f"id {quoted(found.id)}: the answer is blank; a question without answer has an empty list"
-    reads, answer = _shortened(found.context_reads), _shortened(found.answer)
-    return f"id {quoted(found.id)}: context reads {reads!r} at {found.answer_start}, answer is {answer!r}"
-
-
-def _unlike(label: UnlikeLabel) -> str:
-    reads, answer = _shortened(label.label_reads), _shortened(label.answer)
-    return f"id {label.id!r}: the tokens of the answer {answer!r} read {reads!r}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _is_blank(text: str) -> bool:

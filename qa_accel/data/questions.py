@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from qa_accel import files
 from qa_accel.data import cache_file, gold_answers, sources, squad_format
-from qa_accel.messages import quoted, short
+from qa_accel.messages import PATH, quoted, short
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
 logger = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def cache_folder(config: DataConfig) -> Path:
         try:
             folder.exists()
         except OSError as error:  # no name that a folder can have
-            raise ValueError(f"--cache_dir {short(config.cache_dir)}: {error.strerror}") from error
+            raise ValueError(f"--cache_dir {short(config.cache_dir, PATH)}: {error.strerror}") from error
         return folder
     return Path(datasets.config.HF_DATASETS_CACHE) / "qa_accel"
 

@@ -18,7 +18,7 @@ import datasets
 
 from qa_accel.data.file_rows import PIECE, ROWS, Row, file_rows
 from qa_accel.input_files import require_regular
-from qa_accel.messages import first_line, listed, quoted, short
+from qa_accel.messages import PATH, first_line, listed, quoted, short
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
         try:
             is_folder, exists = path.is_dir(), path.exists()
         except OSError as error:
-            raise ValueError(f"--{setting} {short(pattern)}: {error.strerror}") from error
+            raise ValueError(f"--{setting} {short(pattern, PATH)}: {error.strerror}") from error
         if is_folder:
             raise ValueError(
                 f"--{setting} {pattern}: is a folder; name files or a glob such as {pattern.rstrip('/')}/*.json"

@@ -12,6 +12,7 @@ from rich.table import Table
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel.data import audit
+from qa_accel.data.audit_table import report_table
 from qa_accel.data.questions import DataConfig, SplitName, cache_folder, has_split, has_unanswerable, load_questions
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import WindowConfig, Windows
@@ -92,7 +93,7 @@ def audit_as_dict(splits: dict[str, Split]) -> dict[str, Any]:
 
 def audit_table(splits: dict[str, Split]) -> Table:
     """The audit as a table, one column per split."""
-    return audit.report_table(_reports(splits))
+    return report_table(_reports(splits))
 
 
 def _reports(splits: dict[str, Split]) -> dict[str, audit.SplitReport]:

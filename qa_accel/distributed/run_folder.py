@@ -14,7 +14,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from qa_accel import files
-from qa_accel.messages import short
+from qa_accel.messages import PATH, short
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def make_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):  # a fixed name could be a link that somebody planted
             pass
     except OSError as error:
-        raise OSError(f"--output_dir {short(str(folder))} cannot be written: {error.strerror}") from error
+        raise OSError(f"--output_dir {short(str(folder), PATH)} cannot be written: {error.strerror}") from error
 
 
 def hold(folder: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from qa_accel.data.audit import SplitReport, audit_questions, audit_windows, report_as_dict, report_table
+from qa_accel.data.audit import SplitReport, audit_questions, audit_windows, report_as_dict
+from qa_accel.data.audit_table import report_table
 from qa_accel.data.questions import DataConfig, load_questions
 from qa_accel.data.windows import Windows
 

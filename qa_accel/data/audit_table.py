@@ -1,0 +1,113 @@
+"""Reports of the audit -> the table that a run prints: counts, one column per split, and the first faulty rows."""
+
+from collections.abc import Iterator, Mapping
+
+from rich.table import Table
+from rich.text import Text
+
+from qa_accel.data.audit import SplitReport
+from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
+from qa_accel.data.label_audit import UnlikeLabel
+from qa_accel.messages import quoted
+
+LISTED = 3  # rows per kind; data_report.json lists all
+
+
+def report_table(reports: Mapping[str, SplitReport]) -> Table:
+    """Counts, one column per split; below them the first faulty rows."""
+    counts = Table("", title="Data", title_justify="left")
+    for split in reports:
+        counts.add_column(split, justify="right")
+    columns = [_column(report) for report in reports.values()]
+    for name in columns[0] if columns else ():
+        counts.add_row(name, *(column[name] for column in columns))
+    lines = [f"{split}: {line}" for split, report in reports.items() for line in _remarks(report)]
+    layout = Table.grid()
+    layout.add_row(counts)
+    # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
+    layout.add_row(Text("\n".join(lines)))
+    return layout
+
+
+def _column(report: SplitReport) -> dict[str, str]:
+    questions, windows = report.questions, report.windows
+    column = {
+        "questions": _count(questions.questions),
+        "contexts": _count(questions.contexts),
+        "without answer": _count(questions.without_answer, questions.share_without_answer),
+        "answers not at their offset": _count(
+            len(questions.misplaced_answers) if questions.without_answer is not None else None
+        ),
+        "questions dropped for it": _count(len(questions.dropped_ids)),
+        "repeated ids": _count(len(questions.repeated_ids)),
+        "empty questions": _count(len(questions.empty_question_ids)),
+        "empty contexts": _count(len(questions.empty_context_ids)),
+    }
+    names = (
+        "windows",
+        "tokens",
+        "windows per question",
+        "windows with answer",
+        "windows labelled by a later answer",
+        "answers lost to windowing",
+        "labels unlike their answer",
+        "answers over max_answer_length",
+        "questions cut",
+    )
+    if windows is None:
+        return column | dict.fromkeys(names, "-")
+    labels = windows.labels
+    cells = (
+        _count(windows.windows),
+        f"{_count(windows.tokens)} (longest {windows.longest_window})",
+        f"{windows.windows_per_question_mean:.2f} (most {windows.windows_per_question_max})",
+        _count(windows.windows_with_answer, windows.share_with_answer),
+        _count(None if labels is None else labels.windows_with_later_answer),
+        _count(None if windows.lost_answer_ids is None else len(windows.lost_answer_ids)),
+        _count(None if labels is None else len(labels.unlike_labels)),
+        _count(None if labels is None or labels.long_answer_ids is None else len(labels.long_answer_ids)),
+        _count(None if windows.cut_question_ids is None else len(windows.cut_question_ids)),
+    )
+    return column | dict(zip(names, cells))
+
+
+def _count(count: int | None, share: float | None = None) -> str:
+    if count is None:
+        return "-"
+    return f"{count:,}" + (f" ({share:.1%})" if share is not None else "")
+
+
+def _remarks(report: SplitReport) -> Iterator[str]:
+    questions, windows = report.questions, report.windows
+    remark = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
+    yield from _some([f"{answer.described()}; {remark}" for answer in questions.misplaced_answers])
+    yield from _some([f"id {quoted(i)} occurs more than once" for i in questions.repeated_ids])
+    yield from _some([f"id {quoted(i)} has an empty question" for i in questions.empty_question_ids])
+    yield from _some([f"id {quoted(i)} has an empty context" for i in questions.empty_context_ids])
+    for meaning, ids in (
+        (IMPOSSIBLE_WITH_ANSWER, questions.impossible_with_answer_ids),
+        (POSSIBLE_WITHOUT_ANSWER, questions.possible_without_answer_ids),
+    ):
+        yield from _some([f"id {quoted(i)}: {meaning}; counted as without answer" for i in ids])
+    if windows is not None:
+        yield from _some([f"no window holds the whole answer of id {quoted(i)}" for i in windows.lost_answer_ids or ()])
+        if windows.labels is not None:
+            yield from _some([_unlike(label) for label in windows.labels.unlike_labels])
+            yield from _some(
+                [
+                    f"the answer of id {quoted(i)} is longer than max_answer_length"
+                    for i in windows.labels.long_answer_ids or ()
+                ]
+            )
+        yield from _some(
+            [f"id {quoted(i)} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
+        )
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = len(lines) - LISTED
+    return lines[:LISTED] + ([f"... and {more:,} more of this kind, all in data_report.json"] if more > 0 else [])
+
+
+def _unlike(label: UnlikeLabel) -> str:
+    return f"id {quoted(label.id)}: the tokens of the answer {quoted(label.answer)} read {quoted(label.label_reads)}"
