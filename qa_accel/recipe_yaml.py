@@ -73,7 +73,9 @@ def expected_instead(value: Any, kind: Any) -> str | None:
     Numbers are read later, together with those of the command line, but for what only a person can take for a number.
     """
     kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    if value is None or value == str(None):
+    if value == str(None) and type(None) in kinds:  # as on the command line
+        return None
+    if value is None:
         return None if type(None) in kinds else "a value (leave the line out for the default)"
     if bool in kinds:
         return "true or false" if truth(value) is None else None

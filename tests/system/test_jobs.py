@@ -88,7 +88,6 @@ NAMES = [
     "[x]*",
     "~",
     "/x\n",
-    "\udcff",
 ]
 
 
@@ -102,7 +101,13 @@ def test_any_name_of_a_folder_is_found_as_it_is(name):
 
 
 def test_an_empty_name_of_a_folder_is_refused():
-    assert shell('output_folder --output_dir= 2>&1 || echo "code $?"') == ["output_dir is empty", "code 2"]
+    message, code = shell('output_folder --output_dir= 2>&1 || echo "code $?"')
+    assert message.startswith("--output_dir is empty") and code == "code 2"
+
+
+def test_a_name_of_a_folder_that_is_not_utf8_is_refused():
+    message, code = shell('output_folder --output_dir="$1" 2>&1 || echo "code $?"', "\udcff")
+    assert message.startswith("--output_dir \\udcff: is not UTF-8") and code == "code 2"
 
 
 CRASH = r"""
