@@ -181,6 +181,16 @@ def test_blank_and_odd_gold_texts_count_as_in_the_official_scorer(tmp_path):
     assert "NoAns_total" not in found
 
 
+def test_text_without_blanks_is_scored_by_whole_answers_as_in_the_official_scorer(tmp_path):
+    """The official definitions know words between blanks: one character more, or a full stop of another script, is wrong."""
+    gold = [
+        {"id": "1", "answers": {"text": ["霍爾特"], "answer_start": [10]}},
+        {"id": "2", "answers": {"text": ["一九三一年"], "answer_start": [4]}},
+    ]
+    found = of_files(tmp_path, gold, {"1": "由霍爾特", "2": "一九三一年。"})
+    assert (found["exact"], found["f1"]) == (0.0, 0.0)
+
+
 def test_a_repeated_id_is_refused_and_not_counted_once(tmp_path):
     """The official scorer takes the last of the two in silence, so that its total is not the number of questions."""
     gold = nested_gold({"id": "a", "answers": [{"text": "Paris"}]}, {"id": "a", "answers": []})
