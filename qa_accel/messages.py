@@ -5,8 +5,11 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
+from qa_accel.terminal import visible
+
 LENGTH = 40  # characters of a value
 LINE = 100  # characters of a text without quotes
+REASON = 400  # characters of a library's message
 PATH = 1000  # characters of a path: what is longer is none
 NAMES = 10  # names in a list
 
@@ -34,23 +37,32 @@ def quoted(value: Any) -> str:
 
 
 def short(text: str, most: int = LINE) -> str:
-    """A text without quotes: no control characters, and not too long."""
-    text = text if text.isprintable() else ascii(text)
-    return text if len(text) <= most else f"{text[:most]}..."
+    """A text that is not too long, in quotes only if it has characters that cannot be seen."""
+    plain = visible(text)
+    return _cut(text if plain == text else f"'{plain}'", most)
 
 
-def listed(names: Collection[Any]) -> str:
-    """The first names and how many more there are; in quotes if they could not be read otherwise."""
-    first = (str(name) if _is_plain(name) else quoted(name) for name in islice(names, NAMES))
-    more = len(names) - NAMES
+def one_line(text: str, most: int = REASON) -> str:
+    """A library's message, whose lines and columns are joined by blanks."""
+    return _cut(visible(" ".join(text[: 10 * most].split())), most)
+
+
+def listed(names: Collection[Any], most: int = NAMES, length: int = LENGTH) -> str:
+    """The first names and how many more there are; in quotes if they are longer, or could not be read otherwise."""
+    first = (str(name) if _is_plain(name, length) else quoted(name) for name in islice(names, most))
+    more = len(names) - most
     return (", ".join(first) or "none") + (f" and {more:,} more" if more > 0 else "")
 
 
 def first_line(error: BaseException) -> str:
     """A library's message without its further lines; its type if it has no message."""
     line = (str(error) or type(error).__name__).splitlines()[0]
-    return line if len(line) <= 200 else f"{line[:200]}..."
+    return _cut(line, 2 * LINE)
 
 
-def _is_plain(name: Any) -> bool:
-    return not isinstance(name, str) or (0 < len(name) <= LENGTH and name.isprintable() and name == name.strip())
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _is_plain(name: Any, length: int) -> bool:
+    return not isinstance(name, str) or (0 < len(name) <= length and name.isprintable() and name == name.strip())

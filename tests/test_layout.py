@@ -6,8 +6,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "qa_accel"
 LEVELS = (
-    "messages",
-    "files config input_files recipe_yaml ranges terminal",
+    "terminal messages",
+    "files config input_files recipe_yaml ranges",
     "data",
     "models",
     "distributed",

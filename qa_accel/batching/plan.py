@@ -1,7 +1,7 @@
 """Lengths of the windows -> which windows go into which batch: of every step and rank in training, in order in prediction.
 
-A plan is an array of window indices, -1 where a batch holds nothing. It is never wider than the windows need. It is a pure function of its arguments, so every
-rank makes it alone, and resuming is skipping entries.
+A plan is an array of window indices, -1 where a batch holds nothing, and never wider than the windows need. It is a pure
+function of its arguments, so every rank makes it alone, and resuming is skipping entries.
 
 Packed batches are balanced: the windows are sorted by length, cut into batch_size groups, and of every group each
 batch gets one, the longest going to the batch that has the fewest tokens so far. All batches then have as many windows

@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import PretrainedConfig
 
 from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.models.model_folder import listed, printable
+from qa_accel.messages import listed, short
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class AnswerPolicy:
             stored = {THRESHOLD_KEY: getattr(model_config, THRESHOLD_KEY, None)}
         place = f"{str(name_or_path)!r}: config.json has"
         if not isinstance(stored, dict):
-            raise ValueError(f"{place} {CONFIG_KEY} {printable(repr(stored), 60)}; expected a mapping")
+            raise ValueError(f"{place} {CONFIG_KEY} {short(repr(stored))}; expected a mapping")
         known = {field.name for field in fields(cls)}
         unknown = sorted(stored.keys() - known)
         if unknown:
@@ -43,7 +43,7 @@ class AnswerPolicy:
             value = stored[key]
             if value is not None and not _is_finite_number(value):
                 raise ValueError(
-                    f"{place} {key} {printable(repr(value), 60)}; expected a finite number: correct it there, or remove it "
+                    f"{place} {key} {short(repr(value))}; expected a finite number: correct it there, or remove it "
                     "and give --null_score_diff_threshold"
                 )
         return cls(**{key: stored[key] for key in known & stored.keys()})

@@ -12,10 +12,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from qa_accel.messages import REASON, listed
 from qa_accel.models import architectures
-from qa_accel.models.model_folder import listed
 
 logger = logging.getLogger(__name__)
+
+TENSORS = 3  # that a message names
 
 
 def check(
@@ -30,29 +32,29 @@ def check(
     wrong = [_shapes(*tensor) for tensor in others if trained or _module(tensor[0]) not in heads]
     if wrong:
         raise ValueError(
-            f"{name!r}: {listed(wrong)}; config.json and weights are not of the same model: correct config.json, or "
+            f"{name!r}: {_some(wrong)}; config.json and weights are not of the same model: correct config.json, or "
             "download or save the model again"
         )
     if others:
-        shapes = listed([_shapes(*tensor) for tensor in others])
+        shapes = _some([_shapes(*tensor) for tensor in others])
         logger.warning("%r: %s; training begins with a new head", name, shapes)
     layers = _layers(model)
     left_out = [tensor for tensor in sorted(info["unexpected_keys"]) if _layer(tensor, model) in layers]
     if left_out:
         raise ValueError(
-            f"{name!r}: the file has weights for more layers than config.json: {listed(left_out)}; correct config.json, or "
+            f"{name!r}: the file has weights for more layers than config.json: {_some(left_out)}; correct config.json, or "
             "download or save the model again"
         )
     missing = [tensor for tensor in sorted(info["missing_keys"]) if _module(tensor) not in given]
     body = [tensor for tensor in missing if _module(tensor) not in heads and not architectures.is_never_used(tensor)]
     if body:
         raise ValueError(
-            f"{name!r} has no weights for {len(body)} tensors of {model.config.model_type}: {listed(body)}; they would be "
+            f"{name!r} has no weights for {len(body)} tensors of {model.config.model_type}: {_some(body)}; they would be "
             "random: a part of the weights is missing, or they are another model's: download or save the model again"
         )
     if trained and missing:
         raise ValueError(
-            f"{name!r} has no weights for {listed(missing)}: its question answering head was never trained, so its "
+            f"{name!r} has no weights for {_some(missing)}: its question answering head was never trained, so its "
             "answers would be random; fine-tune it first (scripts/train.py)"
         )
 
@@ -76,6 +78,10 @@ def _layer(tensor: str, model: PreTrainedModel) -> str:
 
 def _layers(model: PreTrainedModel) -> set[str]:
     return {layer for tensor in model.state_dict() if ".N." in (layer := _layer(tensor, model))}
+
+
+def _some(tensors: list[str]) -> str:
+    return listed(tensors, TENSORS, REASON)
 
 
 def _module(tensor: str) -> str:

@@ -14,8 +14,9 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenize
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from qa_accel.messages import short
 from qa_accel.models import architectures, loaded_weights, model_folder, saved_adapter
-from qa_accel.models.model_folder import printable, reading
+from qa_accel.models.model_folder import reading
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
         ("model_input_names", "a list with input_ids", "input_ids" in _as_list(tokenizer.model_input_names)),
     ):
         if not right:
-            found = printable(repr(getattr(tokenizer, key)), 60)
+            found = short(repr(getattr(tokenizer, key)))
             raise ValueError(f"tokenizer {name!r}: tokenizer_config.json has {key} {found}; expected {expected}")
     with reading("tokenizer", name):  # other settings of a wrong type fail only when they are used
         ids = tokenizer("a", "b", return_offsets_mapping=True)["input_ids"]

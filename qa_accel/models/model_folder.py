@@ -15,6 +15,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from qa_accel.messages import one_line, quoted, short
+
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WEIGHTS = ("model.safetensors", INDEXES[0], "pytorch_model.bin", INDEXES[1])
 """In the order in which transformers looks for them; only the first that is there is read."""
@@ -26,9 +28,6 @@ JSON_FILES = (
     "special_tokens_map.json",
     "adapter_config.json",
 )
-LONGEST_REASON = 400
-SHOWN = 3
-"""Tensors that a message names."""
 
 
 def check_name(name: Any, setting: str = "--model_name_or_path") -> None:
@@ -48,7 +47,7 @@ def check_name(name: Any, setting: str = "--model_name_or_path") -> None:
     try:
         folder.exists()
     except OSError as error:  # a name of 300 letters, a parent folder of another user
-        raise ValueError(f"{setting} {printable(name, 60)!r}: {error.strerror}") from error
+        raise ValueError(f"{setting} {quoted(name)}: {error.strerror}") from error
     if folder.is_file():
         raise ValueError(
             f"{setting} {name!r}: this is a file; expected the folder that holds config.json and the weights"
@@ -106,21 +105,9 @@ def mapping(folder: Path | str, name: str) -> dict[str, Any]:
         raise ValueError(f"{str(folder)!r}: {error}; download or save the model again") from error
 
 
-def printable(text: str, longest: int = LONGEST_REASON) -> str:
-    """In one line, without control characters and halves of surrogate pairs; not too long."""
-    text = " ".join(text[: 10 * longest].split())
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return text if len(text) <= longest else f"{text[:longest]}..."
-
-
-def listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return printable(", ".join(names[:SHOWN])) + more
-
-
 def _explained(error: Exception, folder: Path) -> tuple[str, str]:
     """What is wrong, and the way out."""
-    text = printable(str(error).partition("For details look at")[0]).rstrip(" .;:")  # at a report that is silenced
+    text = one_line(str(error).partition("For details look at")[0]).rstrip(" .;:")  # at a report that is silenced
     if not isinstance(error, OSError | ValueError) or not text:
         text = f"{type(error).__name__}: {text}"
     if "trust_remote_code" in str(error):
@@ -149,9 +136,9 @@ def _mapping(path: Path, key: str | None = None) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ValueError(f"{path.name} is broken JSON at line {error.lineno}: {error.msg}") from None
     except (ValueError, OSError) as error:  # an integer of 5,000 digits; a file of another user
-        raise ValueError(f"{path.name} cannot be read: {printable(str(error))}") from None
+        raise ValueError(f"{path.name} cannot be read: {one_line(str(error))}") from None
     if not isinstance(found, dict):
-        raise ValueError(f"{path.name} holds {printable(repr(found), 60)}; a mapping is expected")
+        raise ValueError(f"{path.name} holds {short(repr(found))}; a mapping is expected")
     if key is not None and key not in found:
         raise ValueError(f"{path.name} has no {key!r}")
     return found
@@ -164,7 +151,7 @@ def _shards(index: Path) -> list[Path]:
         raise ValueError(f"{index.name} has no mapping from tensors to files under 'weight_map'")
     for name in sorted(set(names)):
         if name != os.path.basename(name) or name in ("", ".", ".."):
-            raise ValueError(f"{index.name} names {printable(name)!r}, which is not in the folder")
+            raise ValueError(f"{index.name} names {quoted(name)}, which is not in the folder")
         if not (index.parent / name).is_file():
-            raise ValueError(f"{printable(name)!r}, which {index.name} names, is missing")
+            raise ValueError(f"{quoted(name)}, which {index.name} names, is missing")
     return [index.parent / name for name in sorted(set(names))]

@@ -7,8 +7,10 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
+from qa_accel.messages import REASON, listed, short
 from qa_accel.models import model_folder
-from qa_accel.models.model_folder import listed, printable, reading
+from qa_accel.models.loaded_weights import TENSORS
+from qa_accel.models.model_folder import reading
 
 FILE = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -55,7 +57,7 @@ class SavedAdapter:
         """peft passes over such tensors with a warning at most: the answers would be those of another model."""
         if names:
             raise ValueError(
-                f"adapter {self.folder!r} {problem} {listed(sorted(names))}{clause}: adapter_config.json, adapter_model and "
+                f"adapter {self.folder!r} {problem} {listed(sorted(names), TENSORS, REASON)}{clause}: adapter_config.json, adapter_model and "
                 f"the base model {self.base!r} are not of one run; save the adapter again"
             )
 
@@ -69,14 +71,14 @@ def find(folder: str) -> SavedAdapter | None:
     place = f"adapter {folder!r}: {FILE} has"
     if not isinstance(base, str) or not base:
         raise ValueError(
-            f"{place} base_model_name_or_path {printable(repr(base), 60)}; write the base model's folder or hub name there"
+            f"{place} base_model_name_or_path {short(repr(base))}; write the base model's folder or hub name there"
         )
     if not isinstance(heads, list) or not all(isinstance(name, str) for name in heads):
-        raise ValueError(f"{place} modules_to_save {printable(repr(heads), 60)}; expected a list of names")
+        raise ValueError(f"{place} modules_to_save {short(repr(heads))}; expected a list of names")
     if found.get("megatron_config"):  # peft would import whatever module the config names
         raise ValueError(
             f"{place} a megatron_config, for which peft imports the module "
-            f"{printable(repr(found.get('megatron_core')), 60)}; this is not supported: save the adapter as a plain one"
+            f"{short(repr(found.get('megatron_core')))}; this is not supported: save the adapter as a plain one"
         )
     model_folder.check_name(base, f"{place} a base_model_name_or_path that cannot be used:")
     if Path(base, FILE).exists():
