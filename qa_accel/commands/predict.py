@@ -16,7 +16,8 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import FINISHED, open_answers
 from qa_accel.evaluation import report, scoring
-from qa_accel.inference.postprocess import ANSWER_FILES, SpanConfig, write_answers
+from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
+from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import load_task
 from qa_accel.models.loading import ModelConfig

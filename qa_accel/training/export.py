@@ -19,8 +19,9 @@ from qa_accel import files
 from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED
 from qa_accel.evaluation.scoring import tuned_threshold
+from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.inference.postprocess import Answers, write_answers
+from qa_accel.inference.postprocess import Answers
 from qa_accel.models import adapters
 from qa_accel.training.checkpoint import atomic_folder
 from qa_accel.training.progress import Progress

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_decoder import Window, candidates_of, decode, windows_of
 
-from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers, SpanConfig, best_answers, write_answers
+from qa_accel.inference.answer_files import write_answers
+from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers, SpanConfig, best_answers
 
 CONTEXT = "Paris is in France"
 WORDS = {"Paris": (0, 5), "is": (6, 8), "in": (9, 11), "France": (12, 18)}
@@ -293,7 +294,8 @@ def test_a_disk_that_fills_up_leaves_the_previous_files_and_no_others(tmp_path, 
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     program = f"""
 import resource
-from qa_accel.inference.postprocess import Answers, write_answers
+from qa_accel.inference.answer_files import write_answers
+from qa_accel.inference.postprocess import Answers
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 entry = dict(text="new", probability=1.0, start_logit=0.0, end_logit=0.0, start=0, end=3)
 write_answers(Answers({{"q": "new"}}, {{"q": "new"}}, {{"q": 1.0}}, {{"q": [entry] * 1000}}), {str(tmp_path)!r})
