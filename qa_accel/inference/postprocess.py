@@ -133,8 +133,9 @@ def best_answers(
         null_odds = null_score - scores[0] if entries else NULL_ODDS_WITHOUT_SPAN
         empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
         if calibration is not None:
-            _add_confidences(calibration, entries, scores, empty, null_odds if version_2_with_negative else None)
-            answers.confidences[key] = (empty if empty_wins else entries[0])["confidence"]
+            odds = null_odds if version_2_with_negative else None
+            of_spans, of_empty = _add_confidences(calibration, entries, scores, empty, odds)
+            answers.confidences[key] = of_empty if empty_wins else of_spans[0]
         if version_2_with_negative or not entries:
             place = sum(score >= null_score for score in scores)
             entries.insert(place, empty)
@@ -156,11 +157,12 @@ def _add_confidences(
     scores: list[float],
     empty: NBestEntry,
     null_odds: float | None,
-) -> None:
+) -> tuple[list[float], float]:
+    """Fills them in, and returns those of the spans and that of the empty answer."""
     of_spans, of_empty = calibration.confidences([entry["text"] for entry in entries], scores, null_odds)
-    for entry, confidence in zip(entries, of_spans, strict=True):
+    for entry, confidence in zip([*entries, empty], [*of_spans, of_empty], strict=True):
         entry["confidence"] = confidence
-    empty["confidence"] = of_empty
+    return of_spans, of_empty
 
 
 def _contexts(questions: "Dataset") -> list[str]:
