@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reference_decoder import Window, candidates_of, decode, windows_of
 
 from qa_accel.inference.answer_files import write_answers
+from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers, SpanConfig, best_answers
 
 CONTEXT = "Paris is in France"
@@ -29,7 +30,12 @@ def window(null: float, **scores: float) -> Window:
 
 
 def answers_to(
-    *questions: list[Window], context: str = CONTEXT, negative: bool = True, count: int | None = None, **config
+    *questions: list[Window],
+    context: str = CONTEXT,
+    negative: bool = True,
+    count: int | None = None,
+    calibration: Calibration | None = None,
+    **config,
 ) -> Answers:
     settings = SpanConfig(**config)
     return best_answers(
@@ -40,6 +46,7 @@ def answers_to(
         ),
         settings,
         version_2_with_negative=negative,
+        calibration=calibration,
     )
 
 
