@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
     "predict": "answer the questions of a file with a fine-tuned model",
     "prepare": "fill the cache of a training run before it starts",
+    "calibrate": "fit the confidence of a fine-tuned model",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",

@@ -3,13 +3,12 @@
 accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_file questions.json --output_dir runs/answers
 """
 
-from dataclasses import dataclass, field
-
-from rich.progress import Progress
+from dataclasses import dataclass, field, replace
 
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.data import audit, questions, splits
+from qa_accel.commands.answering import answer
+from qa_accel.data import questions
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
@@ -17,10 +16,14 @@ from qa_accel.distributed import strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import FINISHED, open_answers
 from qa_accel.evaluation import report, scoring
-from qa_accel.inference.postprocess import ANSWER_FILES, SpanConfig, write_answers
-from qa_accel.inference.predictor import PredictorConfig, answer_split
+from qa_accel.inference.answer_files import ANSWER_FILES, CONFIDENCES, write_answers
+from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.confidence import Calibration, withheld
+from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.predictor import PredictorConfig
 from qa_accel.inference.qa_model import load_task
 from qa_accel.models.loading import ModelConfig
+from qa_accel.ranges import check_ranges
 from qa_accel.terminal import visible
 
 
@@ -28,14 +31,20 @@ from qa_accel.terminal import visible
 class PredictConfig:
     model: ModelConfig
     output_dir: str
-    """Folder for predictions.json, nbest_predictions.json, null_odds.json and, where the file has answers, all_results.json;
-    not that of a training run."""
+    """Folder for predictions.json, nbest_predictions.json, null_odds.json, of a calibrated model confidences.json and, where
+    the file has answers, all_results.json; not that of a training run."""
+    min_confidence: float | None = None
+    """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
+    calibrated (scripts/calibrate.py)."""
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     prediction: PredictorConfig = field(default_factory=PredictorConfig)
     spans: SpanConfig = field(default_factory=SpanConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+    def __post_init__(self):
+        check_ranges(self, min_confidence="[0, 1]")
 
 
 Config = PredictConfig
@@ -45,7 +54,8 @@ def run(settings: PredictConfig) -> None:
     """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
     accelerator = runtime.make_accelerator(settings.runtime)
     console = runtime.console(accelerator)
-    folder = open_answers(settings.output_dir, accelerator, (*ANSWER_FILES, FINISHED, "config.yaml"))
+    names = (*ANSWER_FILES, CONFIDENCES, FINISHED, "config.yaml")
+    folder = open_answers(settings.output_dir, accelerator, names)
     task = load_task(
         settings.model,
         settings.windows,
@@ -54,58 +64,61 @@ def run(settings: PredictConfig) -> None:
         precision=strategy.precision(accelerator),
     )
     span_config = task.answer_policy.apply(settings.spans)
-    with runtime.first_on_each_cache(accelerator) as first:
+
+    def calibration_of(version_2_with_negative: bool) -> Calibration | None:
+        return _calibration(settings, task.answer_policy, version_2_with_negative=version_2_with_negative)
+
+    calibration_of(False)  # a model without any is refused before the data is read
+    with runtime.first_on_each_cache(accelerator):
         only_validation = not questions.has_split(settings.data, "test") and questions.has_split(
             settings.data, "validation"
         )
-        split = splits.prepare_split(
-            settings.data,
-            settings.windows,
-            task.tokenizer,
-            "validation" if only_validation else "test",
-            max_answer_length=settings.spans.max_answer_length,
-            check_cache=first,
-        )
-    negative = splits.version_2_with_negative(settings.data, split)
-    unreachable = audit.answers_out_of_reach(split.report)
-    runtime.announce(
+    answered = answer(
+        accelerator,
         console,
-        runs=runtime.describe(accelerator),
-        model=settings.model.model_name_or_path,
-        questions=f"{len(split.questions):,} in {len(split.windows):,} windows",
-        no_answer=f"where null odds > {span_config.null_score_diff_threshold:.4g}"
-        if negative
-        else "never (SQuAD v1.1)",
-        **(
-            {
-                "gold_answers": f"{unreachable:,} longer than --max_answer_length or whole in no window: no prediction equals them"
-            }
-            if unreachable
-            else {}
-        ),
+        task,
+        "validation" if only_validation else "test",
+        data=settings.data,
+        windows=settings.windows,
+        prediction=settings.prediction,
+        spans=span_config,
+        calibration_of=calibration_of,
     )
-    qa = task.load_model(trained=True)
-    batch_plan, collate = qa.evaluation_batches(split.windows, settings.prediction.per_device_eval_batch_size)
-    model = accelerator.prepare_model(qa.model, evaluation_mode=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("predicting", total=len(batch_plan))
-        answers = answer_split(
-            accelerator,
-            model,
-            split,
-            collate,
-            batch_plan,
-            span_config,
-            version_2_with_negative=negative,
-            done=lambda count: progress.update(bar, completed=count),
-        )
+    answers, split, least = answered.answers, answered.split, settings.min_confidence
     if answers is None:
         return
-    write_answers(answers, folder)
+    kept = answers.predictions if least is None else withheld(answers.predictions, answers.confidences, least)
+    write_answers(replace(answers, predictions=kept), folder)
+    scores = {}
     if "answers" in split.questions.column_names:
         threshold = span_config.null_score_diff_threshold or 0.0
-        scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=negative)
+        scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=answered.version_2_with_negative)
+        if answers.confidences:
+            scores |= scoring.confidence_scores(answers, split, least)
         files.write_json(folder / FINISHED, scores)
         console.print(report.scores_table(scores))
+    if least is not None:
+        count = sum(confidence >= least for confidence in answers.confidences.values())
+        console.print(
+            report.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
+        )
     files.write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"answers: {visible(folder / 'predictions.json')}")
+
+
+def _calibration(settings: PredictConfig, policy: AnswerPolicy, *, version_2_with_negative: bool) -> Calibration | None:
+    """The model's calibration for such questions. Raises ValueError if there is none and confidence is to decide."""
+    found = policy.calibration(version_2_with_negative=version_2_with_negative)
+    if found is None and settings.min_confidence is not None:
+        name = settings.model.model_name_or_path
+        if policy.temperature is None:
+            raise ValueError(
+                f"--min_confidence {settings.min_confidence}: {name!r} has no calibration in its config.json; run "
+                f"scripts/calibrate.py --model_name_or_path {name} --validation_file FILE first"
+            )
+        raise ValueError(
+            f"--min_confidence {settings.min_confidence}: {name!r} was calibrated on questions that all have an answer, and "
+            "these may have none; run scripts/calibrate.py on such questions, or state that each has an answer: "
+            "--version_2_with_negative false"
+        )
+    return found

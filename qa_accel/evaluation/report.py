@@ -25,6 +25,18 @@ SCORES = {
     "best_f1": "F1 at its best threshold",
 }
 
+CONFIDENCE = {
+    "confidence_ece": "confidence: calibration error (ECE)",
+    "confidence_brier": "confidence: Brier score",
+    "confidence_auroc": "confidence: correctness (AUROC)",
+    "confidence_aurc": "confidence: mean risk (AURC)",
+    "coverage_at_80": "answered at 80 % accuracy",
+    "coverage_at_90": "answered at 90 % accuracy",
+    "coverage_at_95": "answered at 95 % accuracy",
+    "answerability_auroc": "answerability (AUROC)",
+}
+"""As parts of 1, shown in percent."""
+
 
 def scores_table(scores: Mapping[str, Any]) -> Table:
     """The official figures by name, and the thresholds that they belong to."""
@@ -44,7 +56,34 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
         if key in scores:
             note = notes.get(key)
             table.add_row(name, f"{scores[key]:.2f}", "" if note is None else f"{note:.3f}".removesuffix(".000"))
+    for key, name in CONFIDENCE.items():
+        if key in scores:
+            table.add_row(name, f"{100 * scores[key]:.2f}", str(scores["confidence_questions"]))
     return table
+
+
+def calibration_table(columns: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Figures of confidences side by side."""
+    table = Table(title="confidence", title_justify="left")
+    table.add_column("%")
+    for name, figures in columns.items():
+        table.add_column(f"{name}\n{figures['confidence_questions']} questions", justify="right")
+    for key, name in CONFIDENCE.items():
+        cells = [f"{100 * figures[key]:.2f}" if key in figures else "" for figures in columns.values()]
+        table.add_row(name.removeprefix("confidence: "), *cells)
+    return table
+
+
+def answered_line(scores: Mapping[str, Any], total: int) -> str:
+    """How many questions are answered with enough confidence and, where the file has gold answers, how well."""
+    answered = scores["answered"]
+    share = f"{answered:,} of {total:,} questions ({100 * answered / total:.1f} %)"
+    accuracy = (
+        f": exact match {scores['answered_exact']:.2f}, F1 {scores['answered_f1']:.2f}"
+        if "answered_f1" in scores
+        else ""
+    )
+    return f"answered with a confidence of at least {scores['min_confidence']:g}: {share}{accuracy}"
 
 
 def samples_table(questions: datasets.Dataset, predictions: Mapping[str, str], count: int = 8) -> Table:
@@ -90,6 +129,7 @@ def model_card(
     else:
         lines += ["| score | % |", "| --- | ---: |"]
         lines += [f"| {name} | {scores[key]:.2f} |" for key, name in SCORES.items() if key in scores]
+        lines += [f"| {name} | {100 * scores[key]:.2f} |" for key, name in CONFIDENCE.items() if key in scores]
         lines.append("")
         lines.append(f"On {scores['total']} validation questions, by the official definitions.")
         if "best_f1_thresh" in scores:
@@ -98,6 +138,14 @@ def model_card(
                 f"`config.json` keeps `null_score_diff_threshold: {scores['best_f1_thresh']:.6g}`, tuned for F1 on the validation "
                 "data: a question is answered with nothing where the null score exceeds the best span's by more than that.",
             ]
+        if "confidence_questions" in scores:
+            lines += [
+                "",
+                "`config.json` keeps a calibration too, fitted on one half of the validation questions. The figures of confidence "
+                f"are those of the other half, {scores['confidence_questions']} questions.",
+            ]
+        elif "not_calibrated" in scores:
+            lines += ["", f"Without a calibration: {_markdown(scores['not_calibrated'])}."]
     lines += ["", "## Data", "", "| | " + " | ".join(data_report) + " |", "| --- |" + " ---: |" * len(data_report)]
     for name, part, key in (
         ("questions", "questions", "questions"),

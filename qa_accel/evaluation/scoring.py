@@ -1,12 +1,17 @@
-"""Answers of a split -> official scores, and the no-answer threshold that suits the data best."""
+"""Answers of a split -> official scores, and the answer policy that suits the data best: threshold and calibration."""
 
 import math
 from typing import Any
 
+import numpy as np
 from accelerate.utils import broadcast_object_list
 
 from qa_accel.data.splits import Split
-from qa_accel.evaluation.squad_scores import squad_scores
+from qa_accel.evaluation import calibration
+from qa_accel.evaluation.calibration import GoldAnswers
+from qa_accel.evaluation.confidence_figures import figures
+from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
+from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers
 
 
@@ -16,8 +21,7 @@ def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_wit
     With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model. An infinite
     threshold is given back as text: JSON has no infinity.
     """
-    golds = (answer["text"] for answer in split.questions["answers"][:])
-    references = dict(zip(split.questions["id"][:], golds, strict=True))
+    references = gold_texts(split)
     if not version_2_with_negative:
         threshold = NULL_ODDS_WITHOUT_SPAN * 10  # v1.1: the best span, whatever the null score
 
@@ -31,6 +35,55 @@ def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_wit
         at_zero = scores_at(0.0)
         scores |= {"exact_threshold_0": at_zero["exact"], "f1_threshold_0": at_zero["f1"]}
     return scores | {"null_score_diff_threshold": threshold if math.isfinite(threshold) else str(threshold)}
+
+
+def gold_texts(split: Split) -> dict[str, list[str]]:
+    """By id; [] for a question without answer."""
+    golds = (answer["text"] for answer in split.questions["answers"][:])
+    return dict(zip(split.questions["id"][:], golds, strict=True))
+
+
+def gold_answers(split: Split) -> GoldAnswers:
+    return GoldAnswers(
+        gold_texts(split), dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
+    )
+
+
+def tuned_policy(
+    answers: Answers, scores: dict[str, Any], split: Split, *, version_2_with_negative: bool
+) -> tuple[AnswerPolicy, dict[str, Any]]:
+    """The tuned threshold with a calibration of one half of the questions, and the figures of the other half at it.
+
+    In place of figures `not_calibrated`, the reason, where the questions are too few or of one kind.
+    """
+    policy = AnswerPolicy(tuned_threshold(answers, scores))
+    first, second = gold_answers(split).halves()
+    threshold = policy.null_score_diff_threshold or 0.0
+    try:
+        fitted, found = calibration.calibrate(
+            answers, first, second, threshold, version_2_with_negative=version_2_with_negative
+        )
+    except calibration.NotCalibrated as error:
+        return policy, {"not_calibrated": str(error)}
+    return policy.with_calibration(fitted), found
+
+
+def confidence_scores(answers: Answers, split: Split, min_confidence: float | None) -> dict[str, Any]:
+    """Figures of a calibrated model's confidences; with `min_confidence` also how many questions are answered with at least
+    that, and exact match and F1 of these in percent, as the predictions before any was withheld."""
+    exact_and_f1_Q2 = np.array(
+        [exact_and_f1(answers.predictions[key], golds) for key, golds in gold_texts(split).items()]
+    )
+    confidence_Q = np.array([answers.confidences[key] for key in gold_texts(split)])
+    found = figures(confidence_Q, exact_and_f1_Q2[:, 0])
+    if min_confidence is None:
+        return found
+    answered_Q = confidence_Q >= min_confidence
+    found |= {"min_confidence": min_confidence, "answered": int(answered_Q.sum())}
+    if answered_Q.any():
+        exact, f1 = (100.0 * exact_and_f1_Q2[answered_Q].mean(axis=0)).tolist()
+        found |= {"answered_exact": exact, "answered_f1": f1}
+    return found
 
 
 def tuned_threshold(answers: Answers, scores: dict[str, Any]) -> float | None:

@@ -7,27 +7,14 @@ SQuAD v1.1 is the case in which every question has an answer: the same keys but 
 """
 
 import math
-import re
-import string
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 
+from qa_accel.answer_text import answer_tokens
 from qa_accel.messages import quoted, shown
-
-_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
-_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
-
-
-@lru_cache(
-    maxsize=1 << 16
-)  # evaluation in training scores the same gold answers, and many equal texts, again and again
-def answer_tokens(text: str) -> tuple[str, ...]:
-    """The words that count: lower case, without ASCII punctuation (which joins what it separated) and articles."""
-    return tuple(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())
 
 
 def f1_of_tokens(predicted: tuple[str, ...], gold: tuple[str, ...]) -> float:

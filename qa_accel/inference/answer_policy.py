@@ -1,8 +1,11 @@
-"""When a model answers and when it says "no answer": one dictionary in the model's config.json, tuned by training.
+"""When a model answers, when it says "no answer", and how sure it is: one dictionary in the model's config.json.
 
-`"answer_policy": {"null_score_diff_threshold": -1.25}`; later settings of the kind become further keys of it.
+`"answer_policy": {"null_score_diff_threshold": -1.25, "temperature": 1.08, "null_odds_weight": 0.19, "null_odds_bias": 0.37}`,
+tuned by training; scripts/calibrate.py fits the last three for a model that is there already. Later settings of the kind
+become further keys of it.
 """
 
+import json
 import logging
 import sys
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,7 +13,10 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
+from qa_accel import files
+from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.input_files import read_json
 from qa_accel.messages import listed, short
 
 logger = logging.getLogger(__name__)
@@ -25,6 +31,24 @@ THRESHOLD_KEY = "null_score_diff_threshold"
 class AnswerPolicy:
     null_score_diff_threshold: float | None = None
     """Null odds above which a question is answered with ""; None: never tuned."""
+    temperature: float | None = None
+    """With the next two a `Calibration`; None: not calibrated. It belongs to one max_answer_length and one n_best_size, and
+    to these weights: fit it again after a change of any of them, int8 weights included. The threshold may change."""
+    null_odds_weight: float | None = None
+    null_odds_bias: float | None = None
+
+    def with_calibration(self, calibration: Calibration | None) -> "AnswerPolicy":
+        """The same threshold with another calibration, or without one."""
+        without = AnswerPolicy(self.null_score_diff_threshold)
+        return without if calibration is None else replace(without, **asdict(calibration))
+
+    def calibration(self, *, version_2_with_negative: bool) -> Calibration | None:
+        """The stored calibration; None where there is none, or where questions may have no answer and it was fitted on
+        questions that all have one."""
+        if self.temperature is None:
+            return None
+        found = Calibration(self.temperature, self.null_odds_weight, self.null_odds_bias)
+        return found if found.knows_no_answer or not version_2_with_negative else None
 
     @classmethod
     def of_model(cls, model_config: PretrainedConfig, name_or_path: str | Path) -> "AnswerPolicy":
@@ -42,17 +66,50 @@ class AnswerPolicy:
         for key in known & stored.keys():
             value = stored[key]
             if value is not None and not _is_finite_number(value):
-                raise ValueError(
-                    f"{place} {key} {short(repr(value))}; expected a finite number: correct it there, or remove it "
+                way_out = (
                     "and give --null_score_diff_threshold"
+                    if key == THRESHOLD_KEY
+                    else "and run scripts/calibrate.py again"
                 )
-        return cls(**{key: stored[key] for key in known & stored.keys()})
+                raise ValueError(
+                    f"{place} {key} {short(repr(value))}; expected a finite number: correct it there, or remove it {way_out}"
+                )
+        policy = cls(**{key: stored[key] for key in known & stored.keys()})
+        if (found := policy._wrong_calibration()) is not None:
+            raise ValueError(
+                f"{place} {found}: correct it there, or remove all three and run scripts/calibrate.py again"
+            )
+        return policy
+
+    def _wrong_calibration(self) -> str | None:
+        """What is wrong with three finite numbers, and what is expected."""
+        temperature, weight, bias = self.temperature, self.null_odds_weight, self.null_odds_bias
+        if temperature is not None and temperature <= 0:
+            return f"temperature {temperature}; expected a number above 0"
+        if (weight is None) != (bias is None) or (temperature is None and weight is not None):
+            keys = ("temperature", "null_odds_weight", "null_odds_bias")
+            given = [key for key in keys if getattr(self, key) is not None]
+            return f"of a calibration {listed(given)} alone; expected {listed(keys)}, or temperature alone"
+        return None
 
     def store(self, model_config: PretrainedConfig) -> None:
         """Put the policy into the config that is saved with the model; an older key there is removed."""
         if hasattr(model_config, THRESHOLD_KEY):
             delattr(model_config, THRESHOLD_KEY)
-        setattr(model_config, CONFIG_KEY, asdict(self))
+        setattr(model_config, CONFIG_KEY, self._as_dict())
+
+    def store_in_file(self, path: Path) -> None:
+        """Put the policy into a config.json; the rest of it stays as it is. All or nothing."""
+        content = read_json(path)
+        assert isinstance(content, dict), "a model was loaded from it"
+        content.pop(THRESHOLD_KEY, None)
+        stored = content.get(CONFIG_KEY) or {}
+        later = {key: value for key, value in stored.items() if key not in {field.name for field in fields(self)}}
+        files.write_text(path, json.dumps(content | {CONFIG_KEY: self._as_dict() | later}, indent=2) + "\n")
+
+    def _as_dict(self) -> dict[str, float | None]:
+        """A model without a calibration gets no keys for it."""
+        return {key: value for key, value in asdict(self).items() if key == THRESHOLD_KEY or value is not None}
 
     def apply(self, config: SpanConfig) -> SpanConfig:
         """Settings for post-processing: the threshold of the flag, else the stored one, else 0."""

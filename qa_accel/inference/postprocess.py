@@ -9,23 +9,20 @@ The null score of a question is its lowest over the windows (it has no answer on
 are the null score minus the best span's. Numpy only, no torch: this runs on rank 0, after the device is done.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from qa_accel import files
 from qa_accel.data.windows import Windows, end_of_character
+from qa_accel.inference.confidence import Calibration
 from qa_accel.ranges import COUNT, check_ranges
 
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
 
-ANSWER_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 NULL_ODDS_WITHOUT_SPAN = 1e9
 """Null odds where no window has a valid span. JSON knows no infinity; no difference of logits comes near this."""
 
@@ -72,9 +69,7 @@ class Candidates:
         return self.null_start_W + self.null_end_W
 
 
-class NBestEntry(TypedDict):
-    """One line of an n-best list: `context[start:end] == text`, in characters. The empty answer is at 0, 0."""
-
+class _Uncalibrated(TypedDict):
     text: str
     probability: float
     """Softmax over the list."""
@@ -85,6 +80,13 @@ class NBestEntry(TypedDict):
     end_logit: float
     start: int
     end: int
+
+
+class NBestEntry(_Uncalibrated, total=False):
+    """One line of an n-best list: `context[start:end] == text`, in characters. The empty answer is at 0, 0."""
+
+    confidence: float
+    """Probability that the text is right by exact match. Only of a calibrated model."""
 
 
 def logit_score(entry: NBestEntry) -> float:
@@ -105,6 +107,8 @@ class Answers:
     nbest: dict[str, list[NBestEntry]]
     """At most n_best_size spans, best first; also the empty answer, in its place by score, if the data has unanswerable
     questions. Probabilities are a softmax over the list. Never empty: without any span, the empty answer."""
+    confidences: dict[str, float] = field(default_factory=dict)
+    """Probability that the prediction is right by exact match; empty unless the model is calibrated."""
 
 
 def best_answers(
@@ -114,10 +118,12 @@ def best_answers(
     config: SpanConfig,
     *,
     version_2_with_negative: bool,
+    calibration: Calibration | None = None,
 ) -> Answers:
     """Answers to all of `questions` (columns `id` and `context`), each of which has at least one window.
 
     Where no window has a valid span (an empty context, say) the answer is "", in data without unanswerable questions too.
+    `calibration` adds confidences; nothing else depends on it.
     """
     ids: Sequence[str] = questions["id"][:]
     contexts = _contexts(questions)
@@ -131,6 +137,10 @@ def best_answers(
         best_text = entries[0]["text"] if entries else ""
         null_odds = null_score - scores[0] if entries else NULL_ODDS_WITHOUT_SPAN
         empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
+        if calibration is not None:
+            odds = null_odds if version_2_with_negative and calibration.knows_no_answer else None
+            of_spans, of_empty = _add_confidences(calibration, entries, scores, empty, odds)
+            answers.confidences[key] = of_empty if empty_wins else of_spans[0]
         if version_2_with_negative or not entries:
             place = sum(score >= null_score for score in scores)
             entries.insert(place, empty)
@@ -144,6 +154,20 @@ def best_answers(
         answers.null_odds[key] = null_odds
         answers.nbest[key] = entries
     return answers
+
+
+def _add_confidences(
+    calibration: Calibration,
+    entries: list[NBestEntry],
+    scores: list[float],
+    empty: NBestEntry,
+    null_odds: float | None,
+) -> tuple[list[float], float]:
+    """Fills them in, and returns those of the spans and that of the empty answer."""
+    of_spans, of_empty = calibration.confidences([entry["text"] for entry in entries], scores, null_odds)
+    for entry, confidence in zip([*entries, empty], [*of_spans, of_empty], strict=True):
+        entry["confidence"] = confidence
+    return of_spans, of_empty
 
 
 def _contexts(questions: "Dataset | Mapping[str, Sequence[str]]") -> list[str]:
@@ -266,36 +290,3 @@ def _check_finite(score_C: np.ndarray, question_C: np.ndarray, ids: Sequence[str
             f"{int(wrong_C.sum())} scores are not finite, the first in question {first!r}: the model's logits overflowed "
             "or its weights are damaged; try without half precision"
         )
-
-
-def write_answers(answers: Answers, folder: Path | str) -> None:
-    """predictions.json, nbest_predictions.json and null_odds.json, in full or not at all.
-
-    All three are on the disk before the first takes its name: a disk that fills up leaves what was there before.
-    """
-    folder = Path(folder)
-    contents = (
-        [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
-        _nbest_json(answers.nbest),
-        [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
-    )
-    with files.replacing_all([folder / name for name in ANSWER_FILES]) as partials:
-        for partial, pieces in zip(partials, contents, strict=True):
-            with open(partial, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(pieces)
-                file.write("\n")
-
-
-def _nbest_json(nbest: dict[str, list[NBestEntry]]) -> Iterator[str]:
-    """What `json.dumps(nbest, indent=2)` gives, question by question and twice as fast.
-
-    The standard library indents in Python and encodes in C only what is not indented. So each entry is encoded alone,
-    with its line breaks in the separator.
-    """
-    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",\n      ", ": ")).encode
-    opening = "{"
-    for key, entries in nbest.items():
-        listed = ",\n    ".join(f"{{\n      {encode(entry)[1:-1]}\n    }}" for entry in entries)
-        yield f"{opening}\n  {encode(key)}: [\n    {listed}\n  ]"
-        opening = ","
-    yield "\n}" if nbest else "{}"

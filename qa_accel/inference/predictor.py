@@ -21,6 +21,7 @@ from qa_accel.batching.plan import NOTHING
 from qa_accel.data.splits import Split
 from qa_accel.distributed import strategy
 from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows, columns
+from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
 from qa_accel.ranges import COUNT, check_ranges
 
@@ -43,6 +44,7 @@ def answer_split(
     config: SpanConfig,
     *,
     version_2_with_negative: bool,
+    calibration: Calibration | None = None,
     done: Callable[[int], None] = lambda batches: None,
 ) -> Answers | None:
     """Answers to all questions of the split; None on all ranks but 0. All ranks must call."""
@@ -50,7 +52,12 @@ def answer_split(
     if candidates is None:
         return None
     return best_answers(
-        split.questions, split.windows, candidates, config, version_2_with_negative=version_2_with_negative
+        split.questions,
+        split.windows,
+        candidates,
+        config,
+        version_2_with_negative=version_2_with_negative,
+        calibration=calibration,
     )
 
 

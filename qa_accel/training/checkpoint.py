@@ -26,7 +26,7 @@ from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED, METRICS
 from qa_accel.files import damage_of, write_manifest
-from qa_accel.inference.postprocess import ANSWER_FILES
+from qa_accel.inference.answer_files import ANSWER_FILES, CONFIDENCES
 from qa_accel.models.adapters import AdapterConfig
 from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.terminal import visible
@@ -86,7 +86,7 @@ def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) ->
     """
     if accelerator.is_main_process:
         if settings.overwrite_output_dir:
-            for name in (FINISHED, METRICS, *ANSWER_FILES):
+            for name in (FINISHED, METRICS, *ANSWER_FILES, CONFIDENCES):
                 (folder / name).unlink(missing_ok=True)
             for old in (*checkpoints(folder), folder / "best"):
                 files.remove(old)

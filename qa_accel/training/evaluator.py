@@ -61,7 +61,7 @@ class Evaluator:
         self.plan, self.collate = qa.evaluation_batches(split.windows, config.prediction.per_device_eval_batch_size)
 
     def evaluate(self, metrics: MetricsLog, each_batch: Callable[[], None]) -> None:
-        """Score the model as it is, count patience, keep the model if it is the best so far.
+        """Score the model as it is, count patience, keep the model, calibrated, if it is the best so far.
 
         `each_batch` is called between batches, on all ranks; what it raises ends the evaluation without a trace.
         """
@@ -86,7 +86,13 @@ class Evaluator:
         metric = self.config.metric_for_best_model
         better = self._count(scores.get(metric, scores[metric.removeprefix("best_")]))
         if better or not self.config.load_best_model_at_end:
-            self.kept.keep(answers, scores, self.progress.step)
+            policy = AnswerPolicy()
+            if answers is not None:
+                policy, figures = scoring.tuned_policy(
+                    answers, scores, self.split, version_2_with_negative=self.version_2_with_negative
+                )
+                scores |= figures
+            self.kept.keep(answers, scores, policy, self.progress.step)
         metrics.restart_clock()
 
     def _count(self, score: float) -> bool:

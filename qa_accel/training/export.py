@@ -18,9 +18,9 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from qa_accel import files
 from qa_accel.distributed import strategy
 from qa_accel.distributed.run_folder import FINISHED
-from qa_accel.evaluation.scoring import tuned_threshold
+from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.inference.postprocess import Answers, write_answers
+from qa_accel.inference.postprocess import Answers
 from qa_accel.models import adapters
 from qa_accel.training.checkpoint import atomic_folder
 from qa_accel.training.progress import Progress
@@ -52,13 +52,10 @@ class KeptModel:
         broadcast_object_list(box)
         return box[0]
 
-    def keep(self, answers: Answers | None, scores: dict[str, Any] | None, step: int) -> None:
-        """Replace what is kept by the model as it is now. `answers` are None on all ranks but 0, both without validation."""
+    def keep(self, answers: Answers | None, scores: dict[str, Any] | None, policy: AnswerPolicy, step: int) -> None:
+        """Replace what is kept by the model as it is now, with rank 0's policy. `answers` are None on all ranks but 0, both
+        without validation."""
         with atomic_folder(self.folder / BEST, self.accelerator) as partial:
-            threshold = None
-            if answers is not None and scores is not None:
-                threshold = tuned_threshold(answers, scores)
-            policy = AnswerPolicy(threshold)
             save_model(self.accelerator, self.model, self.tokenizer, partial, policy, merge_lora=self.merge_lora)
             if answers is not None:
                 write_answers(answers, partial)

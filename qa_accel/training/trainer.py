@@ -26,6 +26,7 @@ from qa_accel.data.splits import Split
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import report
+from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.terminal import visible
 from qa_accel.training import checkpoint
 from qa_accel.training.checkpoint import CheckpointConfig
@@ -208,7 +209,7 @@ class Trainer:
     def publish(self) -> None:
         """Write the final folder and print its scores."""
         if self.evaluator is None:
-            self.kept.keep(None, None, self.progress.step)
+            self.kept.keep(None, None, AnswerPolicy(), self.progress.step)
         scores = self.kept.publish(
             self.progress, self.timer, self._model_card, kept_is_best=self.evaluation.load_best_model_at_end
         )

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from qa_accel.evaluation.squad_scores import answer_tokens, exact_and_f1, squad_scores
+from qa_accel.answer_text import answer_tokens
+from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 
 SYSTEMS = ("bert_single.json", "bidaf_elmo_single.json", "nlnet_single.json")
 

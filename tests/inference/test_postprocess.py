@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_decoder import Window, candidates_of, decode, windows_of
 
-from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers, SpanConfig, best_answers, write_answers
+from qa_accel.inference.answer_files import write_answers
+from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers, SpanConfig, best_answers
 
 CONTEXT = "Paris is in France"
 WORDS = {"Paris": (0, 5), "is": (6, 8), "in": (9, 11), "France": (12, 18)}
@@ -28,7 +30,12 @@ def window(null: float, **scores: float) -> Window:
 
 
 def answers_to(
-    *questions: list[Window], context: str = CONTEXT, negative: bool = True, count: int | None = None, **config
+    *questions: list[Window],
+    context: str = CONTEXT,
+    negative: bool = True,
+    count: int | None = None,
+    calibration: Calibration | None = None,
+    **config,
 ) -> Answers:
     settings = SpanConfig(**config)
     return best_answers(
@@ -39,6 +46,7 @@ def answers_to(
         ),
         settings,
         version_2_with_negative=negative,
+        calibration=calibration,
     )
 
 
@@ -293,7 +301,8 @@ def test_a_disk_that_fills_up_leaves_the_previous_files_and_no_others(tmp_path, 
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     program = f"""
 import resource
-from qa_accel.inference.postprocess import Answers, write_answers
+from qa_accel.inference.answer_files import write_answers
+from qa_accel.inference.postprocess import Answers
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 entry = dict(text="new", probability=1.0, start_logit=0.0, end_logit=0.0, start=0, end=3)
 write_answers(Answers({{"q": "new"}}, {{"q": "new"}}, {{"q": 1.0}}, {{"q": [entry] * 1000}}), {str(tmp_path)!r})

@@ -1,0 +1,16 @@
+"""An answer's text -> its words as exact match compares them. Decides what counts as the same answer, here and in scores."""
+
+import re
+import string
+from functools import lru_cache
+
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+
+
+@lru_cache(
+    maxsize=1 << 16
+)  # evaluation in training scores the same gold answers, and many equal texts, again and again
+def answer_tokens(text: str) -> tuple[str, ...]:
+    """The words that count: lower case, without ASCII punctuation (which joins what it separated) and articles."""
+    return tuple(_ARTICLE.sub(" ", text.lower().translate(_WITHOUT_PUNCTUATION)).split())

@@ -1,0 +1,159 @@
+"""Fit a model's confidence to questions with gold answers, and store it in the model's config.json.
+
+python scripts/calibrate.py --model_name_or_path runs/squad_v2 --validation_file dev.json
+
+One half of the questions is fitted; the other half shows what confidences were worth before and are worth after. Only the
+calibration is written: the no-answer threshold stays as it is.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from qa_accel import files
+from qa_accel.batching.mode import BatchingConfig
+from qa_accel.commands.answering import answer
+from qa_accel.data.questions import DataConfig
+from qa_accel.data.windows import WindowConfig
+from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
+from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.run_folder import open_answers
+from qa_accel.evaluation import calibration, report, scoring
+from qa_accel.evaluation.calibration import GoldAnswers
+from qa_accel.evaluation.confidence_figures import risk_coverage
+from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.postprocess import Answers, SpanConfig
+from qa_accel.inference.predictor import PredictorConfig
+from qa_accel.inference.qa_model import load_task
+from qa_accel.models import model_folder
+from qa_accel.models.loading import ModelConfig
+from qa_accel.terminal import visible
+
+FIGURES = "calibration.json"
+
+
+@dataclass(frozen=True)
+class CalibrateConfig:
+    model: ModelConfig
+    output_dir: str | None = None
+    """Folder for calibration.json: the three numbers, the figures of both halves, the curve of risk and coverage. Needed for a
+    model of the hub, whose config.json cannot be changed."""
+    data: DataConfig = field(default_factory=DataConfig)
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
+    prediction: PredictorConfig = field(default_factory=PredictorConfig)
+    spans: SpanConfig = field(default_factory=SpanConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+
+
+Config = CalibrateConfig
+
+
+def run(settings: CalibrateConfig) -> None:
+    """Fit on one half of `validation_file`, report on the other, store. Raises ValueError for what cannot be fitted or stored."""
+    accelerator = runtime.make_accelerator(settings.runtime)
+    console = runtime.console(accelerator)
+    config_file = _config_file(settings, accelerator)
+    output = None if settings.output_dir is None else open_answers(settings.output_dir, accelerator, (FIGURES,))
+    task = load_task(
+        settings.model,
+        settings.windows,
+        settings.batching,
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+    )
+    span_config = task.answer_policy.apply(settings.spans)
+    answered = answer(
+        accelerator,
+        console,
+        task,
+        "validation",
+        data=settings.data,
+        windows=settings.windows,
+        prediction=settings.prediction,
+        spans=span_config,
+    )
+    if answered.answers is None:
+        return
+    try:
+        fitted, found = _fit_and_judge(
+            answered.answers,
+            scoring.gold_answers(answered.split),
+            span_config.null_score_diff_threshold or 0.0,
+            version_2_with_negative=answered.version_2_with_negative,
+        )
+    except calibration.NotCalibrated as error:
+        raise ValueError(f"these questions cannot calibrate a model: {error}; give more of them") from error
+    columns = {name: found[name] for name in ("before", "after", "swapped") if name in found}
+    console.print(report.calibration_table(columns))
+    console.print(
+        "before: softmax over the n-best list. after: fitted on the other half. swapped: as after, the halves exchanged"
+    )
+    if output is not None:
+        files.write_json(output / FIGURES, found)
+        console.print(f"figures: {visible(output / FIGURES)}")
+    if config_file is not None:
+        task.answer_policy.with_calibration(fitted).store_in_file(config_file)
+        console.print(f"calibration: {visible(config_file)}")
+
+
+def _config_file(settings: CalibrateConfig, accelerator: Accelerator) -> Path | None:
+    """Where the calibration is stored; None for a model of the hub. Refuses before the minutes of prediction."""
+    name = settings.model.model_name_or_path
+    model_folder.check_name(name)
+    folder = Path(name)
+    if not folder.is_dir():
+        if settings.output_dir is None:
+            raise ValueError(
+                f"--model_name_or_path {name} is not a local folder, so its config.json cannot be changed: download the model "
+                "and give its folder, or give --output_dir for the figures"
+            )
+        return None
+    if (folder / files.MANIFEST).exists():
+        raise ValueError(
+            f"--model_name_or_path {name} belongs to a run that has not ended (it holds {files.MANIFEST}), which would take "
+            "a changed config.json for damage; give the folder of a finished run, or a copy without that file"
+        )
+    if accelerator.is_main_process:
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OSError(
+                f"{folder / 'config.json'} cannot be written: {error.strerror}; copy the model to a folder of your own"
+            ) from error
+    return folder / "config.json"
+
+
+def _fit_and_judge(
+    answers: Answers, questions: GoldAnswers, threshold: float, *, version_2_with_negative: bool
+) -> tuple[Calibration, Mapping[str, Any]]:
+    """What is stored, and the content of calibration.json."""
+    first, second = questions.halves()
+    fitted, after = calibration.calibrate(
+        answers, first, second, threshold, version_2_with_negative=version_2_with_negative
+    )
+    judged = calibration.judge(
+        answers, second.texts, fitted, threshold, version_2_with_negative=version_2_with_negative
+    )
+    found = {
+        "calibration": asdict(fitted),
+        "fitted_on": len(first.texts),
+        "before": calibration.figures_of(
+            answers, second, None, threshold, version_2_with_negative=version_2_with_negative
+        ),
+        "after": after,
+        "risk_coverage": risk_coverage(*judged),
+    }
+    try:
+        other, swapped = calibration.calibrate(
+            answers, second, first, threshold, version_2_with_negative=version_2_with_negative
+        )
+    except calibration.NotCalibrated:
+        return fitted, found
+    return fitted, found | {"swapped": swapped, "swapped_calibration": asdict(other)}

@@ -1,0 +1,216 @@
+"""Answers and gold answers -> the numbers of a `Calibration`, and the figures of its confidences.
+
+Fitted on one half of the questions, judged on the other. Both parts are maximum likelihood, over all questions of the half:
+
+    has the question an answer?        sigmoid(-(weight * null_odds + bias)): Platt scaling, by Newton's method as in Lin, Lin
+                                       and Weng 2007 ("A note on Platt's probabilistic outputs")
+    if so, is the best span right?     temperature scaling (Guo et al. 2017, arXiv:1706.04599), by exact match
+
+So nothing depends on the no-answer threshold, and both are right together where the answer is. Targets are Platt's,
+(N+ + 1) / (N+ + 2) and 1 / (N- + 2) in place of 1 and 0, which keep the numbers finite where one number tells all.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qa_accel.answer_text import answer_tokens
+from qa_accel.evaluation.confidence_figures import auroc, figures
+from qa_accel.evaluation.squad_scores import exact_and_f1
+from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.postprocess import Answers
+
+LEAST = 20
+"""Questions without which nothing is fitted or judged."""
+
+
+class NotCalibrated(ValueError):
+    """These questions do not say what confidences should be."""
+
+
+@dataclass(frozen=True)
+class GoldAnswers:
+    """Of questions, by id."""
+
+    texts: Mapping[str, Sequence[str]]
+    """[] for a question without answer."""
+    contexts: Mapping[str, str]
+
+    def halves(self) -> tuple["GoldAnswers", "GoldAnswers"]:
+        """By a hash of the context, so that the questions of one paragraph are in the same half, whatever else is in the file."""
+        first = {text: hashlib.sha256(text.encode()).digest()[-1] % 2 == 0 for text in set(self.contexts.values())}
+        return self._part(first, True), self._part(first, False)
+
+    def _part(self, first: Mapping[str, bool], wanted: bool) -> "GoldAnswers":
+        keys = [key for key, text in self.contexts.items() if first[text] == wanted]
+        return GoldAnswers({key: self.texts[key] for key in keys}, {key: self.contexts[key] for key in keys})
+
+
+def calibrate(
+    answers: Answers, fitted: GoldAnswers, judged: GoldAnswers, threshold: float, *, version_2_with_negative: bool
+) -> tuple[Calibration, dict[str, Any]]:
+    """Fit on one half, and the figures of the other. `threshold`: null odds above which "" is predicted.
+
+    Raises NotCalibrated, with the reason, where there are too few questions or all of one kind.
+    """
+    for part in (fitted, judged):
+        if len(part.texts) < LEAST:
+            raise NotCalibrated(
+                f"the questions, divided by a hash of their contexts, make a half of {len(part.texts)}; at least {LEAST} are needed"
+            )
+    calibration = fit(answers, fitted.texts, version_2_with_negative=version_2_with_negative)
+    return calibration, figures_of(
+        answers, judged, calibration, threshold, version_2_with_negative=version_2_with_negative
+    )
+
+
+def figures_of(
+    answers: Answers,
+    judged: GoldAnswers,
+    calibration: Calibration | None,
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+) -> dict[str, Any]:
+    """`figures` of the predictions' confidences and, where questions may have no answer, `answerability_auroc`: the
+    probability that of a question with an answer and one without the first has the lower null odds."""
+    found = figures(
+        *judge(answers, judged.texts, calibration, threshold, version_2_with_negative=version_2_with_negative)
+    )
+    if not version_2_with_negative:
+        return found
+    odds_Q = np.array([answers.null_odds[key] for key in judged.texts])
+    has_answer_Q = np.array([len(texts) > 0 for texts in judged.texts.values()])
+    area = auroc(-odds_Q, has_answer_Q)
+    return found if area is None else found | {"answerability_auroc": area}
+
+
+def fit(answers: Answers, golds: Mapping[str, Sequence[str]], *, version_2_with_negative: bool) -> Calibration:
+    """The numbers under which these questions' gold answers are likeliest. Raises NotCalibrated, with the reason."""
+    keys = [key for key in golds if answers.best_texts[key]]
+    if len(keys) < LEAST:
+        raise NotCalibrated(f"{len(keys)} questions have a span to judge; at least {LEAST} are needed")
+    answerable = [key for key in keys if golds[key]]
+    right_Q = np.array([exact_and_f1(answers.best_texts[key], golds[key])[0] == 1 for key in answerable], bool)
+    if not right_Q.any() or right_Q.all():
+        raise NotCalibrated(
+            f"the best span is {'right' if right_Q.any() else 'wrong'} for each of the {len(answerable)} answerable questions"
+        )
+    temperature = fit_temperature(*_spans(answers, answerable), right_Q)
+    if not version_2_with_negative:
+        return Calibration(temperature)
+    has_answer_Q = np.array([len(golds[key]) > 0 for key in keys])
+    if has_answer_Q.all():
+        raise NotCalibrated(f"none of the {len(keys)} questions is without an answer")
+    odds_Q = np.array([answers.null_odds[key] for key in keys])
+    slope, intercept = fit_logistic(-odds_Q, has_answer_Q)
+    return Calibration(temperature, slope, -intercept)
+
+
+def _spans(answers: Answers, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Of each question's K listed spans, the score (-inf where there are fewer), and whether it is the same answer as the best."""
+    listed = [[entry for entry in answers.nbest[key] if entry["text"]] for key in keys]
+    most = max(map(len, listed))
+    score_QK, same_QK = np.full((len(keys), most), -np.inf), np.zeros((len(keys), most), bool)
+    for row, spans in enumerate(listed):
+        score_QK[row, : len(spans)] = [span["start_logit"] + span["end_logit"] for span in spans]
+        best = answer_tokens(answers.best_texts[keys[row]])
+        same_QK[row, : len(spans)] = [answer_tokens(span["text"]) == best for span in spans]
+    return score_QK, same_QK
+
+
+def fit_temperature(score_QK: np.ndarray, same_QK: np.ndarray, right_Q: np.ndarray) -> float:
+    """The temperature from 0.01 to 100 under which it is likeliest that the best spans are right where they are."""
+    below_QK = score_QK - score_QK.max(axis=1, keepdims=True)
+    target_Q = _platts_targets(right_Q)
+
+    def loss(log_temperature: float) -> float:
+        weight_QK = np.exp(below_QK / math.exp(log_temperature))
+        p_Q = (weight_QK * same_QK).sum(axis=1) / weight_QK.sum(axis=1)
+        p_Q = np.clip(p_Q, 1e-12, 1 - 1e-12)
+        return float(-(target_Q * np.log(p_Q) + (1 - target_Q) * np.log(1 - p_Q)).mean())
+
+    # The loss need not have one minimum only: a grid finds the valley, golden section its lowest point.
+    grid = np.linspace(math.log(0.01), math.log(100), 61)
+    best = int(np.argmin([loss(x) for x in grid]))
+    return math.exp(_minimum(loss, grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]))
+
+
+def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
+    """Golden section search (Kiefer 1953)."""
+    ratio = (math.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    at_left, at_right = function(left), function(right)
+    while high - low > 1e-6:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - ratio * (high - low)
+            at_left = function(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + ratio * (high - low)
+            at_right = function(right)
+    return (low + high) / 2
+
+
+def fit_logistic(x_Q: np.ndarray, label_Q: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of sigmoid(slope * x + intercept), the probability of a true label."""
+    middle, spread = float(x_Q.mean()), float(x_Q.std()) or 1.0
+    design_Q2 = np.stack([(x_Q - middle) / spread, np.ones(len(x_Q))], axis=1)
+    target_Q = _platts_targets(label_Q)
+
+    def loss(beta_2: np.ndarray) -> float:
+        logit_Q = design_Q2 @ beta_2
+        return float((np.logaddexp(0, logit_Q) - target_Q * logit_Q).mean())
+
+    beta_2 = np.zeros(2)
+    for _ in range(100):
+        p_Q = 1 / (1 + np.exp(-(design_Q2 @ beta_2)))
+        gradient_2 = design_Q2.T @ (p_Q - target_Q) / len(x_Q)
+        hessian_22 = (design_Q2 * (p_Q * (1 - p_Q))[:, None]).T @ design_Q2 / len(x_Q) + 1e-12 * np.eye(2)
+        step_2 = np.linalg.solve(hessian_22, gradient_2)
+        size = 1.0
+        while size > 1e-8 and loss(beta_2 - size * step_2) > loss(beta_2):
+            size /= 2  # too far: the loss is convex, so a shorter step goes down
+        beta_2 = beta_2 - size * step_2
+        if np.abs(gradient_2).max() < 1e-10:
+            break
+    slope = float(beta_2[0]) / spread
+    return slope, float(beta_2[1]) - slope * middle
+
+
+def _platts_targets(label_Q: np.ndarray) -> np.ndarray:
+    positive = int(label_Q.sum())
+    return np.where(label_Q, (positive + 1) / (positive + 2), 1 / (len(label_Q) - positive + 2))
+
+
+def judge(
+    answers: Answers,
+    golds: Mapping[str, Sequence[str]],
+    calibration: Calibration | None,
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of each question's prediction, and whether it is right. Without a calibration: the entry's `probability`."""
+    confidences, correct = [], []
+    for key, texts in golds.items():
+        null_odds, spans = answers.null_odds[key], [entry for entry in answers.nbest[key] if entry["text"]]
+        empty_wins = not spans or (version_2_with_negative and null_odds > threshold)
+        prediction = "" if empty_wins else answers.best_texts[key]
+        if calibration is None:
+            confidence = next(e["probability"] for e in answers.nbest[key] if e["text"] == prediction)
+        else:
+            of_spans, of_empty = calibration.confidences(
+                [span["text"] for span in spans],
+                [span["start_logit"] + span["end_logit"] for span in spans],
+                null_odds if version_2_with_negative else None,
+            )
+            confidence = of_empty if empty_wins else of_spans[0]
+        confidences.append(confidence)
+        correct.append(exact_and_f1(prediction, texts)[0])
+    return np.array(confidences), np.array(correct)
