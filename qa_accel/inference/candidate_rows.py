@@ -4,6 +4,8 @@ A row is the window's index, the logits of its null position, the normalisers of
 spans: 5 + 4 n numbers of 32 bits, whatever the window's length.
 """
 
+from collections import deque
+
 import numpy as np
 import torch
 
@@ -11,6 +13,9 @@ from qa_accel.batching.collate import Batch, window_logits
 from qa_accel.batching.plan import NOTHING
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.inference.topk_spans import best_spans
+
+IN_FLIGHT = 3
+"""Batches whose rows may still be on their way from a CUDA device."""
 
 
 def columns(config: SpanConfig) -> int:
@@ -57,14 +62,33 @@ class GatheredRows:
     def __init__(self, windows: int, config: SpanConfig):
         self.rows_WC = np.zeros((windows, columns(config)), np.int32)
         self.present_W = np.zeros(windows, bool)
+        self._on_their_way: deque[tuple[torch.cuda.Event, torch.Tensor]] = deque()
 
     def put(self, rows_BC: torch.Tensor) -> None:
+        """From CUDA the rows are copied while the next batches are computed: the host does not wait for each batch."""
+        if rows_BC.device.type != "cuda":
+            self._place(rows_BC)
+            return
+        copy_BC, copied = rows_BC.to("cpu", non_blocking=True), torch.cuda.Event()
+        copied.record()
+        self._on_their_way.append((copied, copy_BC))
+        if len(self._on_their_way) > IN_FLIGHT:
+            self._wait_for_oldest()
+
+    def _wait_for_oldest(self) -> None:
+        copied, rows_BC = self._on_their_way.popleft()
+        copied.synchronize()
+        self._place(rows_BC)
+
+    def _place(self, rows_BC: torch.Tensor) -> None:
         rows = rows_BC.cpu().numpy()
         rows = rows[rows[:, 0] != NOTHING]
         self.rows_WC[rows[:, 0]] = rows
         self.present_W[rows[:, 0]] = True
 
     def candidates(self) -> Candidates:
+        while self._on_their_way:
+            self._wait_for_oldest()
         assert self.present_W.all(), "every window of the plan came back"
         rows = self.rows_WC
         start, end, start_logit, end_logit = np.split(rows[:, 5:], 4, axis=1)

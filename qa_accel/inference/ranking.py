@@ -1,10 +1,15 @@
-"""N-best lists of several documents -> one ranking of answers, with the passage around each."""
+"""N-best lists of several documents -> one ranking of answers, with the passage around each.
+
+Spans of all documents are ranked by their logits, as those of several windows are: of the quantities compared in
+docs/results.md none ranks better. Whether any document holds an answer is decided by the document with the lowest null odds.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from qa_accel.inference.postprocess import NBestEntry, logit_score
+from qa_accel.inference.confidence import Calibration, sigmoid
+from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, NBestEntry, logit_score
 from qa_accel.messages import shown
 
 
@@ -41,8 +46,7 @@ def ranked_answers(
 ) -> list[dict[str, Any]]:
     """The best answers over all documents, best first; `nbest` has a list per document. The empty answer is none of them.
 
-    Spans of different documents are compared by their logits, as spans of different windows are. Equal ones keep the order
-    of the documents.
+    Equal ones keep the order of the documents.
     """
     candidates = [
         (entry, place) for place, entries in enumerate(nbest) for entry in entries if entry["end"] > entry["start"]
@@ -54,7 +58,7 @@ def ranked_answers(
         answers.append(
             {
                 "document": ids[place],
-                **entry,
+                **{key: value for key, value in entry.items() if key != "probability"},  # it is one within its document
                 "passage": texts[place][passage_start:passage_end],
                 "passage_start": passage_start,
             }
@@ -62,6 +66,18 @@ def ranked_answers(
         if len(answers) == settings.top_k and not settings.merge_equal_texts:
             break
     return _merged(answers)[: settings.top_k] if settings.merge_equal_texts else answers
+
+
+def no_answer_probability(null_odds: Sequence[float], calibration: Calibration | None) -> float:
+    """Probability that none of the documents holds an answer, from the null odds of each; 1 without documents.
+
+    That of the document which most likely holds one: a product over the documents counts the same doubt many times, and is
+    far too sure with 20 of them (docs/results.md). Without a calibration, the softmax of "no answer" and the best span.
+    """
+    lowest = min(null_odds, default=NULL_ODDS_WITHOUT_SPAN)
+    if calibration is not None and calibration.knows_no_answer:
+        return 1.0 - calibration.answerable(lowest)
+    return sigmoid(lowest)
 
 
 def _chosen(candidates: list[tuple[NBestEntry, int]], settings: RankSettings) -> Iterator[tuple[NBestEntry, int]]:

@@ -12,9 +12,16 @@ from qa_accel.data.windows import WindowConfig
 from qa_accel.inference.call_settings import CallSettings, refuse_unknown
 from qa_accel.inference.local_predictor import LocalPredictor
 from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
-from qa_accel.inference.postprocess import Answers, NBestEntry, SpanConfig, best_answers, logit_score
+from qa_accel.inference.postprocess import (
+    NULL_ODDS_WITHOUT_SPAN,
+    Answers,
+    NBestEntry,
+    SpanConfig,
+    best_answers,
+    logit_score,
+)
 from qa_accel.inference.qa_model import load_task
-from qa_accel.inference.ranking import RankSettings, ranked_answers
+from qa_accel.inference.ranking import RankSettings, no_answer_probability, ranked_answers
 from qa_accel.inference.reader_inputs import (
     call_inputs,
     check_text,
@@ -62,19 +69,22 @@ class Reader:
         device: str | int | torch.device | None = None,
         attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto",
         compile: bool = False,
+        min_confidence: float | None = None,
     ):
         """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
-        `batch_size`: windows per forward pass. `dtype`: of weights and products: float32, bfloat16, float16, or auto, the
-        file's. `device`: as torch names it, or a CUDA device's number, -1 for the CPU; the best there is if not given.
-        `compile`: torch.compile, which takes a minute at the first questions.
+        `batch_size`: windows per forward pass. `dtype`: of weights and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU; the best there is if not given.
+        `compile`: torch.compile, which takes a minute at the first questions. `min_confidence`, from 0 to 1: answers that
+        are less sure are withheld, as None; the model must be calibrated.
 
         Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
         device or type that is not there.
         """
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+        if min_confidence is not None and not (isinstance(min_confidence, (int, float)) and 0 <= min_confidence <= 1):
+            raise ValueError(f"min_confidence is {shown(min_confidence)}; expected a number from 0 to 1")
         name = str(model_name_or_path) if isinstance(model_name_or_path, Path) else model_name_or_path
-        self.batch_size = batch_size
+        self.batch_size, self.min_confidence = batch_size, min_confidence
         self.device = choose_device(device)
         dtype_name = choose_dtype(dtype, self.device)
         with quiet():
@@ -85,6 +95,12 @@ class Reader:
                 device=self.device.type,
                 precision=PRECISIONS[dtype_name],
             )
+            self.calibration = task.answer_policy.calibration(version_2_with_negative=False)
+            if min_confidence is not None and self.calibration is None:
+                raise ValueError(
+                    f"min_confidence: the model {name!r} is not calibrated, so nothing is known of its confidence; run "
+                    "scripts/calibrate.py with questions that have gold answers"
+                )
             qa = task.load_model(trained=True)
         qa.model.to(self.device).eval()
         self.qa = qa.with_model(torch.compile(qa.model, dynamic=True)) if compile else qa
@@ -118,7 +134,8 @@ class Reader:
         `top_k` > 1 gives a list of answers per question, best first. Lengths count tokens: `max_seq_len` of a window,
         `doc_stride` of its overlap with the next, `max_question_len` of the question, which is cut, `max_answer_len` of an
         answer. `handle_impossible_answer`: rank "no answer" too, as `""` at 0, 0, by its null score less the model's
-        threshold. `align_to_words`: widen answers to the tokenizer's words.
+        threshold. `align_to_words`: widen answers to the tokenizer's words. Answers of a calibrated model have `confidence`
+        too. Those below `min_confidence` are left out; if none is left, `answer` is None, or the list empty.
 
         Raises ValueError for empty or missing texts and for arguments that cannot work or that do not exist, KeyError for a
         mapping without a key.
@@ -144,7 +161,8 @@ class Reader:
         return found[0] if shape == "one" else found
 
     def answer(self, question: str, context: str) -> dict[str, Any]:
-        """The best answer: text ("" for none), start and end in characters of `context`, probability, null_odds, nbest."""
+        """The best answer: text ("" for none), start and end in characters of `context`, probability, score, null_odds,
+        nbest; of a calibrated model also confidence, and text None where that is below `min_confidence`."""
         return self.answer_all([(question, context)])[0]
 
     def answer_all(self, pairs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -162,13 +180,14 @@ class Reader:
         found = []
         for key, text in answers.predictions.items():
             entry = next(entry for entry in answers.nbest[key] if entry["text"] == text)
-            found.append({**entry, "null_odds": answers.null_odds[key], "nbest": answers.nbest[key]})
+            answer = {**entry, "null_odds": answers.null_odds[key], "nbest": answers.nbest[key]}
+            found.append(answer if self._is_sure(entry) else answer | {"text": None, "start": 0, "end": 0})
         return found
 
     def rank(
         self,
         question: str | Sequence[str],
-        documents: Any,
+        documents: Iterable[Any] | Mapping[Any, str],
         *,
         top_k: int = 5,
         top_k_per_document: int | None = None,
@@ -176,21 +195,44 @@ class Reader:
         merge_equal_texts: bool = False,
         passage_size: int = 240,
     ) -> Any:
-        """The best answers to a question over several documents."""
+        """The best answers to a question over several documents, in one ranking, and whether any of them holds one.
+
+        `documents`: texts, whose ids are then their places; (id, text) pairs; mappings with the keys `id` and `text`; or a
+        mapping from id to text. A list of questions gives a list of results. Each document is tokenized once.
+
+        Returns `answers`, at most `top_k`, best first; `null_odds`, the lowest of all documents; and
+        `no_answer_probability`, that none of the documents holds the answer. An answer has `document` (the id), `text`,
+        `start` and `end` in characters of that document, `score` and logits as in `answer`, `passage` (at most
+        `passage_size` characters around it, from blank to blank) and `passage_start`. Its `confidence`, of a calibrated
+        model, is that of the document alone; answers below `min_confidence` are left out.
+
+        `remove_overlaps`: of overlapping spans of a document only the best. `merge_equal_texts`: equal texts, but for case
+        and blanks, are one answer, which lists the other places in `also`.
+
+        Raises ValueError, with the place, for what is not text, for an id that comes twice, and for settings that cannot
+        work.
+        """
         settings = RankSettings(top_k, top_k_per_document, remove_overlaps, merge_equal_texts, passage_size)
         ids, texts = documents_with_ids(documents)
         many = isinstance(question, (list, tuple))
         questions: list[Any] = list(question) if many else [question]
         for row, text in enumerate(questions):
             check_text(text, f"row {row}", "question")
-        per_chunk = max(1, CHUNK_BATCHES * self.batch_size // max(1, len(texts)))
         found = []
-        for first in range(0, len(questions), per_chunk):
-            chunk = questions[first : first + per_chunk]
+        for chunk in chunks(questions, max(1, CHUNK_BATCHES * self.batch_size // max(1, len(texts)))):
             pairs = [(asked, text) for asked in chunk for text in texts]
-            nbest = list(self._answers(pairs, self.windows, self.spans, self.batch_size).nbest.values())
+            answers = self._answers(pairs, self.windows, self.spans, self.batch_size)
+            nbest, null_odds = list(answers.nbest.values()), list(answers.null_odds.values())
             for row in range(len(chunk)):
-                found.append(ranked_answers(ids, texts, nbest[row * len(texts) : (row + 1) * len(texts)], settings))
+                own = slice(row * len(texts), (row + 1) * len(texts))
+                listed = [[entry for entry in entries if self._is_sure(entry)] for entries in nbest[own]]
+                found.append(
+                    {
+                        "answers": ranked_answers(ids, texts, listed, settings),
+                        "null_odds": min(null_odds[own], default=NULL_ODDS_WITHOUT_SPAN),
+                        "no_answer_probability": no_answer_probability(null_odds[own], self.calibration),
+                    }
+                )
         return found if many else found[0]
 
     def _answers(
@@ -203,7 +245,10 @@ class Reader:
         made = self._maker.windows(questions, contexts, windows)
         candidates = self._predictor.candidates(made, spans, batch_size, windows.max_seq_length)
         table = {"id": [str(row) for row in range(len(pairs))], "context": contexts}
-        return best_answers(table, made, candidates, spans, version_2_with_negative=True)
+        return best_answers(table, made, candidates, spans, version_2_with_negative=True, calibration=self.calibration)
+
+    def _is_sure(self, entry: Mapping[str, Any]) -> bool:
+        return self.min_confidence is None or entry["confidence"] >= self.min_confidence
 
     def _stream(
         self, pairs: Iterator[tuple[str, str]], windows: WindowConfig, call: CallSettings
@@ -217,7 +262,11 @@ class Reader:
         found = []
         for (_, context), entries in zip(pairs, answers.nbest.values()):
             results = self._results(context, entries, call)
-            found.append(results[0] if call.top_k == 1 else results)
+            sure = [result for result in results if self._is_sure(result)]
+            if call.top_k == 1:
+                found.append(sure[0] if sure else results[0] | {"start": 0, "end": 0, "answer": None})
+            else:
+                found.append(sure)
         return found
 
     def _results(self, context: str, entries: list[NBestEntry], call: CallSettings) -> list[dict[str, Any]]:
@@ -242,4 +291,5 @@ class Reader:
 def _result(context: str, entry: NBestEntry, place: tuple[int, int]) -> dict[str, Any]:
     """An entry in the removed pipeline's form."""
     start, end = place
-    return {"score": entry["score"], "start": start, "end": end, "answer": context[start:end]}
+    result: dict[str, Any] = {"score": entry["score"], "start": start, "end": end, "answer": context[start:end]}
+    return result | {"confidence": entry["confidence"]} if "confidence" in entry else result

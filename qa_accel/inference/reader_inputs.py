@@ -1,10 +1,11 @@
 """What callers of `Reader` give -> pairs of texts, one by one, with an error that names the row of what is none."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from qa_accel.messages import shown
 
+T = TypeVar("T")
 Shape = Literal["one", "list", "stream"]
 """What comes back: one result, a list of results, or an iterator over them."""
 
@@ -96,11 +97,11 @@ def filled_pair(given: Any, row: int) -> tuple[str, str]:
     return pair
 
 
-def chunks(pairs: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
     """Lists of at most `size`; no more is read than the next list needs."""
-    chunk: list[tuple[str, str]] = []
-    for pair in pairs:
-        chunk.append(pair)
+    chunk: list[T] = []
+    for value in values:
+        chunk.append(value)
         if len(chunk) == size:
             yield chunk
             chunk = []
