@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 
-.PHONY: install quickstart test test-plain-cpu test-slurm test-all chaos docs check format clean
+.PHONY: install quickstart test test-plain-cpu test-gpu test-slurm test-all chaos docs check format clean
 
 install: $(STAMPS)/install
 
@@ -45,6 +45,10 @@ DEPENDS_ON_PRECISION := distributed/test_precision distributed/test_accelerator 
 	training/test_packed_compile models/test_attention
 test-plain-cpu: $(STAMPS)/dev
 	$(PLAIN_CPU) $(BIN)/python -m pytest $(DEPENDS_ON_PRECISION:%=tests/%.py)
+
+# what only a GPU can show
+test-gpu: $(STAMPS)/dev
+	$(BIN)/python -m pytest -m cuda
 
 # a real Slurm of two nodes on this machine: mostly waiting, some 8 minutes
 test-slurm: $(STAMPS)/dev

@@ -9,7 +9,7 @@ from reference_decoder import Window, token_spans
 
 from qa_accel.inference.topk_spans import best_spans
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
 
 
 def expected(start_BL, end_BL, context_BL, max_answer_length: int, n_best: int) -> list[list[tuple[float, int, int]]]:

@@ -42,3 +42,16 @@ def test_the_quickstart_runs_a_process_per_core_of_a_cpu_on_the_recipes_windows_
     windows = yaml.safe_load((REPOSITORY / RECIPE).read_text())["per_device_train_batch_size"]
     assert line.endswith(f"--per_device_train_batch_size {windows // processes}")
     assert windows % processes == 0
+
+
+def test_make_test_gpu_runs_exactly_the_tests_that_need_a_gpu():
+    """Breaks if a test asks for a GPU on its own, so that `-m cuda` leaves it out, or if none is marked."""
+    shown = subprocess.run(
+        ["make", "--dry-run", "test-gpu"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.rstrip().endswith("-m pytest -m cuda")
+    sources = {path: path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob("*.py")}
+    ask = [path.name for path, source in sources.items() if "cuda." + "is_available" in source]
+    assert ask == ["conftest.py"]
+    marked = {path.name for path, source in sources.items() if "pytest.mark." + "cuda" in source}
+    assert marked == {"test_attention_on_cuda.py", "test_cuda.py", "test_topk_spans.py"}
