@@ -13,8 +13,9 @@ import support_path  # noqa: F401
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # under pytest, conftest.py does this
@@ -47,6 +48,9 @@ COLLECTIONS = {
     "20 other": {"own": 1, "other": 20},
 }
 LOGITS, NULL_ODDS = next(iter(RANKINGS)), next(iter(FIGURES))
+OWN_NULL = "s + e - null of the window", "best of (s + e - null of the window)"
+OWN_PROBABILITY = "probability: s + e - lse", "highest probability"
+TRANSFERRED = NULL_ODDS, "least probability of null", "highest probability"
 
 
 @dataclass(frozen=True)
@@ -91,42 +95,47 @@ def sizes(study: Study) -> Iterator[list[str]]:
         yield [name, f"{len(c.row_Q)}", f"{c.answerable_Q.sum()}", f"{len(c.windows.span_W)}", f"{per_question:.1f}"]
 
 
+def compared(
+    study: Study, statistics: dict[str, Callable[[Collection], np.ndarray]], decimals: int
+) -> Iterator[list[str]]:
+    """A row per statistic, with its difference from the first; a last column has the mean over all collections but `own`.
+
+    Every resample draws the same questions in all collections, so the intervals of the mean are paired over them, too.
+    """
+    baselines: list[np.ndarray] = []
+    for name, statistic in statistics.items():
+        columns = [statistic(c) for c in study.collections.values()]
+        columns.append(np.mean(columns[1:], axis=0))
+        baselines = baselines or columns
+        yield [name, *(with_difference(*pair, decimals) for pair in zip(columns, baselines))]
+
+
 def rankings(study: Study, column: int) -> Iterator[list[str]]:
     """Exact match (column 0) or F1 (1) of the best span over the questions that have an answer."""
-    cells: dict[str, list[str]] = {name: [name] for name in RANKINGS}
-    for c in study.collections.values():
-        weights_RQ = bootstrap_weights(int(c.answerable_Q.sum()))
-        scores = {
-            name: 100 * mean(right(c, study.questions, name)[c.answerable_Q, column], weights_RQ) for name in RANKINGS
-        }
-        for name, row in cells.items():
-            row.append(with_difference(scores[name], scores[LOGITS], 1))
-    yield from cells.values()
+
+    def score(c: Collection, ranking: str) -> np.ndarray:
+        right_Q = right(c, study.questions, ranking)[c.answerable_Q, column]
+        return 100 * mean(right_Q, bootstrap_weights(len(right_Q)))
+
+    return compared(study, {name: partial(score, ranking=name) for name in RANKINGS}, 1)
 
 
 def answerability(study: Study) -> Iterator[list[str]]:
-    cells: dict[str, list[str]] = {name: [name] for name in FIGURES}
-    for c in study.collections.values():
-        weights_RQ = bootstrap_weights(len(c.row_Q))
-        areas = {name: auroc(figure(c), c.answerable_Q, weights_RQ) for name, figure in FIGURES.items()}
-        for name, row in cells.items():
-            row.append(with_difference(areas[name], areas[NULL_ODDS], 3))
-    yield from cells.values()
+    def area(c: Collection, figure: str) -> np.ndarray:
+        return auroc(FIGURES[figure](c), c.answerable_Q, bootstrap_weights(len(c.row_Q)))
+
+    return compared(study, {name: partial(area, figure=name) for name in FIGURES}, 3)
 
 
-def best_f1(study: Study, pairs: list[tuple[str, str]]) -> Iterator[list[str]]:
-    """At the threshold that is best for each pair of a ranking and a figure."""
-    cells: dict[tuple[str, str], list[str]] = {pair: [" / ".join(pair)] for pair in pairs}
-    for c in study.collections.values():
-        weights_RQ = bootstrap_weights(len(c.row_Q))
-        scores = {
-            pair: 100
-            * best_score(right(c, study.questions, pair[0])[:, 1], c.answerable_Q, FIGURES[pair[1]](c), weights_RQ)
-            for pair in pairs
-        }
-        for pair, row in cells.items():
-            row.append(with_difference(scores[pair], scores[pairs[0]], 1))
-    yield from cells.values()
+def best_f1(study: Study) -> Iterator[list[str]]:
+    """At the best threshold of each figure, ranked by the logits; then two rankings, each with a figure of its own kind."""
+
+    def score(c: Collection, ranking: str, figure: str) -> np.ndarray:
+        right_Q, weights_RQ = right(c, study.questions, ranking)[:, 1], bootstrap_weights(len(c.row_Q))
+        return 100 * best_score(right_Q, c.answerable_Q, FIGURES[figure](c), weights_RQ)
+
+    pairs = [*((LOGITS, name) for name in FIGURES), OWN_NULL, OWN_PROBABILITY]
+    return compared(study, {" / ".join(pair): partial(score, ranking=pair[0], figure=pair[1]) for pair in pairs}, 1)
 
 
 def cross_fitted(figure_Q: np.ndarray, positive_Q: np.ndarray) -> np.ndarray:
@@ -200,19 +209,16 @@ def changed(study: Study) -> Iterator[list[str]]:
 
 def report(study: Study) -> str:
     columns = list(study.collections)
-    pairs = [
-        (LOGITS, NULL_ODDS),
-        *((ranking, figure) for ranking, figure in zip(RANKINGS, FIGURES) if ranking != LOGITS),
-    ]
+    with_mean = [*columns, f"mean but for {columns[0]}"]
     parts = [
         table("collection", ["questions", "with an answer", "windows", "windows per question"], sizes(study)),
-        table("has-answer exact match", columns, rankings(study, 0)),
-        table("has-answer F1", columns, rankings(study, 1)),
+        table("has-answer exact match", with_mean, rankings(study, 0)),
+        table("has-answer F1", with_mean, rankings(study, 1)),
         table("own paragraph", ["answers changed, of those with several windows", "EM", "F1"], changed(study)),
-        table("AUROC of answerability", columns, answerability(study)),
-        table("best F1 with no answer", columns, best_f1(study, pairs)),
+        table("AUROC of answerability", with_mean, answerability(study)),
+        table("best F1, ranking / no answer", with_mean, best_f1(study)),
         table("ECE after a fit", columns, calibrations(study)),
-        *(table(f"transferred: {name}", columns, transferred(study, name)) for name in FIGURES),
+        *(table(f"transferred: {name}", columns, transferred(study, name)) for name in TRANSFERRED),
     ]
     return "\n".join(parts)
 

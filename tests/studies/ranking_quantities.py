@@ -1,8 +1,9 @@
 """The windows of a collection of documents per question -> quantities that rank their spans, and figures of answerability.
 
-Every quantity of a window's best span is its logits less something of the window or of the document, so a window's spans
-keep their order and its best is its best by each. A collection takes some of each question's documents; questions
-without one of them are not part of it. Axes: W windows, D documents, Q questions, each a run of the one before.
+No quantity changes the order that the logits give to the spans of one window, so its best span is the same by each. A
+collection takes some of each question's documents; questions without any of them are not part of it.
+
+Axes: W windows, D documents, Q questions, each a run of the one before.
 """
 
 from collections.abc import Callable
@@ -83,6 +84,7 @@ RANKINGS: dict[str, Callable[[Collection], np.ndarray]] = {
     "share among the n best and null": lambda c: (
         c.windows.span_W - np.logaddexp(c.windows.lse_spans_W, c.windows.null_W)
     ),
+    "least probability of null: lse - null": lambda c: c.windows.lse_W - c.windows.null_W,
     "s + e - lse / 2": lambda c: c.windows.span_W - c.windows.lse_W / 2,
     "s + e - null / 2": lambda c: c.windows.span_W - c.windows.null_W / 2,
 }

@@ -53,20 +53,19 @@ class Found:
 def find(
     questions: Questions,
     documents: Documents,
-    model: str,
+    model_folder: str,
     window_config: WindowConfig,
     done: Callable[[int, int], None],
 ) -> Found:
     """`done` is called with the number of batches that are computed and that of all."""
     accelerator = runtime.make_accelerator(runtime.RuntimeConfig())
-    task = load_task(ModelConfig(model), window_config, BatchingConfig(), accelerator)
+    task = load_task(ModelConfig(model_folder), window_config, BatchingConfig(), accelerator)
     qa = task.load_model(trained=True)
     asked = [questions.question_Q[row] for row in documents.question_D]
     windows = PairTokenizer(qa.tokenizer, window_config).tokenize_pairs(asked, documents.text_D, GoldSpans.none())
     plan, collate = qa.evaluation_batches(windows, 32)
-    candidates = predict_windows(
-        accelerator, qa.model, collate, plan, SpanConfig(), lambda count: done(count, len(plan))
-    )
+    model = accelerator.prepare_model(qa.model, evaluation_mode=True)
+    candidates = predict_windows(accelerator, model, collate, plan, SpanConfig(), lambda count: done(count, len(plan)))
     assert candidates is not None, "one process"
     return _found(documents, windows, candidates)
 
