@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from accelerate import Accelerator
 from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, PretrainedConfig, PreTrainedModel
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import is_flash_attn_2_available
@@ -17,7 +16,6 @@ from transformers.utils import is_flash_attn_2_available
 from qa_accel.batching import plan
 from qa_accel.batching.collate import PackedCollator, PaddedCollator
 from qa_accel.data.windows import Windows
-from qa_accel.distributed import strategy
 from qa_accel.models import architectures, attention, loading
 from qa_accel.models.attention import NO_VARLEN_KERNEL, kernel_is_here, use_packed_attention
 from qa_accel.models.loading import ModelInputs
@@ -111,24 +109,26 @@ class BatchingMode:
 
 
 def choose(
-    config: BatchingConfig, accelerator: Accelerator, model_config: PretrainedConfig, *, training: bool = False
+    config: BatchingConfig, model_config: PretrainedConfig, *, device: str, precision: str, training: bool = False
 ) -> BatchingMode:
-    """Raises ValueError if the requested batches or attention cannot work here."""
+    """`device`: its type, as torch names it; `precision`: `no` (fp32), `bf16` or `fp16`.
+
+    Raises ValueError if the requested batches or attention cannot work here.
+    """
     model_type, row = model_config.model_type, architectures.architecture(model_config)
-    precision = strategy.precision(accelerator)
     if row.fp32_only is not None and precision != "no":
         raise ValueError(
             f"{model_type} cannot run in {precision}: {row.fp32_only}. Launch with --mixed_precision no; "
             "without a launcher, set ACCELERATE_MIXED_PRECISION=no"
         )
     half = precision in ("bf16", "fp16")
-    packed, reason = _packed(config, accelerator.device.type, model_config, half=half)
+    packed, reason = _packed(config, device, model_config, half=half)
     if packed:
         return BatchingMode(True, reason)
     implementation, why = choose_attention(
         config.attn_implementation,
         model_config,
-        device=accelerator.device.type,
+        device=device,
         precision=precision,
         training=training,
     )

@@ -31,6 +31,7 @@ from qa_accel.data.splits import Split
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import GoldSpans, WindowConfig
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
 from qa_accel.evaluation import scoring
 from qa_accel.inference import predictor
 from qa_accel.inference.postprocess import SpanConfig, best_answers
@@ -98,7 +99,13 @@ class Bench:
         self.on_cuda = accelerator.device.type == "cuda"
         self.model_config = model_config(config.model)
         self.windows = squad_like_windows(config.windows, self.model_config.vocab_size)
-        self.mode = choose(config.batching, accelerator, self.model_config, training=True)
+        self.mode = choose(
+            config.batching,
+            self.model_config,
+            device=accelerator.device.type,
+            precision=strategy.precision(accelerator),
+            training=True,
+        )
         self.matmul_rate = 0.0
 
     def run(self) -> None:

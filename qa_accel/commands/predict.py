@@ -13,6 +13,7 @@ from qa_accel.data import audit, questions, splits
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import FINISHED, open_answers
 from qa_accel.evaluation import report, scoring
@@ -45,7 +46,13 @@ def run(settings: PredictConfig) -> None:
     accelerator = runtime.make_accelerator(settings.runtime)
     console = runtime.console(accelerator)
     folder = open_answers(settings.output_dir, accelerator, (*ANSWER_FILES, FINISHED, "config.yaml"))
-    task = load_task(settings.model, settings.windows, settings.batching, accelerator)
+    task = load_task(
+        settings.model,
+        settings.windows,
+        settings.batching,
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+    )
     span_config = task.answer_policy.apply(settings.spans)
     with runtime.first_on_each_cache(accelerator) as first:
         only_validation = not questions.has_split(settings.data, "test") and questions.has_split(

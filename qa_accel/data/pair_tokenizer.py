@@ -8,7 +8,7 @@ pair as two separately tokenized texts with special tokens around them; `compose
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
@@ -58,6 +58,8 @@ class PairTokenizer:
         self.gives_types = "token_type_ids" in tokenizer.model_input_names
         self.question_first = not self._puts_cls_last()
         self.form: PairTemplate | None = None
+        self.context_tokens: Callable[[list[str]], TokenizedTexts] = self._tokens_of_contexts
+        """Distinct contexts -> their tokens, for the composed method. A caller may set one that remembers more of them."""
         self._contexts: tuple[list[str], TokenizedTexts] | None = None
 
     @property
@@ -121,14 +123,10 @@ class PairTokenizer:
             )
         else:
             kept_P = np.arange(len(cut_P))
-        # Questions on a long document come in several batches; its tokens are those of the batch before.
-        if self._contexts is None or self._contexts[0] != context_texts:
-            self._contexts = context_texts, self._tokens(context_texts, offsets=True)
-        contexts_tokenized = self._contexts[1]
         return assemble(
             form,
             questions_tokenized,
-            contexts_tokenized,
+            self.context_tokens(context_texts),
             kept_P[question_Q],
             context_Q,
             cut_P[question_Q],
@@ -220,6 +218,12 @@ class PairTokenizer:
         pairs = chain.from_iterable(encoding.offsets for encoding in encodings)
         offset_N2 = np.fromiter(chain.from_iterable(pairs), np.int32, 2 * begin_P[-1]).reshape(-1, 2)
         return TokenizedTexts(ids_N, begin_P, offset_N2[:, 0], offset_N2[:, 1])
+
+    def _tokens_of_contexts(self, texts: list[str]) -> TokenizedTexts:
+        """Questions on a long document come in several batches; its tokens are those of the batch before."""
+        if self._contexts is None or self._contexts[0] != texts:
+            self._contexts = texts, self._tokens(texts, offsets=True)
+        return self._contexts[1]
 
     def _cut(self, question: str, most: int) -> str:
         """The longest prefix of the question that ends at a token's end and has at most `most` tokens.

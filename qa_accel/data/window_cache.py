@@ -69,26 +69,6 @@ def prepare_windows(
     return windows
 
 
-def check_tokenizer(tokenizer, config: WindowConfig) -> None:
-    """Raises ValueError if windows cannot be made, before any text is read."""
-    name = type(tokenizer).__name__
-    special = tokenizer.num_special_tokens_to_add(pair=True)
-    room = config.max_seq_length - config.max_query_length - special
-    # Short questions leave more room, but whether a run starts must not depend on its data's longest question.
-    if config.doc_stride >= room:
-        raise ValueError(
-            f"doc_stride={config.doc_stride} must be less than the context's room in a window with the longest "
-            f"question: max_seq_length {config.max_seq_length} - max_query_length {config.max_query_length} - "
-            f"{special} special tokens of {name} = {room}. Lower doc_stride or max_query_length, or raise max_seq_length"
-        )
-    if config.max_seq_length > tokenizer.model_max_length:
-        logger.warning(
-            "max_seq_length=%d, but the tokenizer's model takes at most %d tokens (model_max_length)",
-            config.max_seq_length,
-            tokenizer.model_max_length,
-        )
-
-
 def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike) -> Path:
     """Path of these questions' windows, whether the file exists or not."""
     core = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -3,6 +3,7 @@
 Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other.
 """
 
+import logging
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,14 @@ class WindowConfig:
     """Tokens that two neighbouring windows of one context share."""
     max_query_length: int = 64
     """Tokens kept of a question; the rest is cut, and counted."""
+
+    @classmethod
+    def of_length(cls, max_seq_length: int, special_tokens: int) -> "WindowConfig":
+        """The defaults for windows of at most this length. Short windows keep room for a context and its overlap."""
+        max_query_length = min(cls.max_query_length, max(1, max_seq_length // 2))
+        room = max_seq_length - max_query_length - special_tokens
+        doc_stride = max(0, min(cls.doc_stride, max_seq_length // 2, room // 2))
+        return cls(max_seq_length, doc_stride, max_query_length)
 
     def __post_init__(self):
         check_ranges(self, max_seq_length=COUNT, doc_stride=NATURAL, max_query_length=COUNT)
@@ -98,3 +109,23 @@ def end_of_character(text: str, end: int) -> int:
     while 0 < end < len(text) and unicodedata.category(text[end])[0] == "M":
         end += 1
     return end
+
+
+def check_tokenizer(tokenizer, config: WindowConfig) -> None:
+    """Raises ValueError if windows cannot be made, before any text is read."""
+    name = type(tokenizer).__name__
+    special = tokenizer.num_special_tokens_to_add(pair=True)
+    room = config.max_seq_length - config.max_query_length - special
+    # Short questions leave more room, but whether a run starts must not depend on its data's longest question.
+    if config.doc_stride >= room:
+        raise ValueError(
+            f"doc_stride={config.doc_stride} must be less than the context's room in a window with the longest "
+            f"question: max_seq_length {config.max_seq_length} - max_query_length {config.max_query_length} - "
+            f"{special} special tokens of {name} = {room}. Lower doc_stride or max_query_length, or raise max_seq_length"
+        )
+    if config.max_seq_length > tokenizer.model_max_length:
+        logger.warning(
+            "max_seq_length=%d, but the tokenizer's model takes at most %d tokens (model_max_length)",
+            config.max_seq_length,
+            tokenizer.model_max_length,
+        )

@@ -14,7 +14,7 @@ from qa_accel.distributed import strategy
 LAUNCHED_PRECISION = "ACCELERATE_MIXED_PRECISION"
 """Set by hand or, always, by `accelerate launch`: `no` (fp32), `bf16`, `fp16`."""
 ALLOW_SLOW = "QA_ACCEL_ALLOW_SLOW_BF16"
-"""1: allow bf16 on a CPU without hardware for it, slow as it is."""
+"""1: allow half precision on a CPU without hardware for it, slow as it is."""
 PRETENDED_UNITS = "QA_ACCEL_CPU_BF16"
 """For tests: 0 or 1 replaces what the processor reports."""
 
@@ -64,6 +64,18 @@ def check(chosen: str) -> None:
         f"bf16 is requested (by --mixed_precision, the launch's config file or {LAUNCHED_PRECISION}), but this CPU has no "
         "hardware for it (AVX512-BF16 or AMX): products would be 10 to 100 times slower than in fp32. Launch with "
         f"--mixed_precision no (if nothing else requests bf16, leave it out), or set {ALLOW_SLOW}=1 to run it anyway"
+    )
+
+
+def check_half_on_cpu(dtype: str) -> None:
+    """Raises ValueError for weights in bfloat16 or float16 on a CPU without hardware for them, unless the environment
+    allows it."""
+    fast = cpu_has_units() if dtype == "bfloat16" else torch.cpu.get_capabilities().get("amx_fp16")
+    if fast or os.environ.get(ALLOW_SLOW) == "1":
+        return
+    raise ValueError(
+        f"dtype {dtype}: this CPU has no hardware for it: products would be 10 to 100 times slower than in float32. Take "
+        f"dtype='float32', or set {ALLOW_SLOW}=1 to run it anyway"
     )
 
 

@@ -11,7 +11,7 @@ are the null score minus the best span's. Numpy only, no torch: this runs on ran
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -87,6 +87,11 @@ class NBestEntry(TypedDict):
     end: int
 
 
+def logit_score(entry: NBestEntry) -> float:
+    """What ranks spans of different windows, and "no answer" among them: start logit + end logit."""
+    return entry["start_logit"] + entry["end_logit"]
+
+
 @dataclass(frozen=True)
 class Answers:
     """By id, in the order of the questions."""
@@ -103,7 +108,7 @@ class Answers:
 
 
 def best_answers(
-    questions: "Dataset",
+    questions: "Dataset | Mapping[str, Sequence[str]]",
     windows: Windows,
     candidates: Candidates,
     config: SpanConfig,
@@ -141,7 +146,7 @@ def best_answers(
     return answers
 
 
-def _contexts(questions: "Dataset") -> list[str]:
+def _contexts(questions: "Dataset | Mapping[str, Sequence[str]]") -> list[str]:
     """The context of each question. Equal ones are one string: hundreds of questions may share a long document."""
     shared: dict[str, str] = {}
     column = questions["context"]

@@ -16,12 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch.nn.parallel import DistributedDataParallel
 
-from qa_accel.batching.collate import Batch, batch_loader, window_logits
+from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.plan import NOTHING
 from qa_accel.data.splits import Split
 from qa_accel.distributed import strategy
+from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows, columns
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
-from qa_accel.inference.topk_spans import best_spans
 from qa_accel.ranges import COUNT, check_ranges
 
 
@@ -72,17 +72,17 @@ def predict_windows(
     own = [row[row != NOTHING] for row in plan[rank::world]]
     if len(own) < rounds and strategy.splits_training(accelerator):
         own.append(np.full(1, NOTHING, plan.dtype))  # its weights are split: no rank can compute without the others
-    found = _GatheredRows(int(plan.max(initial=-1)) + 1, config) if accelerator.is_main_process else None
+    found = GatheredRows(int(plan.max(initial=-1)) + 1, config) if accelerator.is_main_process else None
     batches = iter(batch_loader(collate, own, pin_memory=accelerator.device.type == "cuda"))
     with _evaluating(accelerator, model) as evaluated:
         for number in range(1, rounds + 1):
             rows_BC = torch.full(
-                (plan.shape[1], _columns(config)), NOTHING, dtype=torch.int32, device=accelerator.device
+                (plan.shape[1], columns(config)), NOTHING, dtype=torch.int32, device=accelerator.device
             )
             if number <= len(own):
                 batch = next(batches).to(accelerator.device, non_blocking=True)
                 output = evaluated(**batch.inputs)
-                rows_BC[: len(batch.index_B)] = _rows(output.start_logits, output.end_logits, batch, config)
+                rows_BC[: len(batch.index_B)] = candidate_rows(output.start_logits, output.end_logits, batch, config)
             rows_BC = accelerator.gather(rows_BC)
             if found is not None:
                 found.put(rows_BC)  # type: ignore[arg-type]
@@ -106,65 +106,3 @@ def _evaluating(accelerator: Accelerator, model: Any) -> Iterator[Callable[..., 
     with torch.compiler.set_stance("force_eager" if compiled else "default"):
         yield evaluated
     model.train(was_training)
-
-
-def _columns(config: SpanConfig) -> int:
-    """Numbers per gathered row."""
-    return 5 + 4 * config.n_best_size
-
-
-def _rows(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, config: SpanConfig) -> torch.Tensor:
-    """(B, 5 + 4 K) int32, one gather for all: window index, logits of the null position, normalisers of start and end, and
-    of each span start, end and their logits.
-
-    Floats travel as their 32 bits. Positions count from the window's first token.
-    """
-    start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
-    null_B1 = batch.null_B[:, None]
-    places_BL = batch.context_BL.scatter(1, null_B1, True)  # where an answer, or "no answer", may be
-    lowest = torch.finfo(torch.float32).min
-    lse_B1, end_lse_B1 = (
-        logits_BL.masked_fill(~places_BL, lowest).logsumexp(1, keepdim=True) for logits_BL in (start_BL, end_BL)
-    )
-    start_BK, end_BK, start_logit_BK, end_logit_BK = best_spans(
-        start_BL, end_BL, batch.context_BL, config.max_answer_length, config.n_best_size
-    )
-    shift_B1 = batch.shift_B[:, None]
-    columns = [
-        batch.index_B[:, None].int(),
-        *(
-            column.contiguous().view(torch.int32)
-            for column in (start_BL.gather(1, null_B1), end_BL.gather(1, null_B1), lse_B1, end_lse_B1)
-        ),
-        torch.where(start_BK < 0, -1, start_BK - shift_B1).int(),
-        torch.where(end_BK < 0, -1, end_BK - shift_B1).int(),
-        start_logit_BK.contiguous().view(torch.int32),
-        end_logit_BK.contiguous().view(torch.int32),
-    ]
-    return torch.cat(columns, dim=1)
-
-
-class _GatheredRows:
-    """Rows of all windows in place; allocated once, on rank 0."""
-
-    def __init__(self, windows: int, config: SpanConfig):
-        self.rows_WC = np.zeros((windows, _columns(config)), np.int32)
-        self.present_W = np.zeros(windows, bool)
-
-    def put(self, rows_BC: torch.Tensor) -> None:
-        rows = rows_BC.cpu().numpy()
-        rows = rows[rows[:, 0] != NOTHING]
-        self.rows_WC[rows[:, 0]] = rows
-        self.present_W[rows[:, 0]] = True
-
-    def candidates(self) -> Candidates:
-        assert self.present_W.all(), "every window of the plan came back"
-        rows = self.rows_WC
-        start, end, start_logit, end_logit = np.split(rows[:, 5:], 4, axis=1)
-        return Candidates(
-            *np.ascontiguousarray(rows[:, 1:5].T).view(np.float32),
-            start_WK=start,
-            end_WK=end,
-            start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
-            end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
-        )

@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
 from transformers import PretrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel.batching.mode import BatchingConfig, BatchingMode, Collator, choose
-from qa_accel.data.window_cache import check_tokenizer
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import WindowConfig, Windows, check_tokenizer
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.models import architectures, loading
 from qa_accel.models.loading import ModelConfig, ModelInputs
@@ -29,12 +27,14 @@ class QATask:
     config: PretrainedConfig
     mode: BatchingMode
     answer_policy: AnswerPolicy
-    max_seq_length: int
+    windows: WindowConfig
 
     def load_model(self, *, trained: bool) -> "QAModel":
         """Read the weights. `trained`: raise ValueError where the head's weights are not in the checkpoint."""
         model = self.mode.set_up(loading.load_model(self.settings, self.config, self.tokenizer, trained=trained))
-        return QAModel(self.tokenizer, self.mode, model, ModelInputs.of(model), self.answer_policy, self.max_seq_length)
+        return QAModel(
+            self.tokenizer, self.mode, model, ModelInputs.of(model), self.answer_policy, self.windows.max_seq_length
+        )
 
 
 @dataclass(frozen=True)
@@ -54,33 +54,54 @@ class QAModel:
         """The same around another model: prepared for a device, exported, or several that count as one."""
         return replace(self, model=model)
 
-    def evaluation_batches(self, windows: Windows, batch_size: int) -> tuple[np.ndarray, Collator]:
-        """Plan (batches, batch_size) of all windows, from the data alone, and the collator that goes with it."""
-        return self.mode.evaluation(windows, self.tokenizer, self.inputs, batch_size, self.max_seq_length)
+    def evaluation_batches(
+        self, windows: Windows, batch_size: int, max_seq_length: int | None = None
+    ) -> tuple[np.ndarray, Collator]:
+        """Plan (batches, batch_size) of all windows, from the data alone, and the collator that goes with it.
+
+        `max_seq_length`: if the windows were made for another length than the model's own setting.
+        """
+        return self.mode.evaluation(
+            windows, self.tokenizer, self.inputs, batch_size, max_seq_length or self.max_seq_length
+        )
 
 
 def load_task(
     settings: ModelConfig,
-    windows: WindowConfig,
+    windows: WindowConfig | None,
     batching_config: BatchingConfig,
-    accelerator: Accelerator,
     *,
+    device: str,
+    precision: str,
     training: bool = False,
 ) -> QATask:
-    """Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode."""
+    """`device`: its type, as torch names it; `precision`: `no` (fp32), `bf16` or `fp16`. `windows`: the defaults if not
+    given, shorter where the model takes less.
+
+    Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode.
+    """
     tokenizer, config = load_tokenizer_and_config(settings, windows)
-    mode = choose(batching_config, accelerator, config, training=training)
+    windows = windows or default_windows(tokenizer, config)
+    mode = choose(batching_config, config, device=device, precision=precision, training=training)
     policy = AnswerPolicy.of_model(config, settings.model_name_or_path)
-    return QATask(settings, tokenizer, config, mode, policy, windows.max_seq_length)
+    return QATask(settings, tokenizer, config, mode, policy, windows)
+
+
+def default_windows(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> WindowConfig:
+    """The defaults, shorter where the model has fewer positions or the tokenizer's `model_max_length` is less."""
+    special_tokens = tokenizer.num_special_tokens_to_add(pair=True)
+    longest = min(WindowConfig.max_seq_length, loading.available_positions(config) or WindowConfig.max_seq_length)
+    return WindowConfig.of_length(min(longest, int(tokenizer.model_max_length)), special_tokens)
 
 
 def load_tokenizer_and_config(
-    settings: ModelConfig, windows: WindowConfig
+    settings: ModelConfig, windows: WindowConfig | None
 ) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
     """The part of `load_task` that needs no processes and no device."""
     # the config first: a tokenizer reads it too, and would be blamed for its damage
-    config = loading.load_model_config(settings, windows.max_seq_length)
+    config = loading.load_model_config(settings, windows.max_seq_length if windows else None)
     tokenizer = loading.load_tokenizer(settings)
     architectures.check_pair(config, tokenizer)
-    check_tokenizer(tokenizer, windows)
+    if windows is not None:
+        check_tokenizer(tokenizer, windows)
     return tokenizer, config

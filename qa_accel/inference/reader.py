@@ -1,53 +1,53 @@
 """A fine-tuned model in memory that answers questions from Python."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import datasets
-from accelerate import Accelerator
+import torch
 
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.splits import Split
-from qa_accel.data.windows import GoldSpans, WindowConfig
-from qa_accel.distributed import accelerator as runtime
-from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.inference.predictor import answer_split
+from qa_accel.data.window_maker import WindowMaker
+from qa_accel.data.windows import WindowConfig
+from qa_accel.inference.call_settings import CallSettings, refuse_unknown
+from qa_accel.inference.local_predictor import LocalPredictor
+from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
+from qa_accel.inference.postprocess import Answers, NBestEntry, SpanConfig, best_answers, logit_score
 from qa_accel.inference.qa_model import load_task
+from qa_accel.inference.ranking import RankSettings, ranked_answers
+from qa_accel.inference.reader_inputs import (
+    call_inputs,
+    check_text,
+    chunks,
+    documents_with_ids,
+    filled_pair,
+    is_many,
+    question_and_context,
+)
 from qa_accel.messages import shown
-from qa_accel.models.loading import ModelConfig, quiet
+from qa_accel.models.loading import ModelConfig, available_positions, quiet
 
-
-def question_and_context(given: Any, row: int) -> tuple[str, str]:
-    """The two texts of one input. Raises ValueError, with the row, for anything else."""
-    question: Any
-    context: Any
-    if isinstance(given, Mapping):
-        question, context = given.get("question"), given.get("context")
-    elif isinstance(given, (tuple, list)) and len(given) == 2:
-        question, context = given
-    else:
-        raise ValueError(
-            f"row {row}: {shown(given)}; expected (question, context), or a mapping with the keys question and context"
-        )
-    for name, text in (("question", question), ("context", context)):
-        if not isinstance(text, str):
-            raise ValueError(f"row {row}: the {name} is {shown(text)}; text is expected")
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"row {row}: character {error.start} of the {name} is half of a surrogate pair, which is not a character"
-            ) from None
-    return question, context
+CHUNK_BATCHES = 4
+"""Batches' worth of questions that are read at once from an iterator, so that windows of like length share a batch."""
+CALL_ARGUMENTS = (
+    "question",
+    "context",
+    "top_k",
+    "doc_stride",
+    "max_answer_len",
+    "max_seq_len",
+    "max_question_len",
+    "handle_impossible_answer",
+    "align_to_words",
+    "batch_size",
+)
 
 
 class Reader:
-    """A fine-tuned model in memory that answers questions, one at a time or many at once.
+    """A fine-tuned model in memory that answers questions, one at a time or many at once, from any number of threads.
 
     >>> reader = Reader("runs/quickstart")
-    >>> reader.answer("What is the capital of Peru?", "Lima is the capital of Peru.")["text"]
+    >>> reader(question="What is the capital of Peru?", context="Lima is the capital of Peru.")["answer"]
     'Lima'
     """
 
@@ -58,21 +58,90 @@ class Reader:
         windows: WindowConfig | None = None,
         spans: SpanConfig | None = None,
         batch_size: int = 32,
-        accelerator: Accelerator | None = None,
+        dtype: str | torch.dtype = "float32",
+        device: str | int | torch.device | None = None,
+        attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto",
+        compile: bool = False,
     ):
-        """Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer."""
+        """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
+        `batch_size`: windows per forward pass. `dtype`: of weights and products: float32, bfloat16, float16, or auto, the
+        file's. `device`: as torch names it, or a CUDA device's number, -1 for the CPU; the best there is if not given.
+        `compile`: torch.compile, which takes a minute at the first questions.
+
+        Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
+        device or type that is not there.
+        """
         if type(batch_size) is not int or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-        if isinstance(model_name_or_path, Path):
-            model_name_or_path = str(model_name_or_path)
-        self.windows = windows or WindowConfig()
-        self.accelerator = accelerator or runtime.make_accelerator(runtime.RuntimeConfig())
-        with quiet():
-            task = load_task(ModelConfig(model_name_or_path), self.windows, BatchingConfig(), self.accelerator)
-            qa = task.load_model(trained=True)
-        self.qa = qa.with_model(self.accelerator.prepare_model(qa.model, evaluation_mode=True))
-        self.spans = qa.answer_policy.apply(spans or SpanConfig())
+        name = str(model_name_or_path) if isinstance(model_name_or_path, Path) else model_name_or_path
         self.batch_size = batch_size
+        self.device = choose_device(device)
+        dtype_name = choose_dtype(dtype, self.device)
+        with quiet():
+            task = load_task(
+                ModelConfig(name, dtype=dtype_name),
+                windows,
+                BatchingConfig(attn_implementation=attn_implementation),
+                device=self.device.type,
+                precision=PRECISIONS[dtype_name],
+            )
+            qa = task.load_model(trained=True)
+        qa.model.to(self.device).eval()
+        self.qa = qa.with_model(torch.compile(qa.model, dynamic=True)) if compile else qa
+        self.windows = task.windows
+        self.spans = qa.answer_policy.apply(spans or SpanConfig())
+        self._maker = WindowMaker(qa.tokenizer)
+        self._predictor = LocalPredictor(self.qa, self.device)
+        self._longest = available_positions(task.config)
+
+    def __call__(
+        self,
+        *inputs: Any,
+        question: str | Sequence[str] | None = None,
+        context: str | Sequence[str] | None = None,
+        top_k: int = 1,
+        doc_stride: int | None = None,
+        max_answer_len: int = 15,
+        max_seq_len: int | None = None,
+        max_question_len: int | None = None,
+        handle_impossible_answer: bool = False,
+        align_to_words: bool = True,
+        batch_size: int | None = None,
+        **unknown: Any,
+    ) -> Any:
+        """The removed pipeline's call: `reader(question=..., context=...)` gives `{"score", "start", "end", "answer"}`.
+
+        Inputs: a question and a context; lists of them, or a list and one context for all; a mapping with the keys
+        `question` and `context`, or a list of mappings or pairs; or any other iterable of these, a generator or a data set,
+        for which an iterator is returned that reads a few batches ahead.
+
+        `top_k` > 1 gives a list of answers per question, best first. Lengths count tokens: `max_seq_len` of a window,
+        `doc_stride` of its overlap with the next, `max_question_len` of the question, which is cut, `max_answer_len` of an
+        answer. `handle_impossible_answer`: rank "no answer" too, as `""` at 0, 0, by its null score less the model's
+        threshold. `align_to_words`: widen answers to the tokenizer's words.
+
+        Raises ValueError for empty or missing texts and for arguments that cannot work or that do not exist, KeyError for a
+        mapping without a key.
+        """
+        refuse_unknown(unknown, CALL_ARGUMENTS)
+        call = CallSettings(
+            top_k,
+            doc_stride,
+            max_answer_len,
+            max_seq_len,
+            max_question_len,
+            handle_impossible_answer,
+            align_to_words,
+            self.batch_size if batch_size is None else batch_size,
+        )
+        special_tokens = self.qa.tokenizer.num_special_tokens_to_add(pair=True)
+        windows = call.windows(self.windows, self._longest, special_tokens)
+        rows, shape = call_inputs(inputs, question, context)
+        pairs = (filled_pair(given, row) for row, given in enumerate(rows))
+        if shape == "stream":
+            return self._stream(pairs, windows, call)
+        found = self._called(list(pairs), windows, call)
+        return found[0] if shape == "one" else found
 
     def answer(self, question: str, context: str) -> dict[str, Any]:
         """The best answer: text ("" for none), start and end in characters of `context`, probability, null_odds, nbest."""
@@ -83,37 +152,94 @@ class Reader:
 
         Raises ValueError, with the row, for anything that is not two texts.
         """
-        if isinstance(pairs, (str, bytes, Mapping)) or not isinstance(pairs, Iterable):
+        if not is_many(pairs):
             raise ValueError(
                 f"{shown(pairs)}: expected a list, or any other iterable, of (question, context) pairs or of mappings with "
                 "the keys question and context"
             )
-        pairs = [question_and_context(given, row) for row, given in enumerate(pairs)]
-        if not pairs:
-            return []
-        questions = datasets.Dataset.from_dict(
-            {
-                "id": [str(row) for row in range(len(pairs))],
-                "question": [question for question, _ in pairs],
-                "context": [context for _, context in pairs],
-            }
-        )
-        windows = PairTokenizer(self.qa.tokenizer, self.windows).tokenize_pairs(
-            questions["question"], questions["context"], GoldSpans.none()
-        )
-        batch_plan, collate = self.qa.evaluation_batches(windows, self.batch_size)
-        answers = answer_split(
-            self.accelerator,
-            self.qa.model,
-            Split(questions, windows),
-            collate,
-            batch_plan,
-            self.spans,
-            version_2_with_negative=True,
-        )
-        assert answers is not None, "a reader has one process"
+        read = [question_and_context(given, row) for row, given in enumerate(pairs)]
+        answers = self._answers(read, self.windows, self.spans, self.batch_size)
         found = []
-        for key in questions["id"][:]:
-            entry = next(entry for entry in answers.nbest[key] if entry["text"] == answers.predictions[key])
+        for key, text in answers.predictions.items():
+            entry = next(entry for entry in answers.nbest[key] if entry["text"] == text)
             found.append({**entry, "null_odds": answers.null_odds[key], "nbest": answers.nbest[key]})
         return found
+
+    def rank(
+        self,
+        question: str | Sequence[str],
+        documents: Any,
+        *,
+        top_k: int = 5,
+        top_k_per_document: int | None = None,
+        remove_overlaps: bool = False,
+        merge_equal_texts: bool = False,
+        passage_size: int = 240,
+    ) -> Any:
+        """The best answers to a question over several documents."""
+        settings = RankSettings(top_k, top_k_per_document, remove_overlaps, merge_equal_texts, passage_size)
+        ids, texts = documents_with_ids(documents)
+        many = isinstance(question, (list, tuple))
+        questions: list[Any] = list(question) if many else [question]
+        for row, text in enumerate(questions):
+            check_text(text, f"row {row}", "question")
+        per_chunk = max(1, CHUNK_BATCHES * self.batch_size // max(1, len(texts)))
+        found = []
+        for first in range(0, len(questions), per_chunk):
+            chunk = questions[first : first + per_chunk]
+            pairs = [(asked, text) for asked in chunk for text in texts]
+            nbest = list(self._answers(pairs, self.windows, self.spans, self.batch_size).nbest.values())
+            for row in range(len(chunk)):
+                found.append(ranked_answers(ids, texts, nbest[row * len(texts) : (row + 1) * len(texts)], settings))
+        return found if many else found[0]
+
+    def _answers(
+        self, pairs: list[tuple[str, str]], windows: WindowConfig, spans: SpanConfig, batch_size: int
+    ) -> Answers:
+        """Answers by row."""
+        if not pairs:
+            return Answers({}, {}, {}, {})
+        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
+        made = self._maker.windows(questions, contexts, windows)
+        candidates = self._predictor.candidates(made, spans, batch_size, windows.max_seq_length)
+        table = {"id": [str(row) for row in range(len(pairs))], "context": contexts}
+        return best_answers(table, made, candidates, spans, version_2_with_negative=True)
+
+    def _stream(
+        self, pairs: Iterator[tuple[str, str]], windows: WindowConfig, call: CallSettings
+    ) -> Iterator[dict[str, Any] | list[dict[str, Any]]]:
+        for chunk in chunks(pairs, CHUNK_BATCHES * call.batch_size):
+            yield from self._called(chunk, windows, call)
+
+    def _called(self, pairs: list[tuple[str, str]], windows: WindowConfig, call: CallSettings) -> list[Any]:
+        """A result of the removed pipeline's form for each pair."""
+        answers = self._answers(pairs, windows, call.spans(self.spans), call.batch_size)
+        found = []
+        for (_, context), entries in zip(pairs, answers.nbest.values()):
+            results = self._results(context, entries, call)
+            found.append(results[0] if call.top_k == 1 else results)
+        return found
+
+    def _results(self, context: str, entries: list[NBestEntry], call: CallSettings) -> list[dict[str, Any]]:
+        """The best `top_k` entries that differ in place. Without any span, the empty answer."""
+        empty = next(entry for entry in entries if entry["end"] == 0)
+        spans = [entry for entry in entries if entry is not empty]
+        places = [(entry["start"], entry["end"]) for entry in spans]
+        if call.align_to_words and spans:
+            places = self._maker.whole_words(context, places)
+        threshold = self.spans.null_score_diff_threshold or 0.0
+        null_score = logit_score(empty) - threshold
+        results: dict[tuple[int, int], dict[str, Any]] = {}
+        for entry, place in zip(spans, places):
+            if call.handle_impossible_answer and logit_score(entry) < null_score:
+                results.setdefault((0, 0), _result(context, empty, (0, 0)))
+            results.setdefault(place, _result(context, entry, place))
+        if call.handle_impossible_answer or not results:
+            results.setdefault((0, 0), _result(context, empty, (0, 0)))
+        return list(results.values())[: call.top_k]
+
+
+def _result(context: str, entry: NBestEntry, place: tuple[int, int]) -> dict[str, Any]:
+    """An entry in the removed pipeline's form."""
+    start, end = place
+    return {"score": entry["score"], "start": start, "end": end, "answer": context[start:end]}

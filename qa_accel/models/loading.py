@@ -83,7 +83,7 @@ def _as_list(value: object) -> list | tuple:
     return value if isinstance(value, list | tuple) else []
 
 
-def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedConfig:
+def load_model_config(config: ModelConfig, max_seq_length: int | None) -> PretrainedConfig:
     """The model's config. Raises ValueError if it has no question answering head that text is enough for, or too few
     positions."""
     name = config.model_name_or_path
@@ -106,7 +106,7 @@ def load_model_config(config: ModelConfig, max_seq_length: int) -> PretrainedCon
             f"{name!r}: config.json has max_position_embeddings {model_config.max_position_embeddings} and pad_token_id "
             f"{model_config.pad_token_id}, after which positions begin: none is left; correct config.json"
         )
-    if positions is not None and max_seq_length > positions:
+    if positions is not None and max_seq_length is not None and max_seq_length > positions:
         raise ValueError(
             f"--max_seq_length {max_seq_length} is more than the {positions} positions that {name!r} knows; "
             f"set --max_seq_length {positions} or less"

@@ -45,7 +45,14 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         project_dir=settings.checkpoint.output_dir,
     )
     console = runtime.console(accelerator)
-    task = load_task(settings.model, settings.windows, settings.batching, accelerator, training=True)
+    task = load_task(
+        settings.model,
+        settings.windows,
+        settings.batching,
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+        training=True,
+    )
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
     where = runtime.describe(accelerator, bfloat16_where_fast=True)

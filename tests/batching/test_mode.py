@@ -1,6 +1,5 @@
 """Which attention a run gets, and that all that run here compute the same."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,18 +12,6 @@ from qa_accel.batching.mode import BatchingConfig, choose_attention
 
 CPU: Any = dict(device="cpu", precision="no", training=False)
 GPU: Any = dict(device="cuda", precision="bf16", training=True)
-
-
-@dataclass
-class Device:
-    type: str
-
-
-class Accelerated:
-    """The attributes of an accelerator that `choose` reads."""
-
-    def __init__(self, device: str, precision: str):
-        self.device, self.mixed_precision, self.distributed_type = Device(device), precision, None
 
 
 def attention_of(requested: str, kind: str, **run: Any) -> str | None:
@@ -68,16 +55,16 @@ def on_a_gpu(monkeypatch, capability: tuple[int, int]) -> None:
 
 def test_packed_batches_keep_their_own_attention_and_a_requested_one_makes_them_padded(monkeypatch):
     on_a_gpu(monkeypatch, (8, 0))
-    bert, gpu = AutoConfig.for_model("bert"), Accelerated("cuda", "bf16")
-    assert mode.choose(BatchingConfig(), gpu, bert).packed  # type: ignore[arg-type]
-    requested = mode.choose(BatchingConfig(attn_implementation="sdpa"), gpu, bert)  # type: ignore[arg-type]
+    bert, gpu = AutoConfig.for_model("bert"), dict(device="cuda", precision="bf16")
+    assert mode.choose(BatchingConfig(), bert, **gpu).packed
+    requested = mode.choose(BatchingConfig(attn_implementation="sdpa"), bert, **gpu)
     assert (
         not requested.packed
         and requested.attention == "sdpa"
         and "--attn_implementation sdpa was requested" in requested.reason
     )
     with pytest.raises(ValueError, match="packed ones have their own attention"):
-        mode.choose(BatchingConfig("packed", "eager"), gpu, bert)  # type: ignore[arg-type]
+        mode.choose(BatchingConfig("packed", "eager"), bert, **gpu)
 
 
 def test_a_gpu_that_cannot_run_the_packed_kernel_gets_padded_batches(monkeypatch):
@@ -85,21 +72,21 @@ def test_a_gpu_that_cannot_run_the_packed_kernel_gets_padded_batches(monkeypatch
     on_a_gpu(monkeypatch, (7, 5))
     bert: Any = AutoConfig.for_model("bert")
     for precision in ("fp16", "bf16"):
-        gpu: Any = Accelerated("cuda", precision)
-        chosen = mode.choose(BatchingConfig(), gpu, bert)
+        gpu = dict(device="cuda", precision=precision)
+        chosen = mode.choose(BatchingConfig(), bert, **gpu)
         assert not chosen.packed and "needs a GPU from Ampere on" in chosen.reason
         with pytest.raises(ValueError, match=r"--batching packed: .* Ampere .*; take --batching padded"):
-            mode.choose(BatchingConfig("packed"), gpu, bert)
-    fp32: Any = Accelerated("cuda", "no")
-    assert mode.choose(BatchingConfig("packed"), fp32, bert).packed, "the reference attention runs anywhere"
+            mode.choose(BatchingConfig("packed"), bert, **gpu)
+    fp32 = dict(device="cuda", precision="no")
+    assert mode.choose(BatchingConfig("packed"), bert, **fp32).packed, "the reference attention runs anywhere"
 
 
 def test_a_model_that_autocast_breaks_is_refused_in_half_precision_by_name():
     """Breaks if xmod ends at its first step with an error about dtypes."""
     xmod, config = AutoConfig.for_model("xmod"), BatchingConfig()
     with pytest.raises(ValueError, match=r"xmod cannot run in bf16: .*--mixed_precision no"):
-        mode.choose(config, Accelerated("cpu", "bf16"), xmod)  # type: ignore[arg-type]
-    assert not mode.choose(config, Accelerated("cpu", "no"), xmod).packed  # type: ignore[arg-type]
+        mode.choose(config, xmod, **dict(device="cpu", precision="bf16"))
+    assert not mode.choose(config, xmod, **dict(device="cpu", precision="no")).packed
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert", "qwen3", "t5"])

@@ -38,7 +38,7 @@ def signal_at(name: str, rank: int, step: int, times: int = 1) -> None:
 
 def signal_in_evaluation(name: str, rank: int) -> None:
     """Send a signal when the first evaluation's first batch is through."""
-    original = predictor._rows
+    original = predictor.candidate_rows
     sent = []
 
     def rows(*arguments):
@@ -47,7 +47,7 @@ def signal_in_evaluation(name: str, rank: int) -> None:
             os.kill(os.getpid(), getattr(signal, name))
         return original(*arguments)
 
-    predictor._rows = rows
+    predictor.candidate_rows = rows
 
 
 def signal_while_saving(name: str, times: int) -> None:

@@ -14,6 +14,7 @@ from qa_accel.data.questions import DataConfig
 from qa_accel.data.splits import prepare_split
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import answer_split
 from qa_accel.inference.qa_model import QAModel, load_task
@@ -37,7 +38,13 @@ def answers_of(model: str, file: str, cache: str) -> list[dict]:
     """Null odds of the loader's model, and of a session in its place."""
     accelerator = runtime.make_accelerator(runtime.RuntimeConfig())
     windows = WindowConfig(**WINDOWS)
-    task = load_task(ModelConfig(model), windows, BatchingConfig(), accelerator)
+    task = load_task(
+        ModelConfig(model),
+        windows,
+        BatchingConfig(),
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+    )
     qa = task.load_model(trained=True)
     split = prepare_split(DataConfig(test_file=(file,), cache_dir=cache), windows, task.tokenizer, "test")
     spans = qa.answer_policy.apply(SpanConfig(n_best_size=4))
@@ -60,7 +67,13 @@ def test_a_session_of_another_engine_replaces_the_model(toy, tmp_path):
 
 def load_with(settings: dict, windows: dict) -> None:
     accelerator = runtime.make_accelerator(runtime.RuntimeConfig())
-    load_task(ModelConfig(**settings), WindowConfig(**windows), BatchingConfig(batching="packed"), accelerator)
+    load_task(
+        ModelConfig(**settings),
+        WindowConfig(**windows),
+        BatchingConfig(batching="packed"),
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+    )
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,13 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     baseline, peak = private_memory(), Peak()
     settings = loading_module.ModelConfig(folder, gradient_checkpointing=gradient_checkpointing)
     model_config = loading_module.load_model_config(settings, TOKENS)
-    batching_mode = mode.choose(mode.BatchingConfig(), accelerator, model_config, training=True)
+    batching_mode = mode.choose(
+        mode.BatchingConfig(),
+        model_config,
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+        training=True,
+    )
     qa_model = batching_mode.set_up(loading_module.load_model(settings, model_config, make_tokenizer()))
     loss = LossFunction(CompileConfig(), accelerator, qa_model, packed=False)
     strategy.configure_for_model(accelerator, qa_model, batch_size=BATCH, max_grad_norm=1.0)

@@ -12,6 +12,7 @@ from qa_accel.batching import mode, plan
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.bench import steps, synthetic
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
 from qa_accel.models.loading import ModelInputs
 from qa_accel.training import compile as compile_module
 from qa_accel.training import optim, step
@@ -48,7 +49,13 @@ def trained(
         runtime.RuntimeConfig(), mixed_precision=precision, gradient_accumulation_steps=accumulation
     )
     windows = synthetic.squad_like_windows(16 * STEPS - 5, 2000)  # the last step is not full
-    how = mode.choose(BatchingConfig(batching), accelerator, qa_model.config, training=True)  # type: ignore[arg-type]
+    how = mode.choose(
+        BatchingConfig(batching),
+        qa_model.config,
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+        training=True,
+    )  # type: ignore[arg-type]
     qa_model = how.set_up(qa_model)
     loop = LoopConfig(per_device_train_batch_size=16 // accumulation, gradient_accumulation_steps=accumulation)
     epochs = EpochPlans(loop, windows.lengths_W, seed=0, world_size=1, packed=True)
