@@ -27,7 +27,7 @@ class WindowConfig:
     @classmethod
     def of_length(cls, max_seq_length: int, special_tokens: int) -> "WindowConfig":
         """The defaults for windows of at most this length. Short windows keep room for a context and its overlap."""
-        max_query_length = min(cls.max_query_length, max(1, max_seq_length // 2))
+        max_query_length = min(cls.max_query_length, max(1, (max_seq_length - special_tokens) // 2))
         room = max_seq_length - max_query_length - special_tokens
         doc_stride = max(0, min(cls.doc_stride, max_seq_length // 2, room // 2))
         return cls(max_seq_length, doc_stride, max_query_length)

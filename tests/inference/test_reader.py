@@ -2,21 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from processes import call, run
+from processes import run
 from toy import WINDOWS, Toy, flags
 
 from qa_accel import Reader, config
 from qa_accel.commands import predict
 from qa_accel.data import splits
 from qa_accel.data.windows import WindowConfig
-from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry
 from qa_accel.evaluation import scoring
 from qa_accel.inference import postprocess
@@ -66,7 +64,7 @@ def test_python_and_the_script_give_the_same_answers(toy, cache, tmp_path):
     """Breaks if there are two decoders, or the reader does not window, batch or threshold as prediction does."""
     folder = predicted(tmp_path / "answers", cache, model_name_or_path=toy.model, test_file=toy.dev)
     pairs = pairs_of(toy.dev)
-    [answers] = call(read_with_python, toy.model, list(pairs.values()))
+    answers = read_with_python(toy.model, list(pairs.values()))
     assert {key: found["text"] for key, found in zip(pairs, answers)} == read(folder, "predictions")
     assert {key: found["null_odds"] for key, found in zip(pairs, answers)} == read(folder, "null_odds")
     for key, found in zip(pairs, answers):
@@ -77,14 +75,14 @@ def test_python_and_the_script_give_the_same_answers(toy, cache, tmp_path):
 
 def test_one_question_is_answered_as_among_many(toy):
     pairs = list(pairs_of(toy.dev).values())
-    [many], [alone] = call(read_with_python, toy.model, pairs), call(read_with_python, toy.model, pairs[-1:])
+    many, alone = read_with_python(toy.model, pairs), read_with_python(toy.model, pairs[-1:])
     assert alone[0]["text"] == many[-1]["text"]
     assert alone[0]["null_odds"] == pytest.approx(many[-1]["null_odds"], abs=1e-4)
 
 
 def test_no_questions_give_no_answers_and_an_empty_context_holds_no_answer(toy):
-    assert call(read_with_python, toy.model, []) == [[]]
-    [[found]] = call(read_with_python, toy.model, [("Where was Ana born?", "")])
+    assert read_with_python(toy.model, []) == []
+    [found] = read_with_python(toy.model, [("Where was Ana born?", "")])
     assert found["text"] == ""
 
 
@@ -100,7 +98,7 @@ def test_the_models_own_threshold_counts_unless_a_flag_is_given(toy, cache, tmp_
     assert results["null_score_diff_threshold"] == (stored if flag is None else flag)
     assert {"f1_threshold_0", "best_f1", "best_f1_thresh"} <= results.keys()
     if flag is None:
-        [answers] = call(read_with_python, model, list(pairs_of(toy.dev).values()))
+        answers = read_with_python(model, list(pairs_of(toy.dev).values()))
         assert [found["text"] for found in answers] == list(texts)
 
 
@@ -232,9 +230,8 @@ def test_what_is_not_two_texts_is_refused_with_its_row(given, message):
 
 
 @pytest.fixture(scope="module")
-def small_reader(toy) -> Iterator[Reader]:
-    yield Reader(toy.model, windows=WindowConfig(**WINDOWS))
-    runtime.forget_accelerator()  # later tests of this process choose their own
+def small_reader(toy) -> Reader:
+    return Reader(toy.model, windows=WindowConfig(**WINDOWS))
 
 
 QUESTION, CONTEXT = "Where was Ana born?", "Ana was born in Bern."
@@ -283,5 +280,5 @@ def rows_for(model: Path, pairs: list[tuple[str, str]]) -> list[int]:
 def test_one_question_costs_one_row(toy):
     """Breaks if the batch is filled up to batch_size, which made a single question 20 to 29 times as expensive."""
     pairs = list(pairs_of(toy.dev).values())[:3]
-    assert call(rows_for, toy.model, pairs[:1])[0] == [1]
-    assert call(rows_for, toy.model, pairs)[0] == [3]
+    assert rows_for(toy.model, pairs[:1]) == [1]
+    assert rows_for(toy.model, pairs) == [3]

@@ -2,14 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from model_damages import WINDOWS, load, one_message
 
 from qa_accel import Reader
-from qa_accel.distributed import accelerator as runtime
 
 
 @pytest.fixture
@@ -57,13 +55,6 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_with_the_way_out(folder):
 def test_a_file_of_another_user_is_named(folder):
     (folder / "model.safetensors").chmod(0)
     one_message(lambda: load(folder), folder, "model.safetensors")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_accelerator_is_left() -> Iterator[None]:
-    """Later tests of this process choose their own."""
-    yield
-    runtime.forget_accelerator()
 
 
 def test_a_reader_takes_a_path_and_answers(folder):
