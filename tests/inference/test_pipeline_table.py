@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+import zoo
 from given_logits import given, peaks, random_logits
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForQuestionAnswering, BertConfig, PreTrainedTokenizerFast
@@ -416,3 +417,26 @@ def test_words_end_at_blanks_where_the_tokenizer_has_them(japanese):
         assert (answer["start"], answer["end"], answer["answer"]) == (3, 11, "教科書に 挿し絵")
         plain = japanese(question="国語", context=context, align_to_words=False)
         assert plain["answer"] == "科書に 挿し"
+
+
+@pytest.mark.parametrize("family", ["roberta", "xlnet", "gpt2"])
+def test_a_blank_before_a_word_is_not_part_of_its_answer(family, tmp_path):
+    """These tokenizers count it among the word's characters. Breaks if widening brings it back."""
+    reader = Reader(zoo.make(family, tmp_path))
+    context = "Ana keeps a goat."
+    encoded = reader.qa.tokenizer(context)
+    goat = encoded["input_ids"][encoded.char_to_token(context.index("goat"))]
+    with given(reader.qa.model, peaks({goat: 20.0}, {goat: 20.0})):
+        answer = reader("Which animal?", context)
+    assert (answer["start"], answer["answer"].removesuffix(".")) == (12, "goat")
+
+
+def test_a_widened_answer_has_the_marks_of_its_letters(reader):
+    """The toy's tokenizer strips accents: no token covers the mark behind a letter. Breaks if a word that ends in one loses it,
+    or if a mark within a word stops the widening."""
+    context = "Ana keeps a go\u0301at\u0301, a hen."
+    tokens = reader.qa.tokenizer(context, add_special_tokens=False)
+    for letters in ("go", "goat"):
+        start, end = context.index("go"), context.index("go") + len(letters)
+        assert reader._maker.whole_words(context, [(start, end)]) == [(start, context.index(","))]
+    assert "goat" in reader.qa.tokenizer.convert_ids_to_tokens(tokens["input_ids"])
