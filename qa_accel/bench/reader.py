@@ -150,7 +150,7 @@ class PipelineWay:
             return_offsets_mapping=True,
         )
         names = [name for name in self.tokenizer.model_input_names if name in encoded]
-        for number, encoding in enumerate(encoded.encodings):
+        for number, encoding in enumerate(encoded.encodings or ()):
             yield row, encoding, {name: encoded[name][number] for name in names}
 
 
