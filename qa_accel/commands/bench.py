@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from qa_accel.batching import plan
 from qa_accel.batching.collate import batch_loader
 from qa_accel.batching.mode import BatchingConfig, choose
+from qa_accel.bench.reader import QUESTIONS, ReaderBench, random_reader
 from qa_accel.bench.steps import TOKENIZER, StepBench, planned, precision_name, wait
 from qa_accel.bench.synthetic import ModelName, make_model, model_config, random_answers, squad_like_windows
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
@@ -34,6 +35,7 @@ from qa_accel.distributed import strategy
 from qa_accel.evaluation import scoring
 from qa_accel.inference import predictor
 from qa_accel.inference.postprocess import SpanConfig, best_answers
+from qa_accel.inference.reader import Reader
 from qa_accel.models.loading import ModelConfig, ModelInputs, load_tokenizer
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 from qa_accel.training.compile import CompileConfig
@@ -42,7 +44,7 @@ PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16
 """What a run in this precision multiplies."""
 MOST_WINDOWS = 10_000_000
 """They are all made in memory: 12 GB."""
-Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess"]
+Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess", "reader"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,11 @@ class BenchConfig:
     model: ModelName = "bert-base"
     """Which shape, with random weights."""
     train_file: tuple[str, ...] = ("quickstart/train.json.gz",)
-    """Questions for the part `prepare`."""
+    """Questions for the parts `prepare` and `reader`."""
     tokenizer_name: str = "quickstart/encoder"
-    """Tokenizer for the part `prepare`."""
+    """Tokenizer for the part `prepare`, and for `reader` without `reader_model`."""
+    reader_model: str | None = None
+    """Hub name or folder of a fine-tuned model for the part `reader`; not given: the shape of `model`, with random weights."""
     windows: int = 4096
     """Windows with lengths drawn like SQuAD's, and random tokens."""
     per_device_train_batch_size: int = 32
@@ -237,6 +241,22 @@ class Bench:
 
         seconds = self.median_seconds(go)
         self.say("postprocess", questions=len(questions), seconds=round(seconds, 3))
+
+    def reader(self) -> None:
+        """One question beside its forward pass, and many, one at a time and at once; against the removed pipeline's way."""
+        config = self.config
+        if config.reader_model is None:
+            reader = random_reader(self.model_config, load_tokenizer(ModelConfig(config.tokenizer_name)))
+        else:
+            reader = Reader(config.reader_model)
+        with tempfile.TemporaryDirectory() as folder:
+            questions = load_questions(DataConfig(train_file=config.train_file, cache_dir=folder), "train")
+            some = questions[: min(QUESTIONS, config.windows)]
+        pairs = list(zip(some["question"], some["context"]))
+        rounds = config.steps * config.repeats
+        bench = ReaderBench(reader, pairs, warmup=config.warmup_steps, rounds=rounds, repeats=config.repeats)
+        for figures in bench.figures():
+            self.say("reader", model=config.reader_model or config.model, **figures)
 
     def median_seconds(self, go: Callable[[], Any]) -> float:
         go()

@@ -31,7 +31,7 @@ class Document:
         """Characters [start, end), widened at both sides to the tokenizer's words. Unchanged where there is no word."""
         begin_N, end_N = self.offset_N2.T
         first = np.flatnonzero((begin_N <= start) & (start < end_N) & (self.word_N >= 0))
-        last = np.flatnonzero((begin_N < end) & (end <= end_N) & (self.word_N >= 0))
+        last = np.flatnonzero((begin_N < end) & (self.word_N >= 0))  # its end may come before marks that `end` includes
         if len(first):
             start = min(start, int(begin_N[self.word_N == self.word_N[first[0]]].min()))
         if len(last):

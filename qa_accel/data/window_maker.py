@@ -10,7 +10,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel.data.document_tokens import DocumentTokens
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, WindowConfig, Windows, end_of_character
 
 
 class WindowMaker:
@@ -32,7 +32,14 @@ class WindowMaker:
             return self._pairs.compose_windows(questions, contexts, none, form, config)
 
     def whole_words(self, context: str, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Characters [start, end) of a context, each widened to the tokenizer's words."""
+        """Characters [start, end) of a context, each widened to the tokenizer's words, without the blanks that some
+        tokenizers count among a word's characters, and with the marks of its last character that others do not count."""
         with self._lock:
             [document] = self._documents.documents([context])
-        return [document.whole_words(start, end) for start, end in places]
+        widened = []
+        for place in places:
+            start, end = document.whole_words(*place)
+            text = context[start : end_of_character(context, end)]
+            start += len(text) - len(text.lstrip())
+            widened.append((start, start + len(text.strip())))
+        return widened

@@ -5,7 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+import reference_pipeline
 from processes import run, script
+from toy import NAMES, context_about
+
+from qa_accel import Reader
+from qa_accel.bench.reader import PipelineWay
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
 SMALL = shlex.split(
@@ -43,3 +48,34 @@ def test_products_are_measured_in_the_precision_of_the_run():
         assert left.code == 0, left.output
         [line] = [json.loads(line) for line in left.output.splitlines() if line.startswith("{")]
         assert (line["part"], line["dtype"]) == ("matmul", dtype) and line["tflops"] > 0
+
+
+def test_the_reader_is_compared_with_its_forward_pass_and_with_the_removed_pipeline():
+    """On 16 questions of the quickstart, as many as --windows says. Breaks if a ratio is not that of the figures beside it."""
+    (left,) = run(script, BENCH, [*SMALL, "--parts", "reader", "--windows", "16"])
+    assert left.code == 0, left.output
+    one, many = [json.loads(line) for line in left.output.splitlines() if line.startswith("{")]
+    assert one["part"] == many["part"] == "reader" and one["model"] == "minilm"
+    assert one["questions"] == 1 and 20 < one["tokens"] < 120
+    assert one["ratio"] == pytest.approx(one["reader_ms"] / one["forward_ms"], abs=0.01) and one["ratio"] > 0.8
+    assert many["questions"] == 16
+    for name, pipeline in (("one_at_a_time", "pipeline"), ("at_once", "pipeline_in_batches")):
+        ratio = many[f"{name}_per_second"] / many[f"{pipeline}_per_second"]
+        assert many[f"ratio_{name}"] == pytest.approx(ratio, abs=0.02, rel=0.01)
+
+
+def test_the_pipelines_way_that_is_timed_gives_the_pipelines_answers(toy):
+    """Breaks if what ours is compared with does less, or something else, than the removed pipeline."""
+    reader = Reader(toy.model)
+    way = PipelineWay(reader)
+    pairs = [(f"Where was {name} born?", context_about(name)) for name in NAMES]
+    answers = way.answer_all(pairs, 4)
+    for (question, context), answer in zip(pairs, answers, strict=True):
+        windows = reference_pipeline.windows_of(reader.qa.tokenizer, question, context, max_seq_len=128, doc_stride=64)
+        assert len(windows) == 1
+        logits = [reference_pipeline.logits_of(reader.qa.model, window) for window in windows]
+        spans = reference_pipeline.all_spans(windows, logits, context, max_answer_len=15, align_to_words=False)
+        best = reference_pipeline.ranked(spans)[0]
+        assert (answer["start"], answer["end"], answer["answer"]) == (best.start, best.end, best.text)
+        assert answer["score"] == pytest.approx(best.score, rel=1e-4)
+        assert way.answer(question, context)["start"] == best.start
