@@ -14,6 +14,7 @@ from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.windows import GoldSpans, WindowConfig, Windows, end_of_character
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.inference.predictor import predict_windows
 from qa_accel.inference.qa_model import load_task
@@ -59,7 +60,13 @@ def find(
 ) -> Found:
     """`done` is called with the number of batches that are computed and that of all."""
     accelerator = runtime.make_accelerator(runtime.RuntimeConfig())
-    task = load_task(ModelConfig(model_folder), window_config, BatchingConfig(), accelerator)
+    task = load_task(
+        ModelConfig(model_folder),
+        window_config,
+        BatchingConfig(),
+        device=accelerator.device.type,
+        precision=strategy.precision(accelerator),
+    )
     qa = task.load_model(trained=True)
     asked = [questions.question_Q[row] for row in documents.question_D]
     windows = PairTokenizer(qa.tokenizer, window_config).tokenize_pairs(asked, documents.text_D, GoldSpans.none())
