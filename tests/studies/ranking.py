@@ -30,6 +30,7 @@ from ranking_statistics import (
     auroc,
     best_score,
     bootstrap_weights,
+    calibration_error_by_chance,
     expected_calibration_error,
     logistic_fit,
     mean,
@@ -50,7 +51,7 @@ COLLECTIONS = {
 LOGITS, NULL_ODDS = next(iter(RANKINGS)), next(iter(FIGURES))
 OWN_NULL = "s + e - null of the window", "best of (s + e - null of the window)"
 OWN_PROBABILITY = "probability: s + e - lse", "highest probability"
-TRANSFERRED = NULL_ODDS, "least probability of null", "highest probability"
+TRANSFERRED = NULL_ODDS, "best of the documents' null odds", "least probability of null", "highest probability"
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def calibrations(study: Study) -> Iterator[list[str]]:
 def transferred(study: Study, figure_name: str) -> Iterator[list[str]]:
     """A fit on single paragraphs, of questions outside of the sample where there are any, used on each collection.
 
-    Cells: mean probability of an answer - ECE - AUROC.
+    Cells: mean probability of an answer, ECE (and what it is by chance if the probabilities are true), Brier score, AUROC.
     """
     figure = FIGURES[figure_name]
     sampled_Q = np.isin(study.own.row_Q, study.collections["own"].row_Q)
@@ -179,7 +180,12 @@ def transferred(study: Study, figure_name: str) -> Iterator[list[str]]:
         }.items():
             area = auroc(p_Q, c.answerable_Q, np.ones((1, len(p_Q))))[0]
             error = expected_calibration_error(p_Q, c.answerable_Q)
-            rows.setdefault(name, [name]).append(f"{p_Q.mean():.2f} {error:.3f} {area:.3f}")
+            chance, brier = calibration_error_by_chance(p_Q), np.mean((p_Q - c.answerable_Q) ** 2)
+            cell = f"{p_Q.mean():.2f}, {error:.3f} ({chance:.3f}), {brier:.3f}, {area:.3f}"
+            rows.setdefault(name, [name]).append(cell)
+        distractor_D = ~np.isin(np.arange(len(p_D)), c.first_document_Q)
+        cell = f"{p_D[distractor_D].mean():.2f}" if distractor_D.any() else "none"
+        rows.setdefault("mean p of a distractor", ["mean p of a distractor"]).append(cell)
     yield from rows.values()
 
 
@@ -227,7 +233,7 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a fine-tuned model")
     parser.add_argument("--validation_file", required=True, type=Path, help="SQuAD v2's nested form")
-    parser.add_argument("--samples", type=int, default=1000, help="questions with more than their own paragraph")
+    parser.add_argument("--samples", type=int, default=250, help="questions with more than their own paragraph")
     parser.add_argument("--candidates", type=Path, help="file of what the model found, read or else written")
     return parser.parse_args()
 

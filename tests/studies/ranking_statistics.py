@@ -60,3 +60,9 @@ def expected_calibration_error(p_Q: np.ndarray, positive_Q: np.ndarray, bins: in
     parts = [part for part in np.array_split(order, bins) if len(part)]
     gaps = [len(part) * abs(p_Q[part].mean() - positive_Q[part].mean()) for part in parts]
     return float(sum(gaps) / len(p_Q))
+
+
+def calibration_error_by_chance(p_Q: np.ndarray, draws: int = 200, seed: int = 0) -> float:
+    """Mean of the error above if every p is true: what so few questions leave of it."""
+    drawn_RQ = np.random.default_rng(seed).random((draws, len(p_Q))) < p_Q
+    return float(np.mean([expected_calibration_error(p_Q, drawn_Q) for drawn_Q in drawn_RQ]))
