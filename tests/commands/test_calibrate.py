@@ -115,6 +115,7 @@ def test_a_calibrated_model_gives_the_same_answers_with_their_confidence(toy, ca
     old_scores, new_scores = read(old / "all_results.json"), read(new / "all_results.json")
     assert {key: new_scores[key] for key in old_scores} == old_scores
     assert new_scores["confidence_questions"] == 30 and "answered" not in new_scores
+    assert 0 <= new_scores["answerability_auroc"] <= 1
 
 
 def test_what_is_not_sure_enough_is_withheld_and_said(toy, cache, calibrated, tmp_path):
@@ -217,3 +218,16 @@ def test_too_few_questions_leave_the_model_as_it_was(toy, cache, tmp_path):
     message = refusal("calibrate", cache, model_name_or_path=model, validation_file=toy.train, max_eval_samples=12)
     assert "these questions cannot calibrate a model" in message and "at least 20 are needed" in message
     assert (model / "config.json").read_bytes() == before
+
+
+def test_a_folder_with_an_adapter_is_calibrated_too(trainer, cache, tmp_path):
+    """Breaks if the numbers go to the base model, which other adapters share, or are not read from the adapter's folder."""
+    trainer.whole(tmp_path / "run", lora_r=2, max_train_steps=2)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    base = (trainer.toy.model / "config.json").read_bytes()
+    words: dict[str, Any] = dict(model_name_or_path=tmp_path / "run")
+    done("calibrate", cache, validation_file=trainer.toy.train, **words)
+    assert read(tmp_path / "run" / "config.json")[CONFIG_KEY].keys() > CALIBRATION
+    assert (trainer.toy.model / "config.json").read_bytes() == base
+    done("predict", cache, test_file=trainer.toy.dev, output_dir=tmp_path / "answers", min_confidence=0.5, **words)
+    assert len(read(tmp_path / "answers" / "confidences.json")) == 30
