@@ -10,10 +10,17 @@ from types import UnionType
 import pytest
 
 from qa_accel import cli, config
+from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import COUNT, LARGEST, check_ranges
 from qa_accel.training.settings import TrainConfig
 
-REQUIRED = {"output_dir": "o", "model_name_or_path": "m", "predictions_file": "p.json", "validation_file": ("v.json",)}
+REQUIRED = {
+    "model": ModelConfig("m"),
+    "output_dir": "o",
+    "model_name_or_path": "m",
+    "predictions_file": "p.json",
+    "validation_file": ("v.json",),
+}
 ODD_NUMBERS = (math.nan, math.inf, -math.inf, -1e308)
 ODD_INTEGERS = (0, -1, 10**30)
 ACCEPTED = {

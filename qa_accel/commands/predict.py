@@ -92,9 +92,10 @@ def run(settings: PredictConfig) -> None:
     scores = {}
     if "answers" in split.questions.column_names:
         threshold = span_config.null_score_diff_threshold or 0.0
-        scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=answered.version_2_with_negative)
+        negative = answered.version_2_with_negative
+        scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=negative)
         if answers.confidences:
-            scores |= scoring.confidence_scores(answers, split, least)
+            scores |= scoring.confidence_scores(answers, split, least, version_2_with_negative=negative)
         files.write_json(folder / FINISHED, scores)
         console.print(report.scores_table(scores))
     if least is not None:

@@ -76,17 +76,19 @@ def figures_of(
     *,
     version_2_with_negative: bool,
 ) -> dict[str, Any]:
-    """`figures` of the predictions' confidences and, where questions may have no answer, `answerability_auroc`: the
-    probability that of a question with an answer and one without the first has the lower null odds."""
+    """`figures` of the predictions' confidences and, where questions may have no answer, `answerability`."""
     found = figures(
         *judge(answers, judged.texts, calibration, threshold, version_2_with_negative=version_2_with_negative)
     )
-    if not version_2_with_negative:
-        return found
-    odds_Q = np.array([answers.null_odds[key] for key in judged.texts])
-    has_answer_Q = np.array([len(texts) > 0 for texts in judged.texts.values()])
-    area = auroc(-odds_Q, has_answer_Q)
-    return found if area is None else found | {"answerability_auroc": area}
+    return found | answerability(answers, judged.texts) if version_2_with_negative else found
+
+
+def answerability(answers: Answers, golds: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """`answerability_auroc`: the probability that of a question with an answer and one without the first has the lower null
+    odds; not given where all questions are of one kind."""
+    odds_Q = np.array([answers.null_odds[key] for key in golds])
+    area = auroc(-odds_Q, np.array([len(texts) > 0 for texts in golds.values()]))
+    return {} if area is None else {"answerability_auroc": area}
 
 
 def fit(answers: Answers, golds: Mapping[str, Sequence[str]], *, version_2_with_negative: bool) -> Calibration:

@@ -68,14 +68,17 @@ def tuned_policy(
     return policy.with_calibration(fitted), found
 
 
-def confidence_scores(answers: Answers, split: Split, min_confidence: float | None) -> dict[str, Any]:
+def confidence_scores(
+    answers: Answers, split: Split, min_confidence: float | None, *, version_2_with_negative: bool
+) -> dict[str, Any]:
     """Figures of a calibrated model's confidences; with `min_confidence` also how many questions are answered with at least
     that, and exact match and F1 of these in percent, as the predictions before any was withheld."""
-    exact_and_f1_Q2 = np.array(
-        [exact_and_f1(answers.predictions[key], golds) for key, golds in gold_texts(split).items()]
-    )
-    confidence_Q = np.array([answers.confidences[key] for key in gold_texts(split)])
+    golds = gold_texts(split)
+    exact_and_f1_Q2 = np.array([exact_and_f1(answers.predictions[key], texts) for key, texts in golds.items()])
+    confidence_Q = np.array([answers.confidences[key] for key in golds])
     found = figures(confidence_Q, exact_and_f1_Q2[:, 0])
+    if version_2_with_negative:
+        found |= calibration.answerability(answers, golds)
     if min_confidence is None:
         return found
     answered_Q = confidence_Q >= min_confidence
