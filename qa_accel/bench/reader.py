@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -69,13 +70,14 @@ class ReaderBench:
         return {
             "questions": 1,
             "tokens": inputs["input_ids"].numel(),
-            "reader_ms": round(1000 * asked, 3),
-            "forward_ms": round(1000 * passed, 3),
-            "ratio": round(asked / passed, 2),
+            "reader_ms": round(1000 * asked.seconds, 3),
+            "forward_ms": round(1000 * passed.seconds, 3),
+            "ratio": round(asked.seconds / passed.seconds, 2),
+            "cpu_ratio": round(asked.cpu_seconds / passed.cpu_seconds, 2),
         }
 
     def many_questions(self) -> dict[str, Any]:
-        """Questions a second, and what the reader answers in the time in which the removed pipeline answers one."""
+        """Questions a second, and how many the reader answers while the removed pipeline answers one, by both clocks."""
         size = self.reader.batch_size
         pipeline = PipelineWay(self.reader)
         ways: dict[str, Callable[[], Any]] = {
@@ -86,14 +88,13 @@ class ReaderBench:
             "pipeline": lambda: [pipeline.answer(*pair) for pair in self.pairs],
             "pipeline_in_batches": lambda: pipeline.answer_all(self.pairs, size),
         }
-        seconds = dict(zip(ways, medians(list(ways.values()), self.repeats), strict=True))
-        return {
-            "questions": len(self.pairs),
-            "batch_size": size,
-            **{f"{name}_per_second": round(len(self.pairs) / spent, 2) for name, spent in seconds.items()},
-            "ratio_one_at_a_time": round(seconds["pipeline"] / seconds["one_at_a_time"], 2),
-            "ratio_at_once": round(seconds["pipeline_in_batches"] / seconds["at_once"], 2),
-        }
+        spent = dict(zip(ways, medians(list(ways.values()), self.repeats), strict=True))
+        figures = {f"{name}_per_second": round(len(self.pairs) / own.seconds, 2) for name, own in spent.items()}
+        for name, other in (("one_at_a_time", "pipeline"), ("at_once", "pipeline_in_batches"), ("at_once", "pipeline")):
+            pair = spent[other], spent[name]
+            figures[f"{name}_to_{other}"] = round(pair[0].seconds / pair[1].seconds, 2)
+            figures[f"{name}_to_{other}_cpu"] = round(pair[0].cpu_seconds / pair[1].cpu_seconds, 2)
+        return {"questions": len(self.pairs), "batch_size": size, **figures}
 
     def _ask(self, question: str, context: str) -> Any:
         return self.reader(question=question, context=context)
@@ -171,14 +172,23 @@ def softmax(x_L: np.ndarray) -> np.ndarray:
     return weight_L / weight_L.sum()
 
 
-def medians(ways: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Median seconds of each; they take turns, so that all meet the same machine."""
-    seconds: list[list[float]] = [[] for _ in ways]
+@dataclass(frozen=True)
+class Spent:
+    """Medians over the calls of one way."""
+
+    seconds: float
+    cpu_seconds: float
+    """Of this process: it depends less on what else the machine does."""
+
+
+def medians(ways: list[Callable[[], Any]], rounds: int) -> list[Spent]:
+    """What each way takes; they take turns, so that all meet the same machine."""
+    spent: list[list[tuple[float, float]]] = [[] for _ in ways]
     for _ in range(rounds):
-        for go, spent in zip(ways, seconds):
+        for go, own in zip(ways, spent):
             wait()
-            began = time.perf_counter()
+            began, began_cpu = time.perf_counter(), time.process_time()
             go()
             wait()
-            spent.append(time.perf_counter() - began)
-    return [statistics.median(spent) for spent in seconds]
+            own.append((time.perf_counter() - began, time.process_time() - began_cpu))
+    return [Spent(*(statistics.median(column) for column in zip(*own))) for own in spent]

@@ -161,7 +161,7 @@ def test_400_questions_on_one_window_have_the_pipelines_answers(trained, shared)
 def test_where_windows_disagree_ours_is_best_by_what_compares_them(trained, shared):
     """Small windows, so that most contexts have several. Every difference from the pipeline has one of its faults as its
     reason: it compared scores of different softmaxes, or added the scores of equal texts. Breaks if ours differs for another."""
-    rows = questions(shared)[1500:5500:80]
+    rows = questions(shared)[1500:5500:110]
     sizes = {"max_seq_len": 96, "doc_stride": 32}
     found = trained(rows, **sizes)
     reasons = {"same": 0, "softmax per window": 0, "equal texts": 0}
@@ -187,4 +187,4 @@ def test_where_windows_disagree_ours_is_best_by_what_compares_them(trained, shar
             assert len(parts) > 1 and sum(part.score for part in parts) == pytest.approx(theirs.score)
             assert all(part.score <= by_score.score for part in parts), "none of them alone is the best"
             reasons["equal texts"] += 1
-    assert reasons["same"] > 25 and reasons["softmax per window"] > 0, reasons
+    assert reasons["same"] > 15 and reasons["softmax per window"] > 0, reasons
