@@ -3,7 +3,7 @@
 Tokenizers keep truncation as a state of their own, so one thread tokenizes at a time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -31,15 +31,13 @@ class WindowMaker:
                 return self._pairs.tokenize_pairs(questions, contexts, none, config)
             return self._pairs.compose_windows(questions, contexts, none, form, config)
 
-    def whole_words(self, context: str, places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    def whole_words(self, context: str, places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         """Characters [start, end) of a context, each widened to the tokenizer's words, without the blanks that some
         tokenizers count among a word's characters, and with the marks of its last character that others do not count."""
         with self._lock:
             [document] = self._documents.documents([context])
-        widened = []
         for place in places:
             start, end = document.whole_words(*place)
             text = context[start : end_of_character(context, end)]
             start += len(text) - len(text.lstrip())
-            widened.append((start, start + len(text.strip())))
-        return widened
+            yield start, start + len(text.strip())

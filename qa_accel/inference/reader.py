@@ -64,7 +64,7 @@ class Reader:
         *,
         windows: WindowConfig | None = None,
         spans: SpanConfig | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         dtype: str | torch.dtype = "float32",
         device: str | int | torch.device | None = None,
         attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto",
@@ -72,20 +72,20 @@ class Reader:
         min_confidence: float | None = None,
     ):
         """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
-        `batch_size`: windows per forward pass. `dtype`: of weights and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU; the best there is if not given.
+        `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, else 32. `dtype`: of weights and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU; the best there is if not given.
         `compile`: torch.compile, which takes a minute at the first questions. `min_confidence`, from 0 to 1: answers that
         are less sure are withheld, as None; the model must be calibrated.
 
         Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
         device or type that is not there.
         """
-        if type(batch_size) is not int or batch_size < 1:
+        if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
         if min_confidence is not None and not (isinstance(min_confidence, (int, float)) and 0 <= min_confidence <= 1):
             raise ValueError(f"min_confidence is {shown(min_confidence)}; expected a number from 0 to 1")
         name = str(model_name_or_path) if isinstance(model_name_or_path, Path) else model_name_or_path
-        self.batch_size, self.min_confidence = batch_size, min_confidence
-        self.device = choose_device(device)
+        self.device, self.min_confidence = choose_device(device), min_confidence
+        self.batch_size = batch_size or (8 if self.device.type == "cpu" else 32)
         dtype_name = choose_dtype(dtype, self.device)
         with quiet():
             task = load_task(
@@ -273,13 +273,15 @@ class Reader:
         """The best `top_k` entries that differ in place. Without any span, the empty answer."""
         empty = next(entry for entry in entries if entry["end"] == 0)
         spans = [entry for entry in entries if entry is not empty]
-        places = [(entry["start"], entry["end"]) for entry in spans]
-        if call.align_to_words and spans:
+        places: Iterable[tuple[int, int]] = ((entry["start"], entry["end"]) for entry in spans)
+        if call.align_to_words:
             places = self._maker.whole_words(context, places)
         threshold = self.spans.null_score_diff_threshold or 0.0
         null_score = logit_score(empty) - threshold
         results: dict[tuple[int, int], dict[str, Any]] = {}
         for entry, place in zip(spans, places):
+            if len(results) == call.top_k:
+                break
             if call.handle_impossible_answer and logit_score(entry) < null_score:
                 results.setdefault((0, 0), _result(context, empty, (0, 0)))
             results.setdefault(place, _result(context, entry, place))

@@ -5,15 +5,12 @@ what is tested is shapes, errors, offsets, batches and streams. Scores are teste
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
 import pytest
-import zoo
 from given_logits import given, peaks, random_logits
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import AutoModelForQuestionAnswering, BertConfig, PreTrainedTokenizerFast
 
 from qa_accel import Reader
 
@@ -25,15 +22,6 @@ KEYS = {"score": float, "start": int, "end": int, "answer": str}
 @pytest.fixture(scope="module")
 def reader(toy) -> Reader:
     return Reader(toy.model)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_accelerator_is_left() -> Iterator[None]:
-    """Later tests of this process choose their own."""
-    from qa_accel.distributed import accelerator as runtime
-
-    yield
-    runtime.forget_accelerator()
 
 
 def check(answer: Any, context: str = C0) -> None:
@@ -205,116 +193,6 @@ def test_questions_on_one_context_may_be_many(reader):
     assert [len(each) for each in answers] == [2, 2, 2]
 
 
-# ------------------------------------------------------------------------------------------------------ errors
-
-EMPTY = [pytest.param("", id="empty"), pytest.param(None, id="none")]
-
-
-FORMS: dict[str, Callable[[Reader, Any, Any], Any]] = {
-    "keywords": lambda reader, question, context: reader(question=question, context=context),
-    "positions": lambda reader, question, context: reader(question, context),
-    "mapping": lambda reader, question, context: reader({"question": question, "context": context}),
-    "mappings": lambda reader, question, context: reader([{"question": question, "context": context}]),
-    "second mapping": lambda reader, question, context: reader([ROW, {"question": question, "context": context}]),
-    "second pair": lambda reader, question, context: reader([(Q0, C0), (question, context)]),
-    "lists": lambda reader, question, context: reader(question=[question], context=[context]),
-    "second of lists": lambda reader, question, context: reader(question=[Q0, question], context=[C0, context]),
-    "second of a stream": lambda reader, question, context: list(
-        reader(row for row in [ROW, {"question": question, "context": context}])
-    ),
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("bad", EMPTY)
-def test_an_empty_or_missing_text_is_refused_in_every_form(reader, form, bad):
-    """Breaks if one form reaches the tokenizer, which makes a window of no text."""
-    with pytest.raises(ValueError, match="question"):
-        FORMS[form](reader, bad, C0)
-    with pytest.raises(ValueError, match="context"):
-        FORMS[form](reader, Q0, bad)
-
-
-@pytest.mark.parametrize("bad", EMPTY)
-def test_an_empty_or_missing_text_beside_a_shared_one_is_refused(reader, bad):
-    for arguments in (
-        {"question": [Q0, bad], "context": C0},
-        {"question": [Q0, Q0], "context": bad},
-        {"question": bad, "context": [C0]},
-    ):
-        with pytest.raises(ValueError, match=r"question|context"):
-            reader(**arguments)
-
-
-@pytest.mark.parametrize("row", [{"context": C0}, {"question": Q0}], ids=["question", "context"])
-def test_a_missing_key_is_a_key_error(reader, row):
-    """Breaks if `get` makes a missing key a missing text: callers that catch KeyError are in the field."""
-    for form in (
-        lambda: reader(row),
-        lambda: reader([row]),
-        lambda: reader([ROW, row]),
-        lambda: list(reader(iter([row]))),
-    ):
-        with pytest.raises(KeyError, match="question" if "context" in row else "context"):
-            form()
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        {"question": {"question": Q0, "context": C0}, "context": C0},
-        {"question": [Q0, Q0], "context": [C0, C0, C0]},
-        {"question": [Q0, Q0, Q0], "context": [C0, C0]},
-        {"question": Q0, "context": [C0]},
-        {"question": Q0, "context": 5},
-        {"question": Q0},
-        {"context": C0},
-        {},
-    ],
-    ids=str,
-)
-def test_arguments_that_do_not_fit_are_refused(reader, arguments):
-    with pytest.raises(ValueError, match=r"question|context"):
-        reader(**arguments)
-
-
-def test_what_is_no_question_at_all_is_refused(reader):
-    for form in (lambda: reader(None), lambda: reader(1), lambda: reader(Y=None), lambda: reader(Q0)):
-        with pytest.raises(ValueError):
-            form()
-
-
-def test_lists_of_none_give_none(reader):
-    """Breaks if an empty list reaches a tokenizer. A generator that ends at once gives nothing."""
-    assert reader([]) == []
-    assert list(reader(iter([]))) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("top_k", 0),
-        ("top_k", -1),
-        ("max_answer_len", 0),
-        ("max_answer_len", -2),
-        ("doc_stride", 129),
-        ("batch_size", 0),
-    ],
-)
-def test_a_number_out_of_range_is_refused_with_its_name(reader, name, value):
-    """The toy's windows have 128 tokens. Breaks if a stride longer than a window loops, or top_k=0 gives []."""
-    with pytest.raises(ValueError, match=name):
-        reader(question=Q0, context=C0, **{name: value})
-
-
-def test_an_unknown_argument_is_refused_with_the_nearest_known_one(reader):
-    """The pipeline's own test passed max_seq_length, and nobody noticed that it did nothing. Breaks if it is dropped."""
-    with pytest.raises(ValueError, match=r"max_seq_length.*max_seq_len\b"):
-        reader(question=Q0, context=C0, max_seq_length=64)
-    with pytest.raises(ValueError, match=r"topk.*top_k"):
-        reader(question=Q0, context=C0, topk=2)
-
-
 # ------------------------------------------------------------------------------------------------------ offsets and scores
 
 
@@ -364,79 +242,3 @@ def test_the_default_answer_has_at_most_fifteen_tokens(reader):
     with given(reader.qa.model, peaks({start: 20.0}, {end: 20.0, before: 10.0})):
         assert reader(Q0, context)["answer"] == context.removesuffix(" goat")
         assert reader(Q0, context, max_answer_len=16)["answer"] == context
-
-
-# ------------------------------------------------------------------------------------------------------ words and tokens
-
-JAPANESE = "全学年にわたって小学校の国語の教科書に挿し絵が用いられている"
-
-
-@pytest.fixture(scope="module")
-def japanese(tmp_path_factory) -> Reader:
-    """A token per character and a word per text without blanks, as tokenizers without a segmentation for Japanese have."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    letters = sorted(set("国語" + JAPANESE))
-    pieces = [*special, *letters, *(f"##{letter}" for letter in letters)]
-    core = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))  # pyright: ignore
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore
-    core.post_processor = processors.TemplateProcessing(  # pyright: ignore
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), special))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, model_max_length=64, **names)  # type: ignore[arg-type]
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 16}
-    folder = tmp_path_factory.mktemp("japanese")
-    model = AutoModelForQuestionAnswering.from_config(
-        BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **sizes)
-    )
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return Reader(folder)
-
-
-def test_answers_are_widened_to_the_tokenizers_words_unless_asked_not_to_be(japanese):
-    """The text has no blanks, so it is one word of 30 characters. Breaks if words are found by blanks in the answer's
-    tokens only, or if align_to_words is ignored."""
-    vocabulary = japanese.qa.tokenizer.get_vocab()
-    table = peaks({vocabulary["##教"]: 40.0}, {vocabulary["##書"]: 40.0})
-    with given(japanese.qa.model, table):
-        aligned = japanese(question="国語", context=JAPANESE)
-        plain = japanese(question="国語", context=JAPANESE, align_to_words=False)
-        several = japanese(question="国語", context=JAPANESE, top_k=5)
-    assert (aligned["start"], aligned["end"], aligned["answer"]) == (0, 30, JAPANESE)
-    assert (plain["start"], plain["end"], plain["answer"]) == (15, 18, "教科書")
-    assert plain["score"] == pytest.approx(1.0, abs=1e-3) == aligned["score"]
-    assert several == [aligned], "all spans are widened to the same place"
-
-
-def test_words_end_at_blanks_where_the_tokenizer_has_them(japanese):
-    context = "国語 教科書に 挿し絵"
-    vocabulary = japanese.qa.tokenizer.get_vocab()
-    with given(japanese.qa.model, peaks({vocabulary["##科"]: 30.0}, {vocabulary["##し"]: 30.0})):
-        answer = japanese(question="国語", context=context)
-        assert (answer["start"], answer["end"], answer["answer"]) == (3, 11, "教科書に 挿し絵")
-        plain = japanese(question="国語", context=context, align_to_words=False)
-        assert plain["answer"] == "科書に 挿し"
-
-
-@pytest.mark.parametrize("family", ["roberta", "xlnet", "gpt2"])
-def test_a_blank_before_a_word_is_not_part_of_its_answer(family, tmp_path):
-    """These tokenizers count it among the word's characters. Breaks if widening brings it back."""
-    reader = Reader(zoo.make(family, tmp_path))
-    context = "Ana keeps a goat."
-    encoded = reader.qa.tokenizer(context)
-    goat = encoded["input_ids"][encoded.char_to_token(context.index("goat"))]
-    with given(reader.qa.model, peaks({goat: 20.0}, {goat: 20.0})):
-        answer = reader("Which animal?", context)
-    assert (answer["start"], answer["answer"].removesuffix(".")) == (12, "goat")
-
-
-def test_a_widened_answer_has_the_marks_of_its_letters(reader):
-    """The toy's tokenizer strips accents: no token covers the mark behind a letter. Breaks if a word that ends in one loses it,
-    or if a mark within a word stops the widening."""
-    context = "Ana keeps a go\u0301at\u0301, a hen."
-    tokens = reader.qa.tokenizer(context, add_special_tokens=False)
-    for letters in ("go", "goat"):
-        start, end = context.index("go"), context.index("go") + len(letters)
-        assert reader._maker.whole_words(context, [(start, end)]) == [(start, context.index(","))]
-    assert "goat" in reader.qa.tokenizer.convert_ids_to_tokens(tokens["input_ids"])

@@ -61,7 +61,7 @@ def test_a_reader_takes_a_path_and_answers(folder):
     assert Reader(folder, windows=WINDOWS).answer("Where was Ana born?", "Ana was born in Bern.")["nbest"]
 
 
-@pytest.mark.parametrize("size", [0, -1, "3", 2.5, None, True])
+@pytest.mark.parametrize("size", [0, -1, "3", 2.5, True])
 def test_a_reader_refuses_a_batch_size_that_is_no_count(folder, size):
     with pytest.raises(ValueError, match=f"batch_size must be a whole number of at least 1, got {size!r}"):
         Reader(folder, windows=WINDOWS, batch_size=size)
