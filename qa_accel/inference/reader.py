@@ -23,6 +23,7 @@ from qa_accel.inference.postprocess import (
 from qa_accel.inference.qa_model import load_task
 from qa_accel.inference.ranking import RankSettings, no_answer_probability, ranked_answers
 from qa_accel.inference.reader_inputs import (
+    as_list,
     call_inputs,
     check_text,
     chunks,
@@ -214,8 +215,9 @@ class Reader:
         """
         settings = RankSettings(top_k, top_k_per_document, remove_overlaps, merge_equal_texts, passage_size)
         ids, texts = documents_with_ids(documents)
-        many = isinstance(question, (list, tuple))
-        questions: list[Any] = list(question) if many else [question]
+        asked = as_list(question)
+        many = isinstance(asked, list)
+        questions: list[Any] = asked if many else [asked]
         for row, text in enumerate(questions):
             check_text(text, f"row {row}", "question")
         found = []
@@ -277,10 +279,10 @@ class Reader:
         if call.align_to_words and spans:
             places = self._maker.whole_words(context, places)
         threshold = self.spans.null_score_diff_threshold or 0.0
-        null_score = logit_score(empty) - threshold
+        null_score = logit_score(empty)
         results: dict[tuple[int, int], dict[str, Any]] = {}
         for entry, place in zip(spans, places):
-            if call.handle_impossible_answer and logit_score(entry) < null_score:
+            if call.handle_impossible_answer and null_score - logit_score(entry) > threshold:
                 results.setdefault((0, 0), _result(context, empty, (0, 0)))
             results.setdefault(place, _result(context, entry, place))
         if call.handle_impossible_answer or not results:
