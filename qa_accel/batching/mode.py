@@ -186,7 +186,7 @@ def choose_attention(
             return attention.CPU, "training on a CPU"
         return "sdpa", "torch's own"
     obstacle = None
-    if requested != "eager" and not offers[requested]:
+    if requested != "eager" and not offers.get(requested):
         others = [name for name in ("eager", *offers) if offers.get(name, name == "eager")]
         obstacle = f"{model_type} does not offer it in transformers; it has {', '.join(others)}"
     elif requested == "flash_attention_2" and not (device == "cuda" and half):

@@ -90,8 +90,11 @@ class NBestEntry(_Uncalibrated, total=False):
 
 
 def logit_score(entry: NBestEntry) -> float:
-    """What ranks spans of different windows, and "no answer" among them: start logit + end logit."""
-    return entry["start_logit"] + entry["end_logit"]
+    """What ranks spans of different windows, and "no answer" among them: start logit + end logit.
+
+    Added in float32, as `best_answers` does: a tuned threshold is some question's null odds to the bit.
+    """
+    return float(np.float32(entry["start_logit"]) + np.float32(entry["end_logit"]))
 
 
 @dataclass(frozen=True)

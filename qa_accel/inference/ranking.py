@@ -41,6 +41,22 @@ class RankSettings:
                 raise ValueError(f"{name} is {shown(getattr(self, name))}; expected True or False")
 
 
+def ranking(
+    ids: Sequence[Any],
+    texts: Sequence[str],
+    nbest: Sequence[Sequence[NBestEntry]],
+    null_odds: Sequence[float],
+    settings: RankSettings,
+    calibration: Calibration | None,
+) -> dict[str, Any]:
+    """The result of `Reader.rank` for one question; `nbest` and `null_odds` have an element per document."""
+    return {
+        "answers": ranked_answers(ids, texts, nbest, settings),
+        "null_odds": min(null_odds, default=NULL_ODDS_WITHOUT_SPAN),
+        "no_answer_probability": no_answer_probability(null_odds, calibration),
+    }
+
+
 def ranked_answers(
     ids: Sequence[Any], texts: Sequence[str], nbest: Sequence[Sequence[NBestEntry]], settings: RankSettings
 ) -> list[dict[str, Any]]:

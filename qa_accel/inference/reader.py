@@ -13,7 +13,6 @@ from qa_accel.inference.call_settings import CallSettings, refuse_unknown
 from qa_accel.inference.local_predictor import LocalPredictor
 from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
 from qa_accel.inference.postprocess import (
-    NULL_ODDS_WITHOUT_SPAN,
     Answers,
     NBestEntry,
     SpanConfig,
@@ -21,8 +20,9 @@ from qa_accel.inference.postprocess import (
     logit_score,
 )
 from qa_accel.inference.qa_model import load_task
-from qa_accel.inference.ranking import RankSettings, no_answer_probability, ranked_answers
+from qa_accel.inference.ranking import RankSettings, ranking
 from qa_accel.inference.reader_inputs import (
+    as_list,
     call_inputs,
     check_text,
     chunks,
@@ -72,9 +72,10 @@ class Reader:
         min_confidence: float | None = None,
     ):
         """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
-        `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, else 32. `dtype`: of weights and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU; the best there is if not given.
-        `compile`: torch.compile, which takes a minute at the first questions. `min_confidence`, from 0 to 1: answers that
-        are less sure are withheld, as None; the model must be calibrated.
+        `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, else 32. `dtype`: of weights
+        and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU;
+        the best there is if not given. `compile`: torch.compile, which takes a minute at the first questions.
+        `min_confidence`, from 0 to 1: answers that are less sure are withheld, as None; the model must be calibrated.
 
         Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
         device or type that is not there.
@@ -214,8 +215,9 @@ class Reader:
         """
         settings = RankSettings(top_k, top_k_per_document, remove_overlaps, merge_equal_texts, passage_size)
         ids, texts = documents_with_ids(documents)
-        many = isinstance(question, (list, tuple))
-        questions: list[Any] = list(question) if many else [question]
+        asked = as_list(question)
+        many = isinstance(asked, list)
+        questions: list[Any] = asked if many else [asked]
         for row, text in enumerate(questions):
             check_text(text, f"row {row}", "question")
         found = []
@@ -226,13 +228,7 @@ class Reader:
             for row in range(len(chunk)):
                 own = slice(row * len(texts), (row + 1) * len(texts))
                 listed = [[entry for entry in entries if self._is_sure(entry)] for entries in nbest[own]]
-                found.append(
-                    {
-                        "answers": ranked_answers(ids, texts, listed, settings),
-                        "null_odds": min(null_odds[own], default=NULL_ODDS_WITHOUT_SPAN),
-                        "no_answer_probability": no_answer_probability(null_odds[own], self.calibration),
-                    }
-                )
+                found.append(ranking(ids, texts, listed, null_odds[own], settings, self.calibration))
         return found if many else found[0]
 
     def _answers(
@@ -277,12 +273,12 @@ class Reader:
         if call.align_to_words:
             places = self._maker.whole_words(context, places)
         threshold = self.spans.null_score_diff_threshold or 0.0
-        null_score = logit_score(empty) - threshold
+        null_score = logit_score(empty)
         results: dict[tuple[int, int], dict[str, Any]] = {}
         for entry, place in zip(spans, places):
             if len(results) == call.top_k:
                 break
-            if call.handle_impossible_answer and logit_score(entry) < null_score:
+            if call.handle_impossible_answer and null_score - logit_score(entry) > threshold:
                 results.setdefault((0, 0), _result(context, empty, (0, 0)))
             results.setdefault(place, _result(context, entry, place))
         if call.handle_impossible_answer or not results:

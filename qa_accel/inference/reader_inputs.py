@@ -1,6 +1,6 @@
 """What callers of `Reader` give -> pairs of texts, one by one, with an error that names the row of what is none."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from qa_accel.messages import shown
@@ -44,6 +44,13 @@ def is_many(given: Any) -> bool:
     return isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
 
 
+def as_list(given: Any) -> Any:
+    """A sequence of any kind as a list: a tuple, a column of a data set, an array, a series. Anything else as it is."""
+    if not is_many(given) or not isinstance(given, Collection) or not hasattr(given, "__getitem__"):
+        return given
+    return list(given) if getattr(given, "ndim", 1) == 1 else given  # an array of rows is none of texts
+
+
 def call_inputs(given: tuple[Any, ...], question: Any, context: Any) -> tuple[Iterable[Any], Shape]:
     """The inputs of one call, in any form that the removed pipeline took. Raises ValueError for another form."""
     if given and (question is not None or context is not None):
@@ -56,13 +63,14 @@ def call_inputs(given: tuple[Any, ...], question: Any, context: Any) -> tuple[It
         question, context = given
     elif given:
         return _given_alone(given[0])
-    if isinstance(question, (list, tuple)) and isinstance(context, str):
+    question, context = as_list(question), as_list(context)
+    if isinstance(question, list) and isinstance(context, str):
         context = [context] * len(question)
-    if isinstance(question, (list, tuple)) and isinstance(context, (list, tuple)):
+    if isinstance(question, list) and isinstance(context, list):
         if len(question) != len(context):
             raise ValueError(f"{len(question)} questions and {len(context)} contexts; expected as many of each")
         return list(zip(question, context)), "list"
-    if isinstance(question, str) and isinstance(context, (list, tuple)):
+    if isinstance(question, str) and isinstance(context, list):
         raise ValueError(
             f"one question and {len(context)} contexts: use rank(question, documents) to search several documents, or give "
             "the question once for each context"
@@ -98,13 +106,18 @@ def filled_pair(given: Any, row: int) -> tuple[str, str]:
 
 
 def chunks(values: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most `size`; no more is read than the next list needs."""
+    """Lists of at most `size`; no more is read than the next list needs. An error of `values` comes after what was read."""
     chunk: list[T] = []
-    for value in values:
-        chunk.append(value)
-        if len(chunk) == size:
+    try:
+        for value in values:
+            chunk.append(value)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except Exception:
+        if chunk:
             yield chunk
-            chunk = []
+        raise
     if chunk:
         yield chunk
 

@@ -1,11 +1,16 @@
 """A `Reader` inside of a program: threads, device, type, silence, compiled."""
 
+import math
 import os
 import random
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import datasets
+import numpy as np
+import pandas
 import pytest
 import torch
 from toy import LONGEST, NAMES, WINDOWS, context_about
@@ -13,6 +18,7 @@ from toy import LONGEST, NAMES, WINDOWS, context_about
 from qa_accel import Reader
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import precision
+from qa_accel.inference.postprocess import SpanConfig
 
 PAIRS = [(f"Where was {name} born?", context_about(name)) for name in NAMES]
 
@@ -141,3 +147,55 @@ def test_attention_can_be_requested(toy):
         assert [found["answer"] for found in other] == [found["answer"] for found in answers[0]]
     with pytest.raises(ValueError, match="flash_attention_2: it needs a CUDA device"):
         Reader(toy.model, device="cpu", attn_implementation="flash_attention_2")
+    with pytest.raises(ValueError, match=r"attn_implementation flash: bert does not offer it .* it has eager, sdpa"):
+        Reader(toy.model, device="cpu", attn_implementation="flash")  # type: ignore[arg-type]
+
+
+def test_texts_come_in_every_kind_of_sequence(reader):
+    """A column of a data set, an array, a series. Breaks if only lists and tuples are taken for several texts."""
+    questions, contexts = [question for question, _ in PAIRS[:3]], [context for _, context in PAIRS[:3]]
+    expected, one_context = reader(PAIRS[:3]), reader(question=questions, context=contexts[0])
+    ranked = reader.rank(questions, contexts)
+    rows = datasets.Dataset.from_dict({"question": questions, "context": contexts, "number": [1, 2, 3]})
+    for kind in (
+        lambda name: rows[name],
+        lambda name: np.array(rows[name][:]),
+        lambda name: pandas.Series(rows[name][:]),
+    ):
+        assert reader(question=kind("question"), context=kind("context")) == expected
+        assert reader(question=kind("question"), context=contexts[0]) == one_context
+        assert reader.rank(kind("question"), kind("context")) == ranked
+    assert list(reader(rows)) == expected
+    for given in (np.array([questions]), np.array("Where?"), set(questions), iter(questions)):
+        with pytest.raises(ValueError, match=r"the question is .*; expected text, or a list of texts"):
+            reader(question=given, context=contexts[0])
+
+
+def test_what_a_source_gave_before_its_error_is_answered(reader):
+    """Breaks if up to a chunk of questions is lost to a broken row that comes after them."""
+
+    def source():
+        yield from PAIRS[:3]
+        raise OSError("the disk is gone")
+
+    bad_row = iter([*PAIRS[:3], None, PAIRS[3]])
+    for rows, error, message in ((source(), OSError, "disk is gone"), (bad_row, ValueError, "row 3: null or missing")):
+        found = reader(rows, batch_size=1)
+        assert [next(found)["answer"] for _ in range(3)] == [result["answer"] for result in reader(PAIRS[:3])]
+        with pytest.raises(error, match=message):
+            next(found)
+
+
+def test_no_answer_comes_first_where_answer_says_so_at_the_threshold_itself(toy):
+    """A tuned threshold is the null odds of one of the questions. Breaks if scores are added in float64 here and in float32
+    there: then the last bit decides."""
+    usual = SpanConfig(max_answer_length=15)
+    reader = Reader(toy.model, windows=WindowConfig(**WINDOWS), spans=usual)
+    for pair in PAIRS:
+        reader.spans = usual
+        odds = reader.answer(*pair)["null_odds"]
+        for threshold in (odds, math.nextafter(odds, -math.inf)):
+            reader.spans = replace(usual, null_score_diff_threshold=threshold)
+            found = reader(*pair, handle_impossible_answer=True, align_to_words=False)["answer"]
+            assert found == reader.answer(*pair)["text"]
+            assert (found == "") == (threshold < odds)
