@@ -1,8 +1,9 @@
 """Documents as text -> their tokens and words. A document is tokenized once, however many questions are asked of it.
 
-The most recently used documents are remembered, up to a number of tokens. Used by one thread at a time.
+The most recently used documents are remembered, up to a number of bytes. Used by one thread at a time.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import numpy as np
 
 from qa_accel.data.window_assembly import TokenizedTexts, offsets_of
 
-REMEMBERED_TOKENS = 2_000_000
-"""16 bytes each, beside the texts: about 40 MB in all."""
+REMEMBERED_BYTES = 50_000_000
+"""Texts and tokens: some two million tokens of English."""
+BYTES_BESIDE = 1000
+"""Of each document beside text and tokens: three arrays, and the entry that finds them."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,10 @@ class Document:
     """int32, characters [begin, end) of each token."""
     word_N: np.ndarray
     """int32, the tokenizer's number of the word that each token is part of; -1 for none."""
+
+    @property
+    def bytes(self) -> int:
+        return self.ids_N.nbytes + self.offset_N2.nbytes + self.word_N.nbytes
 
     def whole_words(self, start: int, end: int) -> tuple[int, int]:
         """Characters [start, end), widened at both sides to the tokenizer's words. Unchanged where there is no word."""
@@ -42,12 +49,12 @@ class Document:
 class DocumentTokens:
     """Remembers the tokens of the documents used last."""
 
-    def __init__(self, backend: Callable[[], Any], remembered_tokens: int = REMEMBERED_TOKENS):
+    def __init__(self, backend: Callable[[], Any], remembered_bytes: int = REMEMBERED_BYTES):
         """`backend`: gives the `tokenizers.Tokenizer`, without truncation and padding."""
         self._backend = backend
-        self._remembered_tokens = remembered_tokens
+        self._remembered_bytes = remembered_bytes
         self._documents: OrderedDict[str, Document] = OrderedDict()
-        self._tokens = 0
+        self._bytes = 0
 
     def __call__(self, texts: list[str]) -> TokenizedTexts:
         """Tokens of distinct texts, one after the other."""
@@ -84,9 +91,14 @@ class DocumentTokens:
 
     def _remember(self, found: dict[str, Document]) -> None:
         for text, document in found.items():
-            if len(document.ids_N) <= self._remembered_tokens:
+            size = _bytes(text, document)
+            if size <= self._remembered_bytes:
                 self._documents[text] = document
-                self._tokens += len(document.ids_N)
-        while self._tokens > self._remembered_tokens:
-            _, document = self._documents.popitem(last=False)
-            self._tokens -= len(document.ids_N)
+                self._bytes += size
+        while self._bytes > self._remembered_bytes:
+            self._bytes -= _bytes(*self._documents.popitem(last=False))
+
+
+def _bytes(text: str, document: Document) -> int:
+    """The text counts too: a million blanks have no token."""
+    return sys.getsizeof(text) + document.bytes + BYTES_BESIDE

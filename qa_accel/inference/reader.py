@@ -199,10 +199,11 @@ class Reader:
         """The best answers to a question over several documents, in one ranking, and whether any of them holds one.
 
         `documents`: texts, whose ids are then their places; (id, text) pairs; mappings with the keys `id` and `text`; or a
-        mapping from id to text. A list of questions gives a list of results. Each document is tokenized once.
+        mapping from id to text. A list of questions gives a list of results. Each document is tokenized once, if all of
+        them fit into the memory for some two million tokens.
 
-        Returns `answers`, at most `top_k`, best first; `null_odds`, the lowest of all documents; and
-        `no_answer_probability`, that none of the documents holds the answer. An answer has `document` (the id), `text`,
+        Returns `answers`, at most `top_k` and `spans.n_best_size` of a document, best first; `null_odds`, the lowest of all
+        documents; and `no_answer_probability`, that none of the documents holds the answer. An answer has `document` (the id), `text`,
         `start` and `end` in characters of that document, `score` and logits as in `answer`, `passage` (at most
         `passage_size` characters around it, from blank to blank) and `passage_start`. Its `confidence`, of a calibrated
         model, is that of the document alone; answers below `min_confidence` are left out.

@@ -22,9 +22,9 @@ class Counted:
         return self.core.encode_batch(texts, add_special_tokens=add_special_tokens)
 
 
-def counted(remembered_tokens: int = 10_000) -> tuple[Counted, DocumentTokens]:
+def counted(remembered_bytes: int = 100_000) -> tuple[Counted, DocumentTokens]:
     core = Counted(wordpiece().backend_tokenizer)
-    return core, DocumentTokens(lambda: core, remembered_tokens)
+    return core, DocumentTokens(lambda: core, remembered_bytes)
 
 
 def test_tokens_are_those_of_each_text_alone_and_each_text_is_tokenized_once():
@@ -41,19 +41,34 @@ def test_tokens_are_those_of_each_text_alone_and_each_text_is_tokenized_once():
     assert sorted(core.texts) == sorted(TEXTS)
 
 
-def test_the_documents_used_last_are_remembered_and_no_more_tokens_than_the_limit():
-    """Each "one" is one token. Breaks if memory grows with all documents ever seen, or if the newest ones are dropped."""
-    core, documents = counted(remembered_tokens=6)
-    texts = ["a b", "a b c", "a", "b"]  # 2 + 3 + 1 + 1 tokens
-    for text in texts:
+@pytest.mark.parametrize("kind", ["tokens", "blanks", "one token", "short"])
+def test_the_documents_used_last_are_remembered_up_to_a_number_of_bytes(kind):
+    """Three documents of one size have room, or a hundred short ones. Breaks if memory grows with all documents ever seen,
+    also where these have few tokens or none; or if the newest ones are dropped."""
+    if kind == "short":
+        texts = [f"a {number}" for number in range(4000)]  # a kilobyte each in memory, whatever their length
+    else:
+        piece = {"tokens": "a ", "blanks": "  ", "one token": "aa"}[kind]
+        texts = [piece * 100_000 + letter for letter in "abcd"]
+    size = {"short": 0, "tokens": 200_000 + 16 * 100_000}.get(kind, 200_000)
+    core, documents = counted(remembered_bytes=3 * size + 100_000)
+    for text in [*texts[:3], texts[0], *texts[3:]]:
         documents([text])
-    documents(["b"]), documents(["a"]), documents(["a b c"])
-    assert core.texts == texts
-    documents(["a b"])
-    assert core.texts == [*texts, "a b"], "the oldest was dropped"
-    documents(["a a a a a a a"])
-    documents(["a b"])
-    assert core.texts == [*texts, "a b", "a a a a a a a"], "a document above the limit pushes out no other"
+    core.texts.clear()
+    documents(texts[-1:])
+    assert not core.texts, "the newest"
+    documents(texts[1:2])
+    assert core.texts == texts[1:2], "the oldest was dropped"
+    if kind != "short":
+        documents(texts[:1])
+        assert core.texts == texts[1:2], "used again before the last one came"
+
+
+def test_a_document_above_the_limit_pushes_out_no_other():
+    core, documents = counted()
+    for text in ("a b", "a " * 100_000, "a b", "a " * 100_000):
+        documents([text])
+    assert core.texts == ["a b", "a " * 100_000, "a " * 100_000]
 
 
 @pytest.mark.parametrize("make", [wordpiece, roberta])
