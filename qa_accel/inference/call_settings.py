@@ -18,6 +18,10 @@ OLD_NAMES = {
     "questions": "question",
     "contexts": "context",
 }
+NOT_NEEDED = {
+    "padding": "batches are padded to their longest window",
+    "num_workers": "texts are prepared in the calling thread",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def refuse_unknown(unknown: dict[str, Any], known: Collection[str]) -> None:
     if not unknown:
         return
     name = next(iter(unknown))
+    if name in NOT_NEEDED:
+        raise ValueError(f"unknown argument {name}: leave it out, {NOT_NEEDED[name]}")
     near = OLD_NAMES.get(name) or next(iter(difflib.get_close_matches(name, known, n=1)), None)
     hint = f"did you mean {near}?" if near else f"there are {listed(known, most=len(known))}"
     raise ValueError(f"unknown argument {name}: {hint}")

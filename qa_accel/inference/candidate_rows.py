@@ -42,7 +42,7 @@ def candidate_rows(
         start_BL, end_BL, batch.context_BL, config.max_answer_length, config.n_best_size
     )
     shift_B1 = batch.shift_B[:, None]
-    columns = [
+    parts = [
         batch.index_B[:, None].int(),
         *(
             column.contiguous().view(torch.int32)
@@ -53,7 +53,7 @@ def candidate_rows(
         start_logit_BK.contiguous().view(torch.int32),
         end_logit_BK.contiguous().view(torch.int32),
     ]
-    return torch.cat(columns, dim=1)
+    return torch.cat(parts, dim=1)
 
 
 class GatheredRows:

@@ -27,6 +27,8 @@ def choose_device(requested: str | int | torch.device | None) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(f"device {str(name)!r} cannot be used: {first_line(error)}") from error
+    if device.type == "meta":
+        raise ValueError("device 'meta' cannot be used: it computes nothing")
     return device
 
 

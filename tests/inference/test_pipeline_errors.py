@@ -122,3 +122,5 @@ def test_an_unknown_argument_is_refused_with_the_nearest_known_one(reader):
         reader(question=Q0, context=C0, max_seq_length=64)
     with pytest.raises(ValueError, match=r"topk.*top_k"):
         reader(question=Q0, context=C0, topk=2)
+    with pytest.raises(ValueError, match="padding: leave it out, batches are padded to their longest window"):
+        reader(question=Q0, context=C0, padding="max_length")

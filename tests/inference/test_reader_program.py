@@ -91,6 +91,7 @@ def test_a_model_of_few_positions_gets_windows_that_it_takes(toy):
         ("cuda:99", "device 'cuda:99' cannot be used"),
         (99, "device 'cuda:99' cannot be used"),
         ("gpu", "device 'gpu' cannot be used"),
+        ("meta", "device 'meta' cannot be used: it computes nothing"),
         (1.5, r"device is '1.5' \(float\); expected a name"),
         (True, r"device is 'True' \(bool\); expected a name"),
     ],
