@@ -47,7 +47,11 @@ def test_the_quickstart_runs_a_process_per_core_of_a_cpu_on_the_recipes_windows_
 def test_make_test_gpu_runs_exactly_the_tests_that_need_a_gpu():
     """Breaks if a test asks for a GPU on its own, so that `-m cuda` leaves it out, or if none is marked."""
     shown = subprocess.run(
-        ["make", "--dry-run", "test-gpu"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "--dry-run", "test-gpu"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert shown.stdout.rstrip().endswith("-m pytest -m cuda")
     sources = {path: path.read_text(encoding="utf-8") for path in (REPOSITORY / "tests").rglob("*.py")}
