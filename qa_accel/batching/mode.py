@@ -119,7 +119,7 @@ def choose(
     if row.fp32_only is not None and precision != "no":
         raise ValueError(
             f"{model_type} cannot run in {precision}: {row.fp32_only}. Launch with --mixed_precision no; "
-            "without a launcher, set ACCELERATE_MIXED_PRECISION=no"
+            "without a launcher, set ACCELERATE_MIXED_PRECISION=no; a Reader takes dtype='float32'"
         )
     half = precision in ("bf16", "fp16")
     packed, reason = _packed(config, device, model_config, half=half)

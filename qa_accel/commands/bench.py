@@ -102,8 +102,7 @@ class Bench:
         self.mode = choose(
             config.batching,
             self.model_config,
-            device=accelerator.device.type,
-            precision=strategy.precision(accelerator),
+            **strategy.placement(accelerator),
             training=True,
         )
         self.matmul_rate = 0.0

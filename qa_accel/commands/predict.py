@@ -60,8 +60,7 @@ def run(settings: PredictConfig) -> None:
         settings.model,
         settings.windows,
         settings.batching,
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
     )
     span_config = task.answer_policy.apply(settings.spans)
 

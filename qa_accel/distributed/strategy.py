@@ -8,7 +8,7 @@ filled in from the run's settings. A launch config that would silently train som
 import logging
 import os
 import warnings
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -167,6 +167,20 @@ def precision(accelerator: Accelerator) -> str:
         if autocast.get("enabled"):
             return "fp16" if str(autocast.get("dtype")).removeprefix("torch.") == "float16" else "bf16"
     return accelerator.mixed_precision
+
+
+class Placement(TypedDict):
+    """What decides about batches and attention, for `load_task` and `choose`."""
+
+    device: str
+    """Its type, as torch names it."""
+    precision: str
+    """`no` (fp32), `bf16` or `fp16`."""
+
+
+def placement(accelerator: Accelerator) -> Placement:
+    """Where the launch computes, and in which precision."""
+    return {"device": accelerator.device.type, "precision": precision(accelerator)}
 
 
 def splits_training(accelerator: Accelerator) -> bool:

@@ -49,8 +49,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         settings.model,
         settings.windows,
         settings.batching,
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
         training=True,
     )
     overwrite = settings.checkpoint.overwrite_output_dir

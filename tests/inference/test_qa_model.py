@@ -42,8 +42,7 @@ def answers_of(model: str, file: str, cache: str) -> list[dict]:
         ModelConfig(model),
         windows,
         BatchingConfig(),
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
     )
     qa = task.load_model(trained=True)
     split = prepare_split(DataConfig(test_file=(file,), cache_dir=cache), windows, task.tokenizer, "test")
@@ -71,8 +70,7 @@ def load_with(settings: dict, windows: dict) -> None:
         ModelConfig(**settings),
         WindowConfig(**windows),
         BatchingConfig(batching="packed"),
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
     )
 
 

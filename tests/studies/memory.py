@@ -82,8 +82,7 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     batching_mode = mode.choose(
         mode.BatchingConfig(),
         model_config,
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
         training=True,
     )
     qa_model = batching_mode.set_up(loading_module.load_model(settings, model_config, make_tokenizer()))

@@ -64,8 +64,7 @@ def find(
         ModelConfig(model_folder),
         window_config,
         BatchingConfig(),
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
     )
     qa = task.load_model(trained=True)
     asked = [questions.question_Q[row] for row in documents.question_D]

@@ -54,8 +54,7 @@ def trained(
     how = mode.choose(
         BatchingConfig(batching),
         qa_model.config,
-        device=accelerator.device.type,
-        precision=strategy.precision(accelerator),
+        **strategy.placement(accelerator),
         training=True,
     )  # type: ignore[arg-type]
     qa_model = how.set_up(qa_model)
