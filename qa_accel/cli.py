@@ -16,6 +16,7 @@ from qa_accel.training.stage_timer import StageTimer
 COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
     "predict": "answer the questions of a file with a fine-tuned model",
+    "serve": "answer questions over HTTP, from programs and on a page",
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
     "score": "score a predictions file by the official definitions",
@@ -23,7 +24,7 @@ COMMANDS = {
     "bench": "measure the speed of each part on this machine",
     "summary": "mean and spread of the scores of several runs",
 }
-WITHOUT_TORCH = ("score", "summary")
+WITHOUT_TORCH = ("score", "serve", "summary")
 """Commands that must start in a fraction of a second."""
 
 
@@ -49,10 +50,12 @@ def main(command: str | None = None) -> None:
     if command in WITHOUT_TORCH:
         log_warnings()
         try:
-            run()
+            code = run()
         except (ValueError, OSError) as error:
             print(f"{command}: {visible_lines(error)}", file=sys.stderr)
             raise SystemExit(2) from error
+        if code:
+            raise SystemExit(code)
         return
     from qa_accel.distributed import entry
 

@@ -2,25 +2,22 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.window_maker import WindowMaker
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.inference import reader_backends
 from qa_accel.inference.call_settings import CallSettings, refuse_unknown
-from qa_accel.inference.local_predictor import LocalPredictor
-from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
 from qa_accel.inference.postprocess import (
     Answers,
+    Candidates,
     NBestEntry,
     SpanConfig,
     best_answers,
     logit_score,
 )
-from qa_accel.inference.qa_model import load_task
 from qa_accel.inference.ranking import RankSettings, ranking
+from qa_accel.inference.reader_backends import Attention, Backend
 from qa_accel.inference.reader_inputs import (
     as_list,
     call_inputs,
@@ -32,7 +29,9 @@ from qa_accel.inference.reader_inputs import (
     question_and_context,
 )
 from qa_accel.messages import shown
-from qa_accel.models.loading import ModelConfig, available_positions, quiet
+
+if TYPE_CHECKING:  # an exported model does without it
+    import torch
 
 CHUNK_BATCHES = 4
 """Batches' worth of questions that are read at once from an iterator, so that windows of like length share a batch."""
@@ -65,17 +64,19 @@ class Reader:
         windows: WindowConfig | None = None,
         spans: SpanConfig | None = None,
         batch_size: int | None = None,
-        dtype: str | torch.dtype = "float32",
-        device: str | int | torch.device | None = None,
-        attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto",
+        dtype: "str | torch.dtype" = "float32",
+        device: "str | int | torch.device | None" = None,
+        attn_implementation: Attention = "auto",
         compile: bool = False,
         min_confidence: float | None = None,
+        backend: Backend = "torch",
     ):
         """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
         `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, else 32. `dtype`: of weights
         and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU;
         the best there is if not given. `compile`: torch.compile, which takes a minute at the first questions.
         `min_confidence`, from 0 to 1: answers that are less sure are withheld, as None; the model must be calibrated.
+        `backend`: `onnx` for a folder that scripts/export.py wrote, on the CPU and without importing torch.
 
         Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
         device or type that is not there.
@@ -85,31 +86,23 @@ class Reader:
         if min_confidence is not None and not (isinstance(min_confidence, (int, float)) and 0 <= min_confidence <= 1):
             raise ValueError(f"min_confidence is {shown(min_confidence)}; expected a number from 0 to 1")
         name = str(model_name_or_path) if isinstance(model_name_or_path, Path) else model_name_or_path
-        self.device, self.min_confidence = choose_device(device), min_confidence
-        self.batch_size = batch_size or (8 if self.device.type == "cpu" else 32)
-        dtype_name = choose_dtype(dtype, self.device)
-        with quiet():
-            task = load_task(
-                ModelConfig(name, dtype=dtype_name),
-                windows,
-                BatchingConfig(attn_implementation=attn_implementation),
-                device=self.device.type,
-                precision=PRECISIONS[dtype_name],
-            )
-            self.calibration = task.answer_policy.calibration(version_2_with_negative=False)
-            if min_confidence is not None and self.calibration is None:
-                raise ValueError(
-                    f"min_confidence: the model {name!r} is not calibrated, so nothing is known of its confidence; run "
-                    "scripts/calibrate.py with questions that have gold answers"
-                )
-            qa = task.load_model(trained=True)
-        qa.model.to(self.device).eval()
-        self.qa = qa.with_model(torch.compile(qa.model, dynamic=True)) if compile else qa
-        self.windows = task.windows
-        self.spans = qa.answer_policy.apply(spans or SpanConfig())
-        self._maker = WindowMaker(qa.tokenizer)
-        self._predictor = LocalPredictor(self.qa, self.device)
-        self._longest = available_positions(task.config)
+        self.min_confidence = min_confidence
+        model = reader_backends.load(
+            name,
+            backend,
+            windows,
+            min_confidence,
+            dtype=dtype,
+            device=device,
+            attn_implementation=attn_implementation,
+            compile=compile,
+        )
+        self.qa, self.device, self.calibration = model.qa, model.device, model.calibration
+        self.batch_size = batch_size or (8 if str(self.device) == "cpu" else 32)
+        self.windows = model.windows
+        self.spans = self.qa.answer_policy.apply(spans or SpanConfig())
+        self._maker = WindowMaker(self.qa.tokenizer)
+        self._predictor, self._longest = model.predictor, model.longest
 
     def __call__(
         self,
@@ -232,17 +225,36 @@ class Reader:
                 found.append(ranking(ids, texts, listed, null_odds[own], settings, self.calibration))
         return found if many else found[0]
 
+    def prepare(self, pairs: Sequence[tuple[str, str]], windows: WindowConfig | None = None) -> Windows:
+        """The windows of at least one (question, context), pair after pair: what comes before the forward pass."""
+        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
+        return self._maker.windows(questions, contexts, windows or self.windows)
+
+    def candidates(
+        self, made: Windows, spans: SpanConfig, batch_size: int, max_seq_length: int | None = None
+    ) -> Candidates:
+        """The forward pass: the best spans of each window, also of windows that belong to different calls.
+
+        `max_seq_length`: if the windows were made with other settings than the reader's.
+        """
+        return self._predictor.candidates(made, spans, batch_size, max_seq_length or self.windows.max_seq_length)
+
+    def finish(
+        self, pairs: Sequence[tuple[str, str]], made: Windows, candidates: Candidates, spans: SpanConfig
+    ) -> Answers:
+        """What comes after the forward pass: answers by row, from all windows of the pairs."""
+        table = {"id": [str(row) for row in range(len(pairs))], "context": [context for _, context in pairs]}
+        return best_answers(table, made, candidates, spans, version_2_with_negative=True, calibration=self.calibration)
+
     def _answers(
         self, pairs: list[tuple[str, str]], windows: WindowConfig, spans: SpanConfig, batch_size: int
     ) -> Answers:
         """Answers by row."""
         if not pairs:
             return Answers({}, {}, {}, {})
-        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
-        made = self._maker.windows(questions, contexts, windows)
-        candidates = self._predictor.candidates(made, spans, batch_size, windows.max_seq_length)
-        table = {"id": [str(row) for row in range(len(pairs))], "context": contexts}
-        return best_answers(table, made, candidates, spans, version_2_with_negative=True, calibration=self.calibration)
+        made = self.prepare(pairs, windows)
+        candidates = self.candidates(made, spans, batch_size, windows.max_seq_length)
+        return self.finish(pairs, made, candidates, spans)
 
     def _is_sure(self, entry: Mapping[str, Any]) -> bool:
         return self.min_confidence is None or entry["confidence"] >= self.min_confidence
@@ -258,7 +270,7 @@ class Reader:
         answers = self._answers(pairs, windows, call.spans(self.spans), call.batch_size)
         found = []
         for (_, context), entries in zip(pairs, answers.nbest.values()):
-            results = self._results(context, entries, call)
+            results = self.results(context, entries, call)
             sure = [result for result in results if self._is_sure(result)]
             if call.top_k == 1:
                 found.append(sure[0] if sure else results[0] | {"start": 0, "end": 0, "answer": None})
@@ -266,8 +278,11 @@ class Reader:
                 found.append(sure)
         return found
 
-    def _results(self, context: str, entries: list[NBestEntry], call: CallSettings) -> list[dict[str, Any]]:
-        """The best `top_k` entries that differ in place. Without any span, the empty answer."""
+    def results(self, context: str, entries: list[NBestEntry], call: CallSettings) -> list[dict[str, Any]]:
+        """The best `call.top_k` entries of an n-best list that differ in place, in the removed pipeline's form.
+
+        Without any span, the empty answer.
+        """
         empty = next(entry for entry in entries if entry["end"] == 0)
         spans = [entry for entry in entries if entry is not empty]
         places: Iterable[tuple[int, int]] = ((entry["start"], entry["end"]) for entry in spans)
