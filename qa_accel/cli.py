@@ -36,7 +36,7 @@ def main(command: str | None = None) -> None:
     if command is None:
         command = _command_of(arguments)
         arguments = arguments[1:]
-    if command == "train":
+    if command == "train" or "--shard_output" in arguments:
         signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
     module = importlib.import_module(f"qa_accel.commands.{command}")
 

@@ -233,6 +233,9 @@ def _shown(folder: CorpusFolder, console: Console) -> Iterator[Callable[[int], N
 
 def _report(console: Console, folder: CorpusFolder, done: Done, accelerator: Accelerator) -> None:
     own = f"{done.pieces:,} pieces, {done.questions:,} questions, {done.windows:,} windows by this process"
+    if done.seconds > 0:
+        rate, busy = done.windows / done.seconds, done.computing / done.seconds
+        own += f", {rate:,.0f} windows/s, in the model {100 * busy:.0f} % of the time"
     versions = {
         "qa_accel": qa_accel.__version__,
         "torch": torch.__version__,

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -36,6 +37,10 @@ class Done:
     pieces: int = 0
     questions: int = 0
     windows: int = 0
+    seconds: float = 0.0
+    """Since the first windows were there."""
+    computing: float = 0.0
+    """Of these, in the model; the rest of the time it waited for windows."""
     damaged: list[str] = field(default_factory=list)
     """Pieces that were there and were computed again."""
 
@@ -114,6 +119,7 @@ def _serve(
     tick: Callable[[Done], None],
     done: Done,
 ) -> None:
+    began = None
     while crew.working:
         received = crew.receive()
         tick(done)
@@ -124,7 +130,11 @@ def _serve(
             piece = next(todo, None)
             crew.send(worker, *(("end",) if piece is None else ("piece", piece)))
         elif kind == "windows":
+            now = time.monotonic()
+            began = began or now
             crew.send(worker, "candidates", compute(content[0]))
+            done.computing += time.monotonic() - now
+            done.seconds = time.monotonic() - began
         elif kind == "done":
             name, counts = content
             folder.claims.give_back(name)

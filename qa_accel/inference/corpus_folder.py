@@ -142,7 +142,7 @@ class CorpusFolder:
     def _make_manifest(self, versions: dict[str, str]) -> dict[str, Any]:
         """Made of what is on the disk, not of what this process remembers."""
         listed_files: dict[str, dict[str, Any]] = {}
-        totals = dict.fromkeys(corpus_table.COUNTS, 0)
+        totals: dict[str, Any] = dict.fromkeys(corpus_table.COUNTS, 0)
         for piece in self.pieces:
             path = self.path / piece.name
             counts = corpus_table.counts_of(path)
@@ -177,8 +177,6 @@ class CorpusFolder:
                 f"{_difference(before, run)}. Take another --output_dir, or delete these pieces, and they are computed again"
             )
         if before != run:
-            if self._manifest() is None:  # else it is whole, and new files come to it
-                files.remove(self.path / files.MANIFEST)
             files.write_json(self.path / RUN_FILE, run)
         if not {piece.name for piece in self.pieces} <= self.done():
             files.remove(self.path / files.MANIFEST)  # its presence says that all is done
