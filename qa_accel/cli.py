@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "answer the questions of a file with a fine-tuned model",
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
+    "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",

@@ -4,6 +4,9 @@ accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_f
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
 
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
@@ -21,7 +24,7 @@ from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration, withheld
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
-from qa_accel.inference.qa_model import load_task
+from qa_accel.inference.qa_model import load_exported_task, load_task
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
 from qa_accel.terminal import visible
@@ -36,6 +39,8 @@ class PredictConfig:
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
     calibrated (scripts/calibrate.py)."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -52,16 +57,22 @@ Config = PredictConfig
 
 def run(settings: PredictConfig) -> None:
     """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
-    accelerator = runtime.make_accelerator(settings.runtime)
+    exported = settings.backend == "onnx"
+    accelerator = runtime.make_accelerator(
+        settings.runtime, **(dict(cpu=True, mixed_precision="no") if exported else {})
+    )
     console = runtime.console(accelerator)
     names = (*ANSWER_FILES, CONFIDENCES, FINISHED, "config.yaml")
     folder = open_answers(settings.output_dir, accelerator, names)
-    task = load_task(
-        settings.model,
-        settings.windows,
-        settings.batching,
-        **strategy.placement(accelerator),
-    )
+    if exported:
+        task = load_exported_task(settings.model, settings.windows, torch.get_num_threads())
+    else:
+        task = load_task(
+            settings.model,
+            settings.windows,
+            settings.batching,
+            **strategy.placement(accelerator),
+        )
     span_config = task.answer_policy.apply(settings.spans)
 
     def calibration_of(version_2_with_negative: bool) -> Calibration | None:

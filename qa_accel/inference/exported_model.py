@@ -6,7 +6,6 @@ from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
-
 from qa_accel.batching import plan
 from qa_accel.batching.plan import NOTHING
 from qa_accel.batching.rows import PaddedRows
