@@ -79,6 +79,8 @@ def prepare(
         notes["gold_answers"] = (
             f"{unreachable:,} longer than --max_answer_length or whole in no window: no prediction equals them"
         )
+    if task.exported is not None:
+        notes["graph"] = f"{task.exported.facts.precision}, computed by {task.exported.runtime}"
     runtime.announce(
         console,
         runs=runtime.describe(accelerator),

@@ -87,7 +87,7 @@ def run(settings: ExportConfig) -> None:
     output = _output_folder(settings)
     task = load_task(settings.model, settings.windows, BatchingConfig(batching="padded"), device="cpu", precision="no")
     name = settings.model.model_name_or_path
-    onnx_export.check_exportable(task, name)
+    onnx_export.check_exportable(task.config, name)
     spans = task.answer_policy.apply(settings.spans)
     dev = None
     if settings.data.validation_file or settings.data.dataset_name:
@@ -163,14 +163,17 @@ class _Export:
         """The graph in fp32, written to `path`, and how it compares. Raises NotExported if it computes something else."""
         self.console.print("exporting, which takes some seconds for each layer of a large model")
         graph = onnx_export.export(self.qa, path, self.name)
-        session = OnnxSession(path, torch.get_num_threads())
-        longest = self.settings.windows.max_seq_length
+        session, longest = graph.session, self.settings.windows.max_seq_length
         compared = [*onnx_export.varied_batches(self.qa, longest), *self._real_batches()]
-        worst = onnx_export.largest_difference(self.qa, session, compared)
+        model = f"{self.name!r} is of the type {session.facts.model_type}"
+        try:
+            worst = onnx_export.largest_difference(self.qa, session, compared)
+        except NotExported as error:
+            raise NotExported(f"{model}, which cannot be exported: {error}") from error
         windows = sum(len(batch.index_B) for batch in compared)
         if not worst <= TOLERANCE:
             raise NotExported(
-                f"{self.name!r} is of the type {graph.facts.model_type}, whose graph gives other logits than torch: they differ by "
+                f"{model}, whose graph gives other logits than torch: they differ by "
                 f"up to {worst:.2g} in {windows} windows of up to {longest} tokens, {TOLERANCE:.0e} is allowed. Nothing was written"
             )
         logits = {"largest_difference": worst, "allowed": TOLERANCE, "windows": windows, "longest_window": longest}

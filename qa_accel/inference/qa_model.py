@@ -89,6 +89,7 @@ def load_task(
 
     Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode.
     """
+    model_folder.check_not_exported(settings.model_name_or_path)
     tokenizer, config = load_tokenizer_and_config(settings, windows)
     windows = windows or WindowConfig.of_model(tokenizer, loading.available_positions(config))
     mode = choose(batching_config, config, device=device, precision=precision, training=training)
