@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -106,24 +107,26 @@ def predict_corpus(
     if settings.passages_file:
         table, passage_files = passages.passage_table(settings.passages_file, "passages_file", cache_folder(data))
     qa = task.load_model(trained=True)
-    identity = Identity(
-        model_hash(qa.model, qa.inputs.config, task.tokenizer),
-        {
-            **asdict(windows),
-            **asdict(spans),
-            "version_2_with_negative": negative,
-            "min_confidence": min_confidence,
-            "columns": list(data.columns[:3]),
-            "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
-            "shard_nbest": settings.shard_nbest,
-            "piece_megabytes": settings.piece_megabytes,
-            "precision": strategy.precision(accelerator),
-            "dtype": model.dtype,
-            "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
-            "batching": "packed" if task.mode.packed else "padded",
-            "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
-        },
-    )
+    settings_of_answers = {
+        **asdict(windows),
+        **asdict(spans),
+        "version_2_with_negative": negative,
+        "min_confidence": min_confidence,
+        "columns": list(data.columns[:3]),
+        "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
+        "shard_nbest": settings.shard_nbest,
+        "piece_megabytes": settings.piece_megabytes,
+        "precision": strategy.precision(accelerator),
+        "dtype": model.dtype,
+        "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
+        "batching": "packed" if task.mode.packed else "padded",
+        "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
+    }
+    # JSON knows no infinity, which a threshold may be
+    shown = {
+        name: str(value) if value in (math.inf, -math.inf) else value for name, value in settings_of_answers.items()
+    }
+    identity = Identity(model_hash(qa.model, qa.inputs.config, task.tokenizer), shown)
     folder = CorpusFolder(folder_path, named_pieces(pieces, identity), identity, files_of_corpus)
     there = len(folder.done())
     runtime.announce(
