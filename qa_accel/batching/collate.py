@@ -12,13 +12,13 @@ W windows, N tokens of all of them, B windows of the batch, L tokens of a window
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from qa_accel.batching.plan import NOTHING
+from qa_accel.batching.rows import PaddedRows, beside_inputs, int64
 from qa_accel.data.windows import Windows
 
 
@@ -65,58 +65,14 @@ class Batch:
         return Batch(inputs=inputs, **others)
 
 
-class PaddedCollator:
-    """Row of a plan -> Batch with a row per window. Empty slots of the plan are filled with the shortest window,
-    weight 0."""
-
-    def __init__(
-        self,
-        windows: Windows,
-        *,
-        pad_token_id: int,
-        padding_side: Literal["left", "right"] = "right",
-        token_type_ids: bool = False,
-        pad_to_multiple_of: int = 8,
-        max_length: int | None = None,
-        position_offset: int | None = None,
-    ):
-        """token_type_ids: whether the model takes them. max_length: rows are never rounded up beyond it.
-
-        position_offset: position of a window's first token, for models that take position_ids and would else count
-        left padding as positions, so that a window's logits depended on its neighbours. None: the model counts.
-        """
-        self.position_offset = position_offset
-        self.windows, self.pad_token_id, self.padding_side = windows, pad_token_id, padding_side
-        self.token_types_N = windows.token_type_ids_N if token_type_ids else None
-        self.pad_to_multiple_of = pad_to_multiple_of
-        longest = int(windows.lengths_W.max())
-        if max_length is not None and longest > max_length:
-            raise ValueError(f"the longest window has {longest} tokens, rows may have {max_length} (max_length)")
-        self.max_length = max_length
-        self.shortest = int(windows.lengths_W.argmin())
+class PaddedCollator(PaddedRows):
+    """Row of a plan -> Batch with a row per window."""
 
     def __call__(self, index_B: np.ndarray) -> Batch:
-        windows = self.windows
-        window_B = np.where(index_B == NOTHING, self.shortest, index_B)
-        begin_B = windows.begin_W[window_B]
-        length_B = windows.begin_W[window_B + 1] - begin_B
-        longest = int(length_B.max())
-        width = -(-longest // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        if self.max_length is not None:
-            width = min(width, self.max_length)
-        shift_B = width - length_B if self.padding_side == "left" else np.zeros_like(length_B)
-        place_BL = np.arange(width) - shift_B[:, None]
-        token_BL = (place_BL >= 0) & (place_BL < length_B[:, None])
-        source_BL = np.where(token_BL, begin_B[:, None] + place_BL, 0)
-        inputs: dict[str, torch.Tensor | int] = {
-            "input_ids": _int64(np.where(token_BL, windows.input_ids_N[source_BL], self.pad_token_id)),
-            "attention_mask": _int64(token_BL),
-        }
-        if self.token_types_N is not None:
-            inputs["token_type_ids"] = _int64(np.where(token_BL, self.token_types_N[source_BL], 0))
-        if self.position_offset is not None:
-            inputs["position_ids"] = _int64(np.maximum(place_BL, 0) + self.position_offset)
-        return _batch(windows, index_B, window_B, inputs, place_BL, shift_B)
+        arrays = self.arrays(index_B)
+        inputs: dict[str, torch.Tensor | int] = {name: torch.from_numpy(x) for name, x in arrays.inputs.items()}
+        others = {f.name: torch.from_numpy(getattr(arrays, f.name)) for f in fields(arrays) if f.name != "inputs"}
+        return Batch(inputs=inputs, **others)
 
 
 class PackedCollator:
@@ -179,35 +135,12 @@ class PackedCollator:
                 token_types_T[:used] = windows.token_type_ids_N[source]
             inputs["token_type_ids"] = _int64(token_types_T[None])
         place_BL = np.broadcast_to(np.arange(self.max_length), (len(index_B), self.max_length))
-        return _batch(windows, index_B, window_B, inputs, place_BL, np.zeros_like(begin_B))
-
-
-def _batch(
-    windows: Windows,
-    index_B: np.ndarray,
-    window_B: np.ndarray,
-    inputs: dict[str, torch.Tensor | int],
-    place_BL: np.ndarray,
-    shift_B: np.ndarray,
-) -> Batch:
-    """Adds the tensors that the model does not take; place_BL: which token of its window a column holds."""
-    real_B = index_B != NOTHING
-    context_begin_B = windows.context_begin_W[window_B]
-    context_end_B = np.where(real_B, windows.context_end_W[window_B], 0)  # fill has no answer
-    return Batch(
-        inputs=inputs,
-        index_B=_int64(index_B),
-        weight_B=torch.from_numpy(real_B.astype(np.float32)),
-        start_B=_int64(windows.start_W[window_B] + shift_B),
-        end_B=_int64(windows.end_W[window_B] + shift_B),
-        null_B=_int64(windows.null_W[window_B] + shift_B),
-        context_BL=torch.from_numpy((place_BL >= context_begin_B[:, None]) & (place_BL < context_end_B[:, None])),
-        shift_B=_int64(shift_B),
-    )
+        others = beside_inputs(windows, index_B, window_B, place_BL, np.zeros_like(begin_B))
+        return Batch(inputs=inputs, **{name: torch.from_numpy(array) for name, array in others.items()})
 
 
 def _int64(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(array.astype(np.int64))  # a copy: the tensor must not look into a memory-mapped file
+    return torch.from_numpy(int64(array))
 
 
 def window_logits(

@@ -15,6 +15,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from qa_accel.batching import plan
 from qa_accel.batching.collate import PackedCollator, PaddedCollator
+from qa_accel.batching.rows import PaddingRules
 from qa_accel.data.windows import Windows
 from qa_accel.models import architectures, attention, loading
 from qa_accel.models.attention import NO_VARLEN_KERNEL, kernel_is_here, use_packed_attention
@@ -69,29 +70,16 @@ class BatchingMode:
         max_seq_length: int,
     ) -> Collator:
         """`plans` are those of all epochs: packed rows have the length of their fullest batch."""
-        pad_token_id = loading.padding_id(tokenizer)
-        token_type_ids = "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in inputs.names
-        token_type_ids = token_type_ids and architectures.takes_token_types(inputs.config)
+        rules = padding_rules(inputs, tokenizer)
         if not self.packed:
-            padding_side = architectures.padding_side(inputs.config, tokenizer)
-            counts_padding = padding_side == "left" and "position_ids" in inputs.names
-            fixed_width = architectures.architecture(inputs.config).fixed_width is not None
-            return PaddedCollator(
-                windows,
-                pad_token_id=pad_token_id,
-                padding_side=padding_side,
-                token_type_ids=token_type_ids,
-                pad_to_multiple_of=max_seq_length if fixed_width else 8,
-                max_length=loading.available_positions(inputs.config),
-                position_offset=architectures.first_position(inputs.config) if counts_padding else None,
-            )
+            return PaddedCollator(windows, **rules.rows(max_seq_length))
         return PackedCollator(
             windows,
             row_tokens=plan.row_tokens(windows.lengths_W, plans),
             max_length=max_seq_length,
-            pad_token_id=pad_token_id,
+            pad_token_id=rules.pad_token_id,
             position_offset=architectures.first_position(inputs.config),
-            token_type_ids=token_type_ids,
+            token_type_ids=rules.token_type_ids,
         )
 
     def evaluation(
@@ -106,6 +94,22 @@ class BatchingMode:
         make = plan.packed_evaluation_plan if self.packed else plan.evaluation_plan
         batch_plan = make(windows.lengths_W, batch_size)
         return batch_plan, self.collator(windows, tokenizer, inputs, [batch_plan], max_seq_length)
+
+
+def padding_rules(inputs: ModelInputs, tokenizer: PreTrainedTokenizerBase) -> PaddingRules:
+    """How a padded batch is filled for this model."""
+    names = inputs.names
+    token_type_ids = "token_type_ids" in tokenizer.model_input_names and "token_type_ids" in names
+    side = architectures.padding_side(inputs.config, tokenizer)
+    counts_padding = side == "left" and "position_ids" in names
+    return PaddingRules(
+        loading.padding_id(tokenizer),
+        padding_side=side,
+        token_type_ids=token_type_ids and architectures.takes_token_types(inputs.config),
+        fixed_width=architectures.architecture(inputs.config).fixed_width is not None,
+        max_length=loading.available_positions(inputs.config),
+        position_offset=architectures.first_position(inputs.config) if counts_padding else None,
+    )
 
 
 def choose(

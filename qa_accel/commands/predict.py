@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.commands.answering import answer
+from qa_accel.commands.predict_corpus import CorpusConfig, predict_corpus
 from qa_accel.data import questions
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
@@ -36,6 +37,7 @@ class PredictConfig:
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
     calibrated (scripts/calibrate.py)."""
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -50,8 +52,22 @@ class PredictConfig:
 Config = PredictConfig
 
 
-def run(settings: PredictConfig) -> None:
+def run(settings: PredictConfig) -> int | None:
     """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
+    if settings.corpus.shard_output:
+        return predict_corpus(
+            settings.corpus,
+            model=settings.model,
+            output_dir=settings.output_dir,
+            min_confidence=settings.min_confidence,
+            data=settings.data,
+            windows=settings.windows,
+            batching=settings.batching,
+            prediction=settings.prediction,
+            spans=settings.spans,
+            runtime_config=settings.runtime,
+            calibration_of=lambda policy, negative: _calibration(settings, policy, version_2_with_negative=negative),
+        )
     accelerator = runtime.make_accelerator(settings.runtime)
     console = runtime.console(accelerator)
     names = (*ANSWER_FILES, CONFIDENCES, FINISHED, "config.yaml")

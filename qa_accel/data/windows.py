@@ -32,6 +32,13 @@ class WindowConfig:
         doc_stride = max(0, min(cls.doc_stride, max_seq_length // 2, room // 2))
         return cls(max_seq_length, doc_stride, max_query_length)
 
+    @classmethod
+    def of_model(cls, tokenizer, positions: int | None) -> "WindowConfig":
+        """The defaults, shorter where the model has fewer positions (None: any number) or the tokenizer's
+        `model_max_length` is less."""
+        longest = min(cls.max_seq_length, positions or cls.max_seq_length, int(tokenizer.model_max_length))
+        return cls.of_length(longest, tokenizer.num_special_tokens_to_add(pair=True))
+
     def __post_init__(self):
         check_ranges(self, max_seq_length=COUNT, doc_stride=NATURAL, max_query_length=COUNT)
         if self.max_seq_length <= self.max_query_length:

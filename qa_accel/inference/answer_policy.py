@@ -10,14 +10,16 @@ import logging
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from qa_accel import files
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, short
+
+if TYPE_CHECKING:  # it imports torch, which an exported model does without
+    from transformers import PretrainedConfig
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +53,9 @@ class AnswerPolicy:
         return found if found.knows_no_answer or not version_2_with_negative else None
 
     @classmethod
-    def of_model(cls, model_config: PretrainedConfig, name_or_path: str | Path) -> "AnswerPolicy":
-        """The policy stored with a model. Raises ValueError, with `name_or_path`, for one that cannot be read."""
+    def of_model(cls, model_config: Any, name_or_path: str | Path) -> "AnswerPolicy":
+        """The policy stored with a model, in the attributes of its config. Raises ValueError, with `name_or_path`, for one that
+        cannot be read."""
         stored = getattr(model_config, CONFIG_KEY, None)
         if stored is None:
             stored = {THRESHOLD_KEY: getattr(model_config, THRESHOLD_KEY, None)}
@@ -92,7 +95,7 @@ class AnswerPolicy:
             return f"of a calibration {listed(given)} alone; expected {listed(keys)}, or temperature alone"
         return None
 
-    def store(self, model_config: PretrainedConfig) -> None:
+    def store(self, model_config: "PretrainedConfig") -> None:
         """Put the policy into the config that is saved with the model; an older key there is removed."""
         if hasattr(model_config, THRESHOLD_KEY):
             delattr(model_config, THRESHOLD_KEY)

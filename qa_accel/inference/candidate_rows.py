@@ -1,36 +1,37 @@
-"""Logits of a batch -> one row of numbers per window, all that leaves the device; these rows, in any order -> candidates.
+"""Logits of a batch -> one row of numbers per window, all that leaves the device.
 
-A row is the window's index, the logits of its null position, the normalisers of its start and end logits, and its n best
-spans: 5 + 4 n numbers of 32 bits, whatever the window's length.
+What a row holds is in `window_rows.py`, which makes it from arrays.
 """
 
 from collections import deque
+from dataclasses import fields
 
 import numpy as np
 import torch
 
 from qa_accel.batching.collate import Batch, window_logits
-from qa_accel.batching.plan import NOTHING
+from qa_accel.batching.rows import ArrayBatch
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.inference.topk_spans import best_spans
+from qa_accel.inference.window_rows import WindowRows, window_rows
 
 IN_FLIGHT = 3
 """Batches whose rows may still be on their way from a CUDA device."""
 
 
-def columns(config: SpanConfig) -> int:
-    """Numbers per gathered row."""
-    return 5 + 4 * config.n_best_size
-
-
 def candidate_rows(
-    start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, config: SpanConfig
+    start_logits: torch.Tensor | np.ndarray, end_logits: torch.Tensor | np.ndarray, batch: Batch, config: SpanConfig
 ) -> torch.Tensor:
     """(B, 5 + 4 K) int32, one gather for all: window index, logits of the null position, normalisers of start and end, and
     of each span start, end and their logits.
 
-    Floats travel as their 32 bits. Positions count from the window's first token.
+    Floats travel as their 32 bits. Positions count from the window's first token. The logits of a model outside of torch are
+    arrays, and so is the work on them.
     """
+    if isinstance(start_logits, np.ndarray):
+        assert isinstance(end_logits, np.ndarray), "both from one model"
+        return torch.from_numpy(window_rows(start_logits, end_logits, _arrays(batch), config))
+    assert isinstance(end_logits, torch.Tensor), "both from one model"
     start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
     null_B1 = batch.null_B[:, None]
     places_BL = batch.context_BL.scatter(1, null_B1, True)  # where an answer, or "no answer", may be
@@ -56,18 +57,24 @@ def candidate_rows(
     return torch.cat(parts, dim=1)
 
 
-class GatheredRows:
-    """Rows of all windows in place; allocated once, on rank 0."""
+def _arrays(batch: Batch) -> ArrayBatch:
+    """Views of a batch's tensors, which are on the host."""
+    inputs = {name: x.numpy() for name, x in batch.inputs.items() if isinstance(x, torch.Tensor)}
+    others = {field.name: getattr(batch, field.name).numpy() for field in fields(batch) if field.name != "inputs"}
+    return ArrayBatch(inputs, **others)
+
+
+class GatheredRows(WindowRows):
+    """Rows of all windows, which come from a device."""
 
     def __init__(self, windows: int, config: SpanConfig):
-        self.rows_WC = np.zeros((windows, columns(config)), np.int32)
-        self.present_W = np.zeros(windows, bool)
+        super().__init__(windows, config)
         self._on_their_way: deque[tuple[torch.cuda.Event, torch.Tensor]] = deque()
 
     def put(self, rows_BC: torch.Tensor) -> None:
         """From CUDA the rows are copied while the next batches are computed: the host does not wait for each batch."""
         if rows_BC.device.type != "cuda":
-            self._place(rows_BC)
+            self.place(rows_BC.cpu().numpy())
             return
         copy_BC, copied = rows_BC.to("cpu", non_blocking=True), torch.cuda.Event()
         copied.record()
@@ -78,24 +85,9 @@ class GatheredRows:
     def _wait_for_oldest(self) -> None:
         copied, rows_BC = self._on_their_way.popleft()
         copied.synchronize()
-        self._place(rows_BC)
-
-    def _place(self, rows_BC: torch.Tensor) -> None:
-        rows = rows_BC.cpu().numpy()
-        rows = rows[rows[:, 0] != NOTHING]
-        self.rows_WC[rows[:, 0]] = rows
-        self.present_W[rows[:, 0]] = True
+        self.place(rows_BC.numpy())
 
     def candidates(self) -> Candidates:
         while self._on_their_way:
             self._wait_for_oldest()
-        assert self.present_W.all(), "every window of the plan came back"
-        rows = self.rows_WC
-        start, end, start_logit, end_logit = np.split(rows[:, 5:], 4, axis=1)
-        return Candidates(
-            *np.ascontiguousarray(rows[:, 1:5].T).view(np.float32),
-            start_WK=start,
-            end_WK=end,
-            start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
-            end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
-        )
+        return super().candidates()

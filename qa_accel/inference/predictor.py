@@ -20,9 +20,10 @@ from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.plan import NOTHING
 from qa_accel.data.splits import Split
 from qa_accel.distributed import strategy
-from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows, columns
+from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
+from qa_accel.inference.window_rows import columns
 from qa_accel.ranges import COUNT, check_ranges
 
 

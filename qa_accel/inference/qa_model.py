@@ -81,17 +81,10 @@ def load_task(
     Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode.
     """
     tokenizer, config = load_tokenizer_and_config(settings, windows)
-    windows = windows or default_windows(tokenizer, config)
+    windows = windows or WindowConfig.of_model(tokenizer, loading.available_positions(config))
     mode = choose(batching_config, config, device=device, precision=precision, training=training)
     policy = AnswerPolicy.of_model(config, settings.model_name_or_path)
     return QATask(settings, tokenizer, config, mode, policy, windows)
-
-
-def default_windows(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> WindowConfig:
-    """The defaults, shorter where the model has fewer positions or the tokenizer's `model_max_length` is less."""
-    special_tokens = tokenizer.num_special_tokens_to_add(pair=True)
-    longest = min(WindowConfig.max_seq_length, loading.available_positions(config) or WindowConfig.max_seq_length)
-    return WindowConfig.of_length(min(longest, int(tokenizer.model_max_length)), special_tokens)
 
 
 def load_tokenizer_and_config(

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.window_maker import WindowMaker
 from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.inference import reader_backends
 from qa_accel.inference.call_settings import CallSettings, refuse_unknown
-from qa_accel.inference.local_predictor import LocalPredictor
-from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
 from qa_accel.inference.postprocess import (
     Answers,
     Candidates,
@@ -20,8 +16,8 @@ from qa_accel.inference.postprocess import (
     best_answers,
     logit_score,
 )
-from qa_accel.inference.qa_model import load_task
 from qa_accel.inference.ranking import RankSettings, ranking
+from qa_accel.inference.reader_backends import Attention, Backend
 from qa_accel.inference.reader_inputs import (
     as_list,
     call_inputs,
@@ -33,7 +29,9 @@ from qa_accel.inference.reader_inputs import (
     question_and_context,
 )
 from qa_accel.messages import shown
-from qa_accel.models.loading import ModelConfig, available_positions, quiet
+
+if TYPE_CHECKING:  # an exported model does without it
+    import torch
 
 CHUNK_BATCHES = 4
 """Batches' worth of questions that are read at once from an iterator, so that windows of like length share a batch."""
@@ -66,17 +64,19 @@ class Reader:
         windows: WindowConfig | None = None,
         spans: SpanConfig | None = None,
         batch_size: int | None = None,
-        dtype: str | torch.dtype = "float32",
-        device: str | int | torch.device | None = None,
-        attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto",
+        dtype: "str | torch.dtype" = "float32",
+        device: "str | int | torch.device | None" = None,
+        attn_implementation: Attention = "auto",
         compile: bool = False,
         min_confidence: float | None = None,
+        backend: Backend = "torch",
     ):
         """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
         `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, else 32. `dtype`: of weights
         and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU;
         the best there is if not given. `compile`: torch.compile, which takes a minute at the first questions.
         `min_confidence`, from 0 to 1: answers that are less sure are withheld, as None; the model must be calibrated.
+        `backend`: `onnx` for a folder that scripts/export.py wrote, on the CPU and without importing torch.
 
         Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
         device or type that is not there.
@@ -86,31 +86,23 @@ class Reader:
         if min_confidence is not None and not (isinstance(min_confidence, (int, float)) and 0 <= min_confidence <= 1):
             raise ValueError(f"min_confidence is {shown(min_confidence)}; expected a number from 0 to 1")
         name = str(model_name_or_path) if isinstance(model_name_or_path, Path) else model_name_or_path
-        self.device, self.min_confidence = choose_device(device), min_confidence
-        self.batch_size = batch_size or (8 if self.device.type == "cpu" else 32)
-        dtype_name = choose_dtype(dtype, self.device)
-        with quiet():
-            task = load_task(
-                ModelConfig(name, dtype=dtype_name),
-                windows,
-                BatchingConfig(attn_implementation=attn_implementation),
-                device=self.device.type,
-                precision=PRECISIONS[dtype_name],
-            )
-            self.calibration = task.answer_policy.calibration(version_2_with_negative=False)
-            if min_confidence is not None and self.calibration is None:
-                raise ValueError(
-                    f"min_confidence: the model {name!r} is not calibrated, so nothing is known of its confidence; run "
-                    "scripts/calibrate.py with questions that have gold answers"
-                )
-            qa = task.load_model(trained=True)
-        qa.model.to(self.device).eval()
-        self.qa = qa.with_model(torch.compile(qa.model, dynamic=True)) if compile else qa
-        self.windows = task.windows
-        self.spans = qa.answer_policy.apply(spans or SpanConfig())
-        self._maker = WindowMaker(qa.tokenizer)
-        self._predictor = LocalPredictor(self.qa, self.device)
-        self._longest = available_positions(task.config)
+        self.min_confidence = min_confidence
+        model = reader_backends.load(
+            name,
+            backend,
+            windows,
+            min_confidence,
+            dtype=dtype,
+            device=device,
+            attn_implementation=attn_implementation,
+            compile=compile,
+        )
+        self.qa, self.device, self.calibration = model.qa, model.device, model.calibration
+        self.batch_size = batch_size or (8 if str(self.device) == "cpu" else 32)
+        self.windows = model.windows
+        self.spans = self.qa.answer_policy.apply(spans or SpanConfig())
+        self._maker = WindowMaker(self.qa.tokenizer)
+        self._predictor, self._longest = model.predictor, model.longest
 
     def __call__(
         self,

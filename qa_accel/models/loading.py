@@ -14,8 +14,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenize
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from qa_accel.messages import short
-from qa_accel.models import architectures, loaded_weights, model_folder, saved_adapter
+from qa_accel.models import architectures, loaded_weights, model_folder, plain_tokenizer, saved_adapter
 from qa_accel.models.model_folder import reading
 
 
@@ -63,24 +62,8 @@ def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
             f"tokenizer {name!r} ({type(tokenizer).__name__}) is slow: it gives no character offsets, so answers could not "
             "be cut from the context; take a model with a fast tokenizer (a tokenizer.json file)"
         )
-    for key, expected, right in (
-        ("model_max_length", "a number", type(tokenizer.model_max_length) in (int, float)),
-        ("model_input_names", "a list with input_ids", "input_ids" in _as_list(tokenizer.model_input_names)),
-    ):
-        if not right:
-            found = short(repr(getattr(tokenizer, key)))
-            raise ValueError(f"tokenizer {name!r}: tokenizer_config.json has {key} {found}; expected {expected}")
-    with reading("tokenizer", name):  # other settings of a wrong type fail only when they are used
-        ids = tokenizer("a", "b", return_offsets_mapping=True)["input_ids"]
-    if not ids:
-        raise ValueError(
-            f"tokenizer {name!r} makes no token of a question and its context; its tokenizer.json is damaged"
-        )
+    plain_tokenizer.check(tokenizer, name)
     return tokenizer
-
-
-def _as_list(value: object) -> list | tuple:
-    return value if isinstance(value, list | tuple) else []
 
 
 def load_model_config(config: ModelConfig, max_seq_length: int | None) -> PretrainedConfig:

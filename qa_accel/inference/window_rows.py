@@ -1,0 +1,105 @@
+"""Logits of a batch as arrays -> one row of numbers per window; rows of all windows, in any order -> candidates. Numpy only.
+
+A row is the window's index, the logits of its null position, the normalisers of its start and end logits, and its n best
+spans: 5 + 4 n numbers of 32 bits, whatever the window's length. `candidate_rows.py` makes the same row on a device.
+"""
+
+import numpy as np
+
+from qa_accel.batching.plan import NOTHING
+from qa_accel.batching.rows import ArrayBatch
+from qa_accel.inference.postprocess import Candidates, SpanConfig
+
+
+def columns(config: SpanConfig) -> int:
+    """Numbers per row."""
+    return 5 + 4 * config.n_best_size
+
+
+def window_rows(start_BL: np.ndarray, end_BL: np.ndarray, batch: ArrayBatch, config: SpanConfig) -> np.ndarray:
+    """(B, 5 + 4 K) int32, from float32 logits: see `candidate_rows`.
+
+    The normalisers are sums in another order than on a device, and equal its to some units in the last place.
+    """
+    rows_BC = np.empty((len(batch.index_B), columns(config)), np.int32)
+    rows_BC[:, 0] = batch.index_B
+    rows_BK4 = rows_BC[:, 5:].reshape(len(rows_BC), 4, config.n_best_size)
+    for b, (null, shift) in enumerate(zip(batch.null_B.tolist(), batch.shift_B.tolist())):
+        start_L, end_L, context_L = start_BL[b], end_BL[b], batch.context_BL[b]
+        places_L = context_L.copy()  # where an answer, or "no answer", may be
+        places_L[null] = True
+        nulls = [start_L[null], end_L[null], _lse(start_L[places_L]), _lse(end_L[places_L])]
+        rows_BC[b, 1:5] = np.array(nulls, np.float32).view(np.int32)
+        first_K, last_K = best_spans(start_L, end_L, context_L, config.max_answer_length, config.n_best_size)
+        found = len(first_K)
+        own = rows_BK4[b]
+        own[:2, found:] = -1
+        own[2:, found:] = np.array(-np.inf, np.float32).view(np.int32)
+        own[0, :found], own[1, :found] = first_K - shift, last_K - shift
+        own[2, :found] = start_L[first_K].view(np.int32)
+        own[3, :found] = end_L[last_K].view(np.int32)
+    return rows_BC
+
+
+def best_spans(
+    start_L: np.ndarray, end_L: np.ndarray, context_L: np.ndarray, max_answer_length: int, n_best: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and last tokens of one window's n best spans, or of as many as there are, in the order of `topk_spans.py`.
+
+    Every allowed pair is scored: on a host that is less work than the search for the starts that could matter.
+    """
+    place_C = np.flatnonzero(context_L)
+    first_P, last_P = (place_C[side] for side in _pairs(place_C, max_answer_length))
+    score_P = start_L[first_P] + end_L[last_P]
+    unknown_P = np.isnan(score_P)
+    rank_P = np.where(unknown_P, np.float32(np.inf), score_P)
+    if len(rank_P) > n_best:
+        least = np.partition(rank_P, len(rank_P) - n_best)[len(rank_P) - n_best]
+        kept = np.flatnonzero(rank_P >= least)
+    else:
+        kept = np.arange(len(rank_P))
+    order = kept[np.lexsort((-rank_P[kept], ~unknown_P[kept]))][
+        :n_best
+    ]  # stable: pairs are in order of first, then last
+    return first_P[order], last_P[order]
+
+
+def _pairs(place_C: np.ndarray, max_answer_length: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of context tokens, as places in place_C, whose span has at most so many tokens; by first, then by last."""
+    beyond_C = np.searchsorted(place_C, place_C + max_answer_length)
+    count_C = beyond_C - np.arange(len(place_C))
+    first_P = np.repeat(np.arange(len(place_C)), count_C)
+    begin_C = np.cumsum(count_C) - count_C
+    return first_P, first_P + np.arange(len(first_P)) - begin_C[first_P]
+
+
+def _lse(logits: np.ndarray) -> np.float32:
+    """Log of the sum of exponentials, computed in double precision."""
+    wide = logits.astype(np.float64)
+    highest = wide.max()
+    return np.float32(highest + np.log(np.exp(wide - highest).sum()))
+
+
+class WindowRows:
+    """Rows of all windows in place; allocated once."""
+
+    def __init__(self, windows: int, config: SpanConfig):
+        self.rows_WC = np.zeros((windows, columns(config)), np.int32)
+        self.present_W = np.zeros(windows, bool)
+
+    def place(self, rows_BC: np.ndarray) -> None:
+        rows = rows_BC[rows_BC[:, 0] != NOTHING]
+        self.rows_WC[rows[:, 0]] = rows
+        self.present_W[rows[:, 0]] = True
+
+    def candidates(self) -> Candidates:
+        assert self.present_W.all(), "every window of the plan came back"
+        rows = self.rows_WC
+        start, end, start_logit, end_logit = np.split(rows[:, 5:], 4, axis=1)
+        return Candidates(
+            *np.ascontiguousarray(rows[:, 1:5].T).view(np.float32),
+            start_WK=start,
+            end_WK=end,
+            start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
+            end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
+        )
