@@ -5,6 +5,7 @@ Each of those modules has a `Config`, whose fields are the flags, and `run(confi
 
 import difflib
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -16,6 +17,8 @@ from qa_accel.training.stage_timer import StageTimer
 COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
     "predict": "answer the questions of a file with a fine-tuned model",
+    "serve": "answer questions over HTTP, from programs and on a page",
+    "ask": "answer questions as they come, from a pipe or a file to a pipe",
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
     "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
@@ -24,8 +27,9 @@ COMMANDS = {
     "bench": "measure the speed of each part on this machine",
     "summary": "mean and spread of the scores of several runs",
 }
-WITHOUT_TORCH = ("score", "summary")
-"""Commands that must start in a fraction of a second."""
+WITHOUT_TORCH = ("ask", "score", "serve", "summary")
+"""Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
+model."""
 
 
 def main(command: str | None = None) -> None:
@@ -36,8 +40,10 @@ def main(command: str | None = None) -> None:
     if command is None:
         command = _command_of(arguments)
         arguments = arguments[1:]
-    if command == "train":
+    if command == "train" or "--shard_output" in arguments:
         signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
+    if command == "ask":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
     module = importlib.import_module(f"qa_accel.commands.{command}")
 
     def run() -> int | None:
@@ -50,10 +56,12 @@ def main(command: str | None = None) -> None:
     if command in WITHOUT_TORCH:
         log_warnings()
         try:
-            run()
+            code = run()
         except (ValueError, OSError) as error:
             print(f"{command}: {visible_lines(error)}", file=sys.stderr)
             raise SystemExit(2) from error
+        if code:
+            raise SystemExit(code)
         return
     from qa_accel.distributed import entry
 

@@ -183,7 +183,7 @@ def write_manifest(folder: Path) -> None:
     """Sizes and SHA-256 of all files below `folder`, written last, every byte forced to the disk."""
     found = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        found[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _digest(path)}
+        found[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": sha256(path)}
         sync(path)
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": found}, indent=1), encoding="utf-8")
@@ -211,7 +211,7 @@ def damage_of(folder: Path) -> str | None:
                 return f"{short(name)} is missing"
             if path.stat().st_size != size:
                 return f"{short(name)} has {path.stat().st_size} bytes, {size} were written"
-            if _digest(path) != digest:
+            if sha256(path) != digest:
                 return f"{short(name)} is not what was written (its hash differs)"
     except (OSError, ValueError) as error:  # ValueError: a name that no path can have
         return f"{short(name)} cannot be read: {getattr(error, 'strerror', None) or 'not a valid file name'}"
@@ -229,7 +229,7 @@ def _files_of_manifest(content: bytes) -> list[tuple[str, int, str]]:
     return expected if valid else []
 
 
-def _digest(path: Path) -> str:
+def sha256(path: Path) -> str:
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 22):

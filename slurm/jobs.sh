@@ -124,6 +124,32 @@ train() {
     return "$code"
 }
 
+# predict FLAGS...: scripts/predict.py; with --shard_output requeued if a signal stopped it. Returns the job's exit code.
+predict() {
+    local code folder marker
+    if [[ " $* " != *" --shard_output "* ]]; then
+        if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+            say "every task of this array would answer all questions: give --shard_output, or submit without --array"
+            return 2
+        fi
+        launch scripts/predict.py "$@"
+        return
+    fi
+    output_folder "$@" || return 2
+    folder=$REPLY
+    marker=$folder/stopped-$SLURM_JOB_ID.json
+    launch scripts/predict.py "$@"
+    code=$?
+    [ "$code" = 0 ] && [ -f "$marker" ] || return "$code"
+    say "stopped: $(tr -s ' \n' ' ' <"$marker" | printable)"
+    if [ -n "$ending" ]; then
+        say "$by_slurm"
+    else
+        requeue
+    fi
+    return 75
+}
+
 # whether this job's process was the last to write in the folder
 is_ours() {
     [ -f "$1/.lock" ] && grep -qs "\"slurm_job\": \"$SLURM_JOB_ID\"" "$1/.lock"

@@ -14,6 +14,7 @@ LEVELS = (
     "batching",
     "inference",
     "evaluation",
+    "serving",
     "training",
     "preflight",
     "bench",

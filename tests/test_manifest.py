@@ -93,5 +93,5 @@ def test_a_file_that_cannot_be_read_is_a_reason_not_an_exception(tmp_path, monke
     def broken(path):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(files, "_digest", broken)
+    monkeypatch.setattr(files, "sha256", broken)
     assert files.damage_of(folder) == "inner/state cannot be read: Input/output error"

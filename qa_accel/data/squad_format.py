@@ -76,16 +76,16 @@ def gold_texts_by_id(rows: Iterable[Row], columns: Columns) -> dict[str, list[st
     golds = {}
     for row in rows:
         try:
-            identifier, texts = _identifier(row.values, columns), gold_texts(row.values, columns.answers)
+            key, texts = identifier(row.values, columns), gold_texts(row.values, columns.answers)
         except ValueError as error:
             raise ValueError(f"{_where(row, columns)}: {error}") from error
-        _check_new(identifier, row, seen)
+        _check_new(key, row, seen)
         if texts is None:
             raise ValueError(
                 f"{_where(row, columns)} has no {columns.answers!r}, so there is nothing to score against; "
                 "give empty lists if the context holds no answer"
             )
-        golds[identifier] = texts
+        golds[key] = texts
     return golds
 
 
@@ -101,14 +101,14 @@ def missing_column(found: Collection[str], name: str, flag: str) -> ValueError:
     return ValueError(f"no column {name!r}; found {listed(by_folded.values())}; {remedy}")
 
 
-def _check_new(identifier: str, row: Row, seen: dict[str, tuple[str, int]]) -> None:
-    if identifier in seen:
-        source, number = seen[identifier]
+def _check_new(key: str, row: Row, seen: dict[str, tuple[str, int]]) -> None:
+    if key in seen:
+        source, number = seen[key]
         raise ValueError(
-            f"{place(row)}: id {quoted(identifier)} is a duplicate of {source}: row {number}; "
+            f"{place(row)}: id {quoted(key)} is a duplicate of {source}: row {number}; "
             "ids must differ, since predictions are kept by id: rename one or take the row out"
         )
-    seen[identifier] = row.source, row.number
+    seen[key] = row.source, row.number
 
 
 def _where(row: Row, columns: Columns) -> str:
@@ -132,11 +132,16 @@ def _batch(held: list[tuple[Row, dict[str, Any]]]) -> pa.RecordBatch:
                 try:
                     text.encode()
                 except UnicodeEncodeError as error:
-                    raise ValueError(
-                        f"{place(row)}: character {error.start} of {quoted(text)} is half of a surrogate pair, which is "
-                        "not a character; write the whole pair (\\ud83d\\ude00) or take it out"
-                    ) from None
+                    raise ValueError(f"{place(row)}: {half_a_pair(text, error)}") from None
         raise
+
+
+def half_a_pair(text: str, error: UnicodeEncodeError) -> str:
+    """What is wrong with a text that has no UTF-8."""
+    return (
+        f"character {error.start} of {quoted(text)} is half of a surrogate pair, which is not a character; write the whole "
+        "pair (\\ud83d\\ude00) or take it out"
+    )
 
 
 def stored_once(texts: Sequence[str]) -> pa.Array:
@@ -150,29 +155,44 @@ def stored_once(texts: Sequence[str]) -> pa.Array:
     )
 
 
+def question_texts(values: dict[str, Any], columns: Columns) -> tuple[str, str, str]:
+    """Id, question and context of a row."""
+    key = identifier(values, columns)
+    question = cell_text(values, columns.question, "question_column")
+    return key, question, cell_text(values, columns.context, "context_column")
+
+
+def identifier(values: dict[str, Any], columns: Columns) -> str:
+    return id_text(_cell(values, columns.id, "id_column"), columns.id)
+
+
+def id_text(value: Any, name: str) -> str:
+    """The text of an id in a column of this name."""
+    # Many data sets number their questions; as keys of predictions.json the ids must be text anyway.
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if value == "":
+        raise ValueError(f"{name!r} is empty; every question needs its own id")
+    return _text(name, value)
+
+
+def cell_text(values: dict[str, Any], name: str, flag: str) -> str:
+    """The text in a column, whose name the flag gives."""
+    return _text(name, _cell(values, name, flag))
+
+
 def _question(values: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    title, identifier = values.get("title"), _identifier(values, columns)
-    question = _text(columns.question, _cell(values, columns.question, "question_column"))
-    context = _text(columns.context, _cell(values, columns.context, "context_column"))
+    title = values.get("title")
+    key, question, context = question_texts(values, columns)
     gold: Gold = gold_answers(values, columns.answers)
     return {
-        "id": identifier,
+        "id": key,
         "title": title if isinstance(title, str) else None,
         "question": question,
         "context": context,
         "answers": gold.answers,
         "contradiction": gold.contradiction,
     }
-
-
-def _identifier(values: dict[str, Any], columns: Columns) -> str:
-    identifier = _cell(values, columns.id, "id_column")
-    # Many data sets number their questions; as keys of predictions.json the ids must be text anyway.
-    if isinstance(identifier, int) and not isinstance(identifier, bool):
-        identifier = str(identifier)
-    if identifier == "":
-        raise ValueError(f"{columns.id!r} is empty; every question needs its own id")
-    return _text(columns.id, identifier)
 
 
 def _cell(values: dict[str, Any], name: str, flag: str) -> Any:

@@ -68,6 +68,24 @@ def open_answers(output_dir: str, accelerator: Accelerator, names: Collection[st
     return folder
 
 
+def open_shared(output_dir: str, others: Collection[str]) -> Path:
+    """A folder that many processes fill together, created or checked; runs that want it for themselves are kept out until
+    this process ends. `others`: files of which none may be there.
+
+    Raises ValueError for another run's folder and for one that another kind of run is writing, OSError if it cannot be
+    written.
+    """
+    folder = Path(output_dir)
+    make_writable(folder)
+    found = next((path.name for pattern in (*OF_A_RUN, *others) for path in sorted(folder.glob(pattern))), None)
+    if found is not None:
+        raise ValueError(
+            f"--output_dir {folder} is the folder of another run (it holds {found}): take another folder for these answers"
+        )
+    hold(folder, shared=True)
+    return folder
+
+
 def _check_plain(path: Path) -> None:
     """Raises ValueError if something that is no file has this name: a link leads elsewhere, a FIFO waits for a reader."""
     if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
@@ -95,8 +113,9 @@ def make_writable(folder: Path) -> None:
         raise OSError(f"--output_dir {short(str(folder), PATH)} cannot be written: {error.strerror}") from error
 
 
-def hold(folder: Path) -> None:
-    """Lock the folder until this process ends, however it ends. Raises ValueError if another process holds it.
+def hold(folder: Path, *, shared: bool = False) -> None:
+    """Lock the folder until this process ends, however it ends. Raises ValueError if another process holds it; `shared`:
+    if one holds it that does not share it.
 
     A POSIX record lock: network file systems support it, the kernel releases it with the process, and forked helpers
     that outlive a killed run do not inherit it.
@@ -114,7 +133,7 @@ def hold(folder: Path) -> None:
     give_up = time.monotonic() + SECONDS_FOR_A_DEAD_NODE
     while True:
         try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             break
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EAGAIN):
@@ -135,7 +154,8 @@ def hold(folder: Path) -> None:
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%F %T"), "slurm_job": job}
     with files.writing(folder):  # a full disk
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(entry).encode(), 0)
+        if not shared:
+            os.pwrite(descriptor, json.dumps(entry).encode(), 0)
     _held[path] = descriptor
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_accel.data.window_maker import WindowMaker
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.inference import reader_backends
 from qa_accel.inference.call_settings import CallSettings, refuse_unknown
 from qa_accel.inference.postprocess import (
     Answers,
+    Candidates,
     NBestEntry,
     SpanConfig,
     best_answers,
@@ -224,17 +225,36 @@ class Reader:
                 found.append(ranking(ids, texts, listed, null_odds[own], settings, self.calibration))
         return found if many else found[0]
 
+    def prepare(self, pairs: Sequence[tuple[str, str]], windows: WindowConfig | None = None) -> Windows:
+        """The windows of at least one (question, context), pair after pair: what comes before the forward pass."""
+        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
+        return self._maker.windows(questions, contexts, windows or self.windows)
+
+    def candidates(
+        self, made: Windows, spans: SpanConfig, batch_size: int, max_seq_length: int | None = None
+    ) -> Candidates:
+        """The forward pass: the best spans of each window, also of windows that belong to different calls.
+
+        `max_seq_length`: if the windows were made with other settings than the reader's.
+        """
+        return self._predictor.candidates(made, spans, batch_size, max_seq_length or self.windows.max_seq_length)
+
+    def finish(
+        self, pairs: Sequence[tuple[str, str]], made: Windows, candidates: Candidates, spans: SpanConfig
+    ) -> Answers:
+        """What comes after the forward pass: answers by row, from all windows of the pairs."""
+        table = {"id": [str(row) for row in range(len(pairs))], "context": [context for _, context in pairs]}
+        return best_answers(table, made, candidates, spans, version_2_with_negative=True, calibration=self.calibration)
+
     def _answers(
         self, pairs: list[tuple[str, str]], windows: WindowConfig, spans: SpanConfig, batch_size: int
     ) -> Answers:
         """Answers by row."""
         if not pairs:
             return Answers({}, {}, {}, {})
-        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
-        made = self._maker.windows(questions, contexts, windows)
-        candidates = self._predictor.candidates(made, spans, batch_size, windows.max_seq_length)
-        table = {"id": [str(row) for row in range(len(pairs))], "context": contexts}
-        return best_answers(table, made, candidates, spans, version_2_with_negative=True, calibration=self.calibration)
+        made = self.prepare(pairs, windows)
+        candidates = self.candidates(made, spans, batch_size, windows.max_seq_length)
+        return self.finish(pairs, made, candidates, spans)
 
     def _is_sure(self, entry: Mapping[str, Any]) -> bool:
         return self.min_confidence is None or entry["confidence"] >= self.min_confidence
@@ -250,7 +270,7 @@ class Reader:
         answers = self._answers(pairs, windows, call.spans(self.spans), call.batch_size)
         found = []
         for (_, context), entries in zip(pairs, answers.nbest.values()):
-            results = self._results(context, entries, call)
+            results = self.results(context, entries, call)
             sure = [result for result in results if self._is_sure(result)]
             if call.top_k == 1:
                 found.append(sure[0] if sure else results[0] | {"start": 0, "end": 0, "answer": None})
@@ -258,8 +278,11 @@ class Reader:
                 found.append(sure)
         return found
 
-    def _results(self, context: str, entries: list[NBestEntry], call: CallSettings) -> list[dict[str, Any]]:
-        """The best `top_k` entries that differ in place. Without any span, the empty answer."""
+    def results(self, context: str, entries: list[NBestEntry], call: CallSettings) -> list[dict[str, Any]]:
+        """The best `call.top_k` entries of an n-best list that differ in place, in the removed pipeline's form.
+
+        Without any span, the empty answer.
+        """
         empty = next(entry for entry in entries if entry["end"] == 0)
         spans = [entry for entry in entries if entry is not empty]
         places: Iterable[tuple[int, int]] = ((entry["start"], entry["end"]) for entry in spans)

@@ -258,7 +258,9 @@ def test_what_an_exported_model_does_not_take_is_refused_by_name(exported, optio
 
 
 def test_a_name_of_the_hub_is_no_export():
-    with pytest.raises(ValueError, match=r"is not a folder; backend onnx takes the folder that scripts/export\.py wrote"):
+    with pytest.raises(
+        ValueError, match=r"is not a folder; backend onnx takes the folder that scripts/export\.py wrote"
+    ):
         Reader("somebody/model", backend="onnx")
 
 

@@ -13,10 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
+from corpora import corpus_flags, pieces_in, toy_rows, write_corpus
 from lab import Site, environment
+from processes import run, script
 from speed import scaled
 from toy import WINDOWS, flags
 from training_runs import assert_same_weights, lines_of
+
+from qa_accel import files
 
 ANSWERS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 LONG = {"num_train_epochs": 40, "save_steps": 5, "per_device_train_batch_size": 4}
@@ -171,6 +175,34 @@ def test_an_array_over_seeds_is_summed_up_and_a_requeue_is_one_tasks_own(site):
     assert summary["scores"]["f1"]["mean"] == pytest.approx(sum(f1) / 3)
     assert summary["scores"]["f1"]["std"] == pytest.approx(statistics.stdev(f1))
     assert len({(site.folder(f"seeds/seed-{seed}") / "model.safetensors").read_bytes() for seed in (1, 2, 3)}) == 3
+
+
+def test_an_array_answers_a_corpus_and_a_stopped_task_is_requeued(site):
+    """Two tasks of one process each, one of them stopped by USR1. Breaks if a task takes the whole corpus, if the stopped one
+    is not requeued, or if what the two write together is not what one process writes."""
+    corpus = write_corpus(site.project / "corpus", toy_rows(40))
+    words = corpus_flags(site.toy, corpus, site.folder("corpus"))
+    quick = {"TEST_JOB": "--nodes=1", "TEST_PROCESSES": "1"}
+    array = site.sbatch("--array=0-1 $TRAIN_JOB slurm/predict.sbatch", *words, **quick)
+    site.cluster.wait_for(lambda: pieces_in(site.folder("corpus")), 60, lambda: site.log(array))
+    site.cluster.run("scancel", "-s", "USR1", f"{array}_1")
+    site.cluster.ended(array, 120)
+    log = site.log(array)
+    assert [int(site.cluster.job(f"{array}_{task}")["Restarts"]) for task in (0, 1)] == [0, 1], log
+    assert "stopped by SIGUSR1" in log and "requeued" in log and "Traceback" not in log
+    assert log.count("pieces are done") >= 1, log
+    alone = corpus_flags(site.toy, corpus, site.folder("corpus_alone"))
+    [left] = run(script, site.project / "scripts" / "predict.py", alone)
+    assert left.code == 0, left.output
+    assert pieces_in(site.folder("corpus")) == pieces_in(site.folder("corpus_alone"))
+    assert files.damage_of(site.folder("corpus")) is None
+
+
+def test_an_array_that_would_answer_all_questions_in_each_task_is_refused(site):
+    words = flags(model_name_or_path=site.toy.model, test_file=site.toy.dev, output_dir="runs/each")
+    array = site.sbatch("--array=0-1 $TRAIN_JOB slurm/predict.sbatch", *words, TEST_JOB="--nodes=1")
+    assert site.cluster.ended(array, 60)["ExitCode"] == "2:0"
+    assert "give --shard_output, or submit without --array" in site.log(array)
 
 
 def test_pre_flight_finds_the_node_with_another_code_that_does_not_see_the_output(site):

@@ -6,7 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from corpora import corpus_flags, toy_rows, write_corpus
 from launches import SCRIPTS, only_message, training_flags
 from processes import Left, run, script
 from toy import WINDOWS, flags
@@ -84,6 +87,20 @@ def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training,
     message = only_message(Left(code, output, None))
     assert str(tmp_path / "disk") in message and "No space left" in message
     assert left.keys() <= {run_folder.LOCK}
+
+
+@pytest.mark.parametrize("kilobytes", [8, 40])
+def test_a_disk_that_fills_up_under_a_corpus_s_pieces_leaves_whole_ones(toy, tmp_path, kilobytes):
+    """A piece is 5 kB. Breaks if half a piece keeps its name, or the error of a worker is a traceback."""
+    corpus = write_corpus(tmp_path / "corpus", toy_rows(2))
+    words = corpus_flags(toy, corpus, tmp_path / "disk")
+    code, output, left = small_disk(tmp_path / "disk", kilobytes, "predict.py", words)
+    message = only_message(Left(code, output, None))
+    assert str(tmp_path / "disk") in message and "cannot be written" in message
+    pieces = [content for name, content in left.items() if name.endswith(".parquet")]
+    assert (len(pieces) > 1) == (kilobytes == 40) and not [name for name in left if "partial" in name]
+    for content in pieces:
+        pq.read_table(pa.BufferReader(content))
 
 
 @pytest.mark.parametrize("kilobytes", [4, 44, 80])

@@ -56,14 +56,14 @@ def test_the_wheel_holds_every_module(wheel, repository):
         held = {name for name in archive.namelist() if name.startswith("qa_accel/")}
     there = {path.relative_to(repository).as_posix() for path in (repository / "qa_accel").rglob("*.py")}
     assert "qa_accel/training/trainer.py" in there
-    assert held == there | {"qa_accel/py.typed"}
+    assert held == there | {"qa_accel/py.typed", "qa_accel/serving/page.html"}
 
 
 def test_the_command_and_the_package_work_without_any_dependency(installed, tmp_path):
     """Breaks if help or the import of the package needs a library: neither tqdm nor torch is installed here."""
     helped = run([installed / "qa-accel", "--help"], tmp_path)
     assert helped.returncode == 0, helped.stderr
-    for command in ("train", "predict", "prepare", "calibrate", "score", "preflight", "bench", "summary"):
+    for command in ("train", "predict", "ask", "prepare", "calibrate", "score", "preflight", "bench", "summary"):
         assert f"\n  {command} " in helped.stdout
     version = run([installed / "qa-accel", "--version"], tmp_path)
     assert version.stdout == f"qa-accel {qa_accel.__version__}\n"

@@ -1,0 +1,80 @@
+"""Windows that wait, of all requests -> the next batch. Fair in both directions.
+
+Each window has a moment from which it is due, and the one that is due first is computed first. A request's first window is due
+when the request comes; each further one 1 / SHARE times the duration of a window later. So the windows of a long document
+lie far apart: a short request that comes after it is due before most of them. And no window waits forever: only those are
+ahead of it that came before its own moment, whatever comes later. Where nothing else waits, a document has all batches for itself.
+
+Windows of a batch have like lengths, since a batch costs its longest window times their number: beside the first one in the
+queue a batch takes those of the next LOOKAHEAD that are nearest to it in length.
+"""
+
+from bisect import insort
+from collections.abc import Collection
+from typing import NamedTuple
+
+from qa_accel.serving.jobs import Job
+
+SHARE = 0.25
+"""Of the computing time that one request gets, at least, and about as much as it takes from others."""
+LOOKAHEAD = 64
+"""Windows among which a batch's are chosen."""
+
+
+class Waiting(NamedTuple):
+    due: float
+    """Seconds, of the clock that `put` is given."""
+    serial: int
+    """Order of arrival: no two are equal, so what follows is never compared."""
+    tokens: int
+    job: Job
+    window: int
+    """Place among the job's windows."""
+
+
+class WindowQueue:
+    """Used by one thread at a time."""
+
+    def __init__(self):
+        self._waiting: list[Waiting] = []  # sorted; some thousand at most
+        self._serial = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, jobs: Collection[Job], now: float, seconds_per_window: float) -> None:
+        """The jobs of one request, window after window."""
+        number = 0
+        for job in jobs:
+            if job.windows is None:
+                continue
+            for window, tokens in enumerate(job.windows.lengths_W.tolist()):
+                due = now + number * seconds_per_window / SHARE
+                insort(self._waiting, Waiting(due, self._serial, tokens, job, window))
+                self._serial += 1
+                number += 1
+
+    def remove(self, jobs: Collection[Job]) -> None:
+        """Windows that nobody waits for any more."""
+        self._waiting = [entry for entry in self._waiting if entry.job not in jobs]
+
+    def take(self, max_tokens: int | None = None) -> list[Waiting]:
+        """The next batch, all for one model; at least one window if any waits. `max_tokens`: the model's own if not given."""
+        if not self._waiting:
+            return []
+        first = self._waiting[0]
+        reader = first.job.reader
+        room = max_tokens or reader.batch_size * reader.windows.max_seq_length
+        others = [entry for entry in self._waiting[1:LOOKAHEAD] if entry.job.reader is reader]
+        others.sort(key=lambda entry: abs(entry.tokens - first.tokens))  # stable: equally near ones in order of due
+        batch, widest = [first], first.tokens
+        for entry in others:
+            wider = max(widest, entry.tokens)
+            if wider * (len(batch) + 1) > room:
+                break
+            batch.append(entry)
+            widest = wider
+        taken = {entry.serial for entry in batch}
+        ahead = [entry for entry in self._waiting[:LOOKAHEAD] if entry.serial not in taken]
+        self._waiting[:LOOKAHEAD] = ahead
+        return batch
