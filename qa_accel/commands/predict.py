@@ -5,14 +5,18 @@ accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_f
 
 from dataclasses import dataclass, field, replace
 
+import torch
+from accelerate import Accelerator
+
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.commands.answering import answer, load_task, make_accelerator
+from qa_accel.commands.answering import answer
 from qa_accel.commands.predict_corpus import CorpusConfig, predict_corpus
 from qa_accel.data import questions
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import FINISHED, open_answers
 from qa_accel.evaluation import report, scoring
@@ -21,6 +25,7 @@ from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration, withheld
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
+from qa_accel.inference.qa_model import QATask, load_exported_task, load_task
 from qa_accel.inference.reader_backends import Backend
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
@@ -58,23 +63,22 @@ def run(settings: PredictConfig) -> int | None:
     if settings.corpus.shard_output:
         return predict_corpus(
             settings.corpus,
-            backend=settings.backend,
             model=settings.model,
             output_dir=settings.output_dir,
             min_confidence=settings.min_confidence,
             data=settings.data,
             windows=settings.windows,
-            batching=settings.batching,
             prediction=settings.prediction,
             spans=settings.spans,
-            runtime_config=settings.runtime,
+            make_accelerator=lambda: _accelerator(settings),
+            load_task=lambda accelerator: _task(settings, accelerator),
             calibration_of=lambda policy, negative: _calibration(settings, policy, version_2_with_negative=negative),
         )
-    accelerator = make_accelerator(settings.backend, settings.runtime)
+    accelerator = _accelerator(settings)
     console = runtime.console(accelerator)
     names = (*ANSWER_FILES, CONFIDENCES, FINISHED, "config.yaml")
     folder = open_answers(settings.output_dir, accelerator, names)
-    task = load_task(settings.backend, accelerator, settings.model, settings.windows, settings.batching)
+    task = _task(settings, accelerator)
     span_config = task.answer_policy.apply(settings.spans)
 
     def calibration_of(version_2_with_negative: bool) -> Calibration | None:
@@ -117,6 +121,18 @@ def run(settings: PredictConfig) -> int | None:
         )
     files.write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"answers: {visible(folder / 'predictions.json')}")
+
+
+def _accelerator(settings: PredictConfig) -> Accelerator:
+    if settings.backend == "onnx":
+        return runtime.make_accelerator(settings.runtime, cpu=True, mixed_precision="no")
+    return runtime.make_accelerator(settings.runtime)
+
+
+def _task(settings: PredictConfig, accelerator: Accelerator) -> QATask:
+    if settings.backend == "onnx":
+        return load_exported_task(settings.model, settings.windows, torch.get_num_threads())
+    return load_task(settings.model, settings.windows, settings.batching, **strategy.placement(accelerator))
 
 
 def _calibration(settings: PredictConfig, policy: AnswerPolicy, *, version_2_with_negative: bool) -> Calibration | None:

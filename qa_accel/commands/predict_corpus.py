@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -19,14 +20,13 @@ from rich.progress import Progress
 
 import qa_accel
 from qa_accel import files
-from qa_accel.batching.mode import BatchingConfig
-from qa_accel.commands.answering import load_task, make_accelerator, prepare_model
+from qa_accel.commands.answering import prepare_model
 from qa_accel.data import corpus_pieces, corpus_rows, passages
 from qa_accel.data.questions import DataConfig, cache_folder
+from qa_accel.data.sources import content_hash
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import signals, strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.ranks import Rank, leave_launch
 from qa_accel.distributed.run_folder import FINISHED, open_shared
 from qa_accel.inference import corpus
@@ -40,8 +40,7 @@ from qa_accel.inference.corpus_worker import Work
 from qa_accel.inference.onnx_session import OnnxSession
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, predict_windows
-from qa_accel.inference.qa_model import QAModel
-from qa_accel.inference.reader_backends import Backend
+from qa_accel.inference.qa_model import QAModel, QATask
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
 from qa_accel.terminal import make_console, visible
@@ -78,25 +77,24 @@ class Stopped(Exception):
 def predict_corpus(
     settings: CorpusConfig,
     *,
-    backend: Backend,
     model: ModelConfig,
     output_dir: str,
     min_confidence: float | None,
     data: DataConfig,
     windows: WindowConfig,
-    batching: BatchingConfig,
     prediction: PredictorConfig,
     spans: SpanConfig,
-    runtime_config: RuntimeConfig,
+    make_accelerator: Callable[[], Accelerator],
+    load_task: Callable[[Accelerator], QATask],
     calibration_of: Callable[[AnswerPolicy, bool], Calibration | None],
 ) -> int:
     """The exit code. `calibration_of`: policy and whether questions may have no answer -> the calibration, or a refusal."""
     _refuse_what_needs_all_questions(data)
     signals.listen(signals.STOP_SIGNALS)
     rank = leave_launch()
-    accelerator = make_accelerator(backend, runtime_config)
+    accelerator = make_accelerator()
     console = make_console(quiet=not rank.speaks, soft_wrap=True)
-    task = load_task(backend, accelerator, model, windows, batching)
+    task = load_task(accelerator)
     negative = data.version_2_with_negative is not False
     calibration = calibration_of(task.answer_policy, negative)
     spans = task.answer_policy.apply(spans)
@@ -110,23 +108,26 @@ def predict_corpus(
     if settings.passages_file:
         table, passage_files = passages.passage_table(settings.passages_file, "passages_file", cache_folder(data))
     qa = task.load_model(trained=True)
-    identity = Identity(
-        model_hash(qa, task.tokenizer),
-        {
-            **asdict(windows),
-            **asdict(spans),
-            "version_2_with_negative": negative,
-            "min_confidence": min_confidence,
-            "columns": list(data.columns[:3]),
-            "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
-            "shard_nbest": settings.shard_nbest,
-            "piece_megabytes": settings.piece_megabytes,
-            "precision": strategy.precision(accelerator),
-            "dtype": model.dtype,
-            "batching": "packed" if task.mode.packed else "padded",
-            "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
-        },
-    )
+    settings_of_answers = {
+        **asdict(windows),
+        **asdict(spans),
+        "version_2_with_negative": negative,
+        "min_confidence": min_confidence,
+        "columns": list(data.columns[:3]),
+        "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
+        "shard_nbest": settings.shard_nbest,
+        "piece_megabytes": settings.piece_megabytes,
+        "precision": strategy.precision(accelerator),
+        "dtype": model.dtype,
+        "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
+        "batching": "packed" if task.mode.packed else "padded",
+        "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
+    }
+    # JSON knows no infinity, which a threshold may be
+    shown = {
+        name: str(value) if value in (math.inf, -math.inf) else value for name, value in settings_of_answers.items()
+    }
+    identity = Identity(model_hash(qa.model, qa.inputs.config, task.tokenizer), shown)
     folder = CorpusFolder(folder_path, named_pieces(pieces, identity), identity, files_of_corpus)
     there = len(folder.done())
     runtime.announce(
@@ -161,20 +162,20 @@ def predict_corpus(
     return 0
 
 
-def model_hash(qa: QAModel, tokenizer: Any) -> str:
+def model_hash(model: Any, config: Any, tokenizer: Any) -> str:
     """Of weights, config and tokenizer, wherever they came from; an adapter that was merged in counts."""
     digest = hashlib.blake2b(digest_size=16)
-    settings = qa.inputs.config.to_dict()
+    settings = config.to_dict()
     for name in ("_name_or_path", "transformers_version"):
         settings.pop(name, None)
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     core["truncation"] = core["padding"] = None  # left by the last call
     digest.update(json.dumps([settings, core], sort_keys=True, default=str).encode())
-    if isinstance(qa.model, OnnxSession):
-        for path in qa.model.files:
-            digest.update(path.read_bytes())
+    if isinstance(model, OnnxSession):
+        for path in model.files:
+            digest.update(content_hash(path).encode())
         return digest.hexdigest()
-    for name, weight in sorted(qa.model.state_dict().items()):
+    for name, weight in sorted(model.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

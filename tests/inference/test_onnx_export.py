@@ -114,7 +114,7 @@ def test_each_architecture_of_the_page_gives_torchs_logits_and_answers(name, tmp
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_exported_is_refused_by_its_type(name, tmp_path):
     """Breaks if a graph is written that computes something else, or a library's error is all that the user sees."""
-    with pytest.raises(NotExported) as caught:  # noqa: PT012: whichever step refuses
+    with pytest.raises(NotExported) as caught:  # noqa: PT012
         qa = loaded(name, tmp_path / "source")
         graph = onnx_export.export(qa, tmp_path / "model.onnx", name)
         worst = onnx_export.largest_difference(qa, graph.session, onnx_export.varied_batches(qa, 128))

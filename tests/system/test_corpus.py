@@ -170,6 +170,7 @@ def calibrated(toy: Toy, folder: Path) -> Toy:
     [
         ({"min_confidence": LEAST}, {}),
         ({"batching": "packed", "null_score_diff_threshold": 0.7}, {}),
+        ({"null_score_diff_threshold": "inf"}, {}),
         ({"version_2_with_negative": "false"}, {"ACCELERATE_MIXED_PRECISION": "bf16", "QA_ACCEL_ALLOW_SLOW_BF16": "1"}),
     ],
 )
