@@ -5,6 +5,7 @@ Each of those modules has a `Config`, whose fields are the flags, and `run(confi
 
 import difflib
 import importlib
+import signal
 import sys
 from typing import Any
 
@@ -17,15 +18,18 @@ COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
     "predict": "answer the questions of a file with a fine-tuned model",
     "serve": "answer questions over HTTP, from programs and on a page",
+    "ask": "answer questions as they come, from a pipe or a file to a pipe",
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
+    "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
     "summary": "mean and spread of the scores of several runs",
 }
-WITHOUT_TORCH = ("score", "serve", "summary")
-"""Commands that must start in a fraction of a second."""
+WITHOUT_TORCH = ("ask", "score", "serve", "summary")
+"""Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
+model."""
 
 
 def main(command: str | None = None) -> None:
@@ -38,6 +42,8 @@ def main(command: str | None = None) -> None:
         arguments = arguments[1:]
     if command == "train" or "--shard_output" in arguments:
         signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
+    if command == "ask":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
     module = importlib.import_module(f"qa_accel.commands.{command}")
 
     def run() -> int | None:

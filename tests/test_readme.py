@@ -28,7 +28,8 @@ def test_the_documentation_shows_each_command_and_the_readme_the_first_ones():
     assert {"make quickstart", "make test"} <= {command.partition("#")[0].strip() for command in in_readme}
     for name in ("train", "predict", "score"):
         assert any(command.startswith(f"qa-accel {name} ") for command in in_readme), name
-    for name in ("train", "predict", "prepare", "calibrate", "score", "preflight", "bench", "summary"):
+    names = ("train", "predict", "serve", "prepare", "calibrate", "ask", "score", "preflight", "bench", "summary")
+    for name in names:
         assert any(f"qa-accel {name} " in command or f"scripts/{name}.py" in command for command in shown), name
 
 
@@ -39,6 +40,9 @@ def test_the_documentation_shows_each_command_and_the_readme_the_first_ones():
         "pip install qa-accel[coffee]",
         "pip install another-package",
         "qa-accel coffee",
+        "echo question | qa-accel coffee | jq .answer",
+        "echo question | curl https://example.org",
+        "echo question | jq .question",
         "qa-accel train --config scripts/recipes/squad_v2.yaml --learning_rat 1",
         "python scripts/nothing.py",
         "python scripts/train.py --config scripts/recipes/nothing.yaml",

@@ -22,7 +22,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 def csv_rows(text: IO[str], path: Path) -> Iterator[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)  # Python's default limit is 131,072 characters; a long context exceeds it
     first_line = text.readline()
-    separator = _separator(first_line)
+    separator = separator_of(first_line)
     if separator != ",":
         logger.warning("%s: the header shows that the cells are separated by %s", path, SEPARATORS[separator])
     reader = csv.DictReader(chain([first_line], text), strict=True, delimiter=separator)
@@ -41,7 +41,8 @@ def csv_rows(text: IO[str], path: Path) -> Iterator[dict[str, Any]]:
         yield cells
 
 
-def _separator(header: str) -> str:
+def separator_of(header: str) -> str:
+    """What splits a header into the most names; a comma if nothing does."""
     names = {separator: len(next(csv.reader([header], delimiter=separator), ())) for separator in SEPARATORS}
     return max(names, key=names.__getitem__)  # the first of equals, which is the comma
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 import qa_accel
 from qa_accel.messages import quoted
 from qa_accel.serving import pages
-from qa_accel.serving.gate import Gate
+from qa_accel.serving.gate import INTERNAL, Gate
 from qa_accel.serving.refusal import Refusal, encoded
 from qa_accel.serving.schemas import (
     AnswerRequest,
@@ -155,6 +155,11 @@ def _add_messages(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         return _json({"error": _what_is_wrong(error.errors()[0])}, 422)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> Response:
+        """The gate gets the exception itself, and logs its place."""
+        return _json({"error": INTERNAL}, 500)
 
     @app.exception_handler(HTTPException)
     async def wrong_place(request: Request, error: HTTPException) -> Response:

@@ -35,6 +35,7 @@ DRAINED_BYTES, DRAINED_SECONDS = 20_000_000, 1.0
 """Of a body that is too large, read and dropped before the answer: who still sends would not see it."""
 CLIENT_GONE = 499
 """Counted, never sent."""
+INTERNAL = "internal error; the server's log has its place"
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -58,7 +59,7 @@ class Gate:
             await response.refuse(refusal)
         except Exception as error:
             _log_failure(endpoint, error)
-            await response.refuse(Refusal(500, "internal error; the server's log has its place"))
+            await response.refuse(Refusal(500, INTERNAL))
         finally:
             self.service.metrics.request(endpoint, response.status, time.perf_counter() - began)
 

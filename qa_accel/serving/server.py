@@ -1,7 +1,7 @@
 """A service at an address, from its first line to its exit code.
 
 0: stopped by SIGTERM or SIGINT, after all accepted requests were answered. 1: the worker ended, or did not let go. A
-second signal ends the process at once. Models that cannot be loaded raise their ValueError here.
+second SIGINT ends the process at once; a second SIGTERM, which launchers may pass on twice, does not. Models that cannot be loaded raise their ValueError here.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import uvicorn
 
 from qa_accel.serving.app import make_app
 from qa_accel.serving.service import Service
+from qa_accel.terminal import visible_lines
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.05
@@ -63,8 +64,9 @@ def run(service: Service, opened: socket.socket, on_ready: Callable[[], None]) -
     if error is not None:
         if not service.worker.readers and isinstance(error, (ValueError, OSError)):
             raise error
-        places = "".join(traceback.format_tb(error.__traceback__))
-        print(f"serve: the worker ended: {type(error).__name__}\n{places}", end="", file=sys.stderr)
+        # with its message: a forward pass sees numbers, and cannot quote a text
+        lines = "".join(traceback.format_exception(error))
+        print(f"serve: the worker ended:\n{visible_lines(lines)}", end="", file=sys.stderr)
     return code
 
 
@@ -81,15 +83,15 @@ async def _run(service: Service, opened: socket.socket, on_ready: Callable[[], N
     )
     server = _Server(config)
 
-    def stop() -> None:
-        if service.stopping:
-            os._exit(1)
+    def stop(number: signal.Signals) -> None:
+        if service.stopping and number == signal.SIGINT:
+            os._exit(128 + number)
         service.stopping = True
 
     loop = asyncio.get_running_loop()
     if threading.current_thread() is threading.main_thread():  # no other gets signals
         for number in SIGNALS:
-            loop.add_signal_handler(number, stop)
+            loop.add_signal_handler(number, stop, number)
     service.worker.start()
     serving = asyncio.ensure_future(server.serve(sockets=[opened]))
     try:

@@ -14,6 +14,8 @@ import pytest
 from qa_accel import cli, config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+OF_THE_SHELL = ("cat", "echo", "head", "jq", "paste", "zcat")
+"""What may come before and after our commands in a pipe."""
 MODULE = "qa_accel.cli"
 """What `accelerate launch -m` starts."""
 
@@ -30,8 +32,33 @@ def blocks(path: Path, language: str) -> list[str]:
 
 
 def check(command: str) -> Any:
-    """The settings that the command would get, where it is one with a config."""
-    words = shlex.split(command, comments=True)
+    """The settings that the command would get, where it is one with a config; of a pipe those of its last such command."""
+    reader = shlex.shlex(command, posix=True, punctuation_chars="|<>")
+    reader.whitespace_split = True
+    found, *others = pipe = _without_redirections(list(reader))
+    if not others:
+        return check_command(command, found)
+    own = [words for words in pipe if words[0] not in OF_THE_SHELL]
+    assert own, f"{command}: no part of this pipe is ours"
+    return [check_command(command, words) for words in own][-1]
+
+
+def _without_redirections(words: list[str]) -> list[list[str]]:
+    """The commands of a pipe."""
+    commands: list[list[str]] = [[]]
+    rest = iter(words)
+    for word in rest:
+        if word == "|":
+            commands.append([])
+        elif word in ("<", ">", ">>"):
+            next(rest)
+        else:
+            commands[-1].append(word)
+    return commands
+
+
+def check_command(command: str, words: list[str]) -> Any:
+    """`words`: the command, or one part of the pipe that it is."""
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"{command}: make has {targets}"
@@ -83,7 +110,7 @@ def check_job(words: list[str]) -> Any:
     assert all(re.match(r"--[a-z-]+=\S+$|\$[A-Z_]+$", option) for option in words[1:place]), words[1:place]
     assert (REPOSITORY / words[place]).is_file(), f"there is no {words[place]}"
     name = Path(words[place]).stem
-    return check_flags(name if name in ("predict", "prepare") else "train", words[place + 1 :])
+    return check_flags(name if name in ("predict", "prepare", "serve") else "train", words[place + 1 :])
 
 
 def check_launch(words: list[str]) -> None:

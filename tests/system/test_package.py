@@ -63,7 +63,7 @@ def test_the_command_and_the_package_work_without_any_dependency(installed, tmp_
     """Breaks if help or the import of the package needs a library: neither tqdm nor torch is installed here."""
     helped = run([installed / "qa-accel", "--help"], tmp_path)
     assert helped.returncode == 0, helped.stderr
-    for command in ("train", "predict", "prepare", "calibrate", "score", "preflight", "bench", "summary"):
+    for command in ("train", "predict", "ask", "prepare", "calibrate", "score", "preflight", "bench", "summary"):
         assert f"\n  {command} " in helped.stdout
     version = run([installed / "qa-accel", "--version"], tmp_path)
     assert version.stdout == f"qa-accel {qa_accel.__version__}\n"
