@@ -170,6 +170,7 @@ def calibrated(toy: Toy, folder: Path) -> Toy:
     [
         ({"min_confidence": LEAST}, {}),
         ({"batching": "packed", "null_score_diff_threshold": 0.7}, {}),
+        ({"null_score_diff_threshold": "inf"}, {}),
         ({"version_2_with_negative": "false"}, {"ACCELERATE_MIXED_PRECISION": "bf16", "QA_ACCEL_ALLOW_SLOW_BF16": "1"}),
     ],
 )
@@ -250,7 +251,7 @@ def test_a_signal_ends_a_run_at_the_next_batch_and_the_same_command_goes_on(toy,
     [left] = run(signalled, PREDICT, words, signal.SIGTERM, str(tmp_path / "answers"), **options)
     assert left.code == 75 and "stopped by SIGTERM" in left.output and "Traceback" not in left.output
     assert not (tmp_path / "answers" / "manifest.json").exists()
-    assert 0 < len(pieces_in(tmp_path / "answers")) and not list((tmp_path / "answers").glob(".*.partial"))
+    assert len(pieces_in(tmp_path / "answers")) > 0 and not list((tmp_path / "answers").glob(".*.partial"))
     assert json.loads((tmp_path / "answers" / "stopped-here.json").read_text())["reason"] == "SIGTERM"
     for path in (tmp_path / "answers").glob("*.parquet"):
         path.unlink()
