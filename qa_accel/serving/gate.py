@@ -123,7 +123,7 @@ class Gate:
             return given.pop()
 
         app = asyncio.ensure_future(self.app(scope, receive_body, response.send))
-        gone = asyncio.ensure_future(receive())
+        gone = asyncio.ensure_future(_until_gone(receive))
         try:
             left = max(0.0, deadline - time.monotonic())
             await asyncio.wait({app, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -163,6 +163,11 @@ class _Response:
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
         await self.send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _drain(receive: Receive) -> None:

@@ -1,8 +1,8 @@
 """Bodies of requests and responses: what is checked before a text is read, and what /docs shows."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MOST_ANSWERS = 100
 """Of `top_k`: each further one costs time in every window."""
@@ -22,6 +22,12 @@ DOCUMENTS_EXAMPLE = {
 }
 
 
+ONE_SOURCE: list[Any] = [
+    {"required": ["context"], "properties": {"context": {"type": "string"}, "documents": {"type": "null"}}},
+    {"required": ["documents"], "properties": {"documents": {"type": "array"}, "context": {"type": "null"}}},
+]
+"""For programs that read the schema: either a context or documents."""
+
 MOST_FIELDS = 20
 """Of one object: every further one would be a finding of its own, and a body has room for hundreds of thousands."""
 
@@ -37,22 +43,30 @@ class _Body(BaseModel):
         return given
 
 
+def _whole(given: Any) -> Any:
+    """JSON has one kind of number, and some programs write 5 as 5.0."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
 class Document(_Body):
-    id: str | int = Field(description="comes back with each answer; the ids of a request differ")
+    id: str | Whole = Field(description="comes back with each answer; the ids of a request differ")
     text: str
 
 
 class AnswerRequest(_Body):
     """A question, and either `context` or `documents`."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [CONTEXT_EXAMPLE, DOCUMENTS_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [CONTEXT_EXAMPLE, DOCUMENTS_EXAMPLE], "oneOf": ONE_SOURCE})
 
     question: str = Field(min_length=1)
     context: str | None = Field(None, min_length=1, description="the text that holds the answer, of any length")
     documents: list[Document] | None = Field(
         None, fail_fast=True, description="texts that may hold it, ranked together"
     )
-    top_k: int = Field(1, ge=1, le=MOST_ANSWERS, description="answers, best first, at most")
+    top_k: Whole = Field(1, ge=1, le=MOST_ANSWERS, description="answers, best first, at most")
     handle_impossible_answer: bool = Field(
         False, description='whether "no answer" may be the answer, as "", by the threshold of the model'
     )

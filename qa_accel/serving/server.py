@@ -23,6 +23,8 @@ from qa_accel.terminal import visible_lines
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK = 0.05
 """Seconds between two looks at the worker."""
+KEEP_ALIVE = 75
+"""Seconds of an idle connection: longer than clients and proxies keep one (60), who would else send into a closed door."""
 LAST_WORDS = 1.0
 """Seconds in which responses still go out when the worker has ended."""
 
@@ -79,6 +81,7 @@ async def _run(service: Service, opened: socket.socket, on_ready: Callable[[], N
         access_log=False,
         log_config=None,
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)

@@ -39,7 +39,7 @@ class Service:
             "qa_requests_in_flight", "Requests that are accepted and not answered", lambda: self.in_flight
         )
         self.metrics.watch(
-            "qa_window_seconds", "Time of a window, a mean of the last batches", lambda: self.worker.seconds_per_window
+            "qa_token_seconds", "Time of a token, a mean of the last batches", lambda: self.worker.seconds_per_token
         )
 
     @property

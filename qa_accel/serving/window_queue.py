@@ -1,7 +1,7 @@
 """Windows that wait, of all requests -> the next batch. Fair in both directions.
 
 Each window has a moment from which it is due, and the one that is due first is computed first. A request's first window is due
-when the request comes; each further one 1 / SHARE times the duration of a window later. So the windows of a long document
+when the request comes; each further one later by 1 / SHARE times the duration of those before it. So the windows of a long document
 lie far apart: a short request that comes after it is due before most of them. And no window waits forever: only those are
 ahead of it that came before its own moment, whatever comes later. Where nothing else waits, a document has all batches for itself.
 
@@ -42,17 +42,21 @@ class WindowQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, jobs: Collection[Job], now: float, seconds_per_window: float) -> None:
+    @property
+    def tokens(self) -> int:
+        """Of all windows that wait."""
+        return sum(entry.tokens for entry in self._waiting)
+
+    def put(self, jobs: Collection[Job], now: float, seconds_per_token: float) -> None:
         """The jobs of one request, window after window."""
-        number = 0
+        due = now
         for job in jobs:
             if job.windows is None:
                 continue
             for window, tokens in enumerate(job.windows.lengths_W.tolist()):
-                due = now + number * seconds_per_window / SHARE
                 insort(self._waiting, Waiting(due, self._serial, tokens, job, window))
                 self._serial += 1
-                number += 1
+                due += tokens * seconds_per_token / SHARE
 
     def remove(self, jobs: Collection[Job]) -> None:
         """Windows that nobody waits for any more."""

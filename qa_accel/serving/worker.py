@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 WARM_UP = ("Which word is it?", "word " * 20_000)
 """A question and a context of more windows than a batch has."""
-NEWEST = 0.1
-"""Weight of the newest batch in the duration of a window."""
+NEWEST = 0.2
+"""Weight of the newest batch in the duration of a token."""
 
 
 class Worker:
@@ -39,7 +39,7 @@ class Worker:
         self.readers: Mapping[str, Reader] = {}
         self.ready = False
         self.error: BaseException | None = None
-        self.seconds_per_window = 0.0
+        self.seconds_per_token = 0.0
         self.batch_began: float | None = None
         self._queue, self._changed = WindowQueue(), Condition()
         self._accepted: set[Job] = set()
@@ -68,7 +68,7 @@ class Worker:
     @property
     def seconds_to_wait(self) -> float:
         """Until what waits now is computed."""
-        return len(self._queue) * self.seconds_per_window
+        return self._queue.tokens * self.seconds_per_token
 
     def submit(self, jobs: Collection[Job]) -> None:
         """Accept the jobs of one request, all or none. Raises Refusal where there is no room for them."""
@@ -87,7 +87,7 @@ class Worker:
                     429, f"what waits takes {self.seconds_to_wait:.0f} s, try again later", self.seconds_to_wait / 2
                 )
             self._accepted.update(job for job in jobs if len(job))
-            self._queue.put(jobs, time.monotonic(), self.seconds_per_window)
+            self._queue.put(jobs, time.monotonic(), self.seconds_per_token)
             self._changed.notify()
         for job in jobs:
             if not len(job):
@@ -131,7 +131,7 @@ class Worker:
             windows = joined([(made, np.arange(count) % len(made))])
             began = time.monotonic()
             reader.candidates(windows, reader.spans, count)
-            self.seconds_per_window = (time.monotonic() - began) / count
+            self.seconds_per_token = (time.monotonic() - began) / int(windows.begin_W[-1])
 
     def _next(self) -> list[Waiting]:
         """Wait for windows; no window: it is time to stop."""
@@ -158,9 +158,9 @@ class Worker:
             job.put(index_W, candidates, np.arange(first, first + len(index_W)))
             first += len(index_W)
         assert first == len(batch), "every window of the batch went to its job"
-        seconds = time.monotonic() - began
-        self.seconds_per_window += NEWEST * (seconds / len(batch) - self.seconds_per_window)
-        self.metrics.batch(len(batch), int(windows.begin_W[-1]), seconds)
+        seconds, tokens = time.monotonic() - began, int(windows.begin_W[-1])
+        self.seconds_per_token += NEWEST * (seconds / tokens - self.seconds_per_token)
+        self.metrics.batch(len(batch), tokens, seconds)
         self.batch_began = None
         self._hand_over([job for job in index_of if job.missing == 0])
 

@@ -116,6 +116,13 @@ def test_characters_beyond_the_first_plane_are_one_character(server: Served):
         assert text[answer["start"] : answer["end"]] == answer["answer"]
 
 
+def test_a_whole_number_may_be_written_with_a_point(server: Served):
+    """JSON has one kind of number. Breaks for programs that write 2 as 2.0."""
+    content = '{"question": "Where?", "documents": [{"id": 5.0, "text": "Ana was born in Bern."}], "top_k": 2.0}'
+    found = server.client.post("/answer", content=content, headers={"content-type": "application/json"}).json()
+    assert [answer["document"] for answer in found["answers"]] == [5, 5]
+
+
 WRONG = {
     "no question": ({"context": CONTEXT}, 422, "question: Field required"),
     "an empty question": ({"question": "", "context": CONTEXT}, 422, "question: String should have at least 1"),
@@ -126,6 +133,7 @@ WRONG = {
     "null": ({"question": None, "context": CONTEXT}, 422, "question: Input should be a valid string"),
     "a list": ([1], 422, "Input should be a valid dictionary"),
     "text for a number": ({"question": "q", "context": "c", "top_k": "3"}, 422, "top_k: Input should be a valid int"),
+    "half of an answer": ({"question": "q", "context": "c", "top_k": 2.5}, 422, "top_k: Input should be a valid int"),
     "true for a number": ({"question": "q", "context": "c", "top_k": True}, 422, "top_k: Input should be a valid int"),
     "no answers": ({"question": "q", "context": "c", "top_k": 0}, 422, "top_k: Input should be greater"),
     "too many answers": ({"question": "q", "context": "c", "top_k": 10**9}, 422, "top_k: Input should be less"),

@@ -194,7 +194,7 @@ def test_a_full_queue_gets_429(held):
 
 
 def test_what_would_wait_for_half_of_its_deadline_gets_429(held):
-    """One window waits, and a window takes 60 s by the last batches. Breaks if it is accepted, to fail later with 504."""
+    """One window waits, and takes 60 s by the last batches. Breaks if it is accepted, to fail later with 504."""
     with served({"toy": held}, deadline_seconds=100) as server:
         held.holds = True
         threads = [threading.Thread(target=server.ask, kwargs=BODY) for _ in range(2)]
@@ -202,11 +202,15 @@ def test_what_would_wait_for_half_of_its_deadline_gets_429(held):
         until(lambda: held.began.acquire(blocking=False))
         threads[1].start()
         until(lambda: server.service.worker.waiting_windows == 1)
-        server.service.worker.seconds_per_window = 60.0
+        server.service.worker.seconds_per_token = 60.0 / reader_tokens(held)
         assert server.refused(429, **BODY) == "what waits takes 60 s, try again later"
         held.open.set()
         for thread in threads:
             thread.join(scaled(10))
+
+
+def reader_tokens(reader) -> int:
+    return int(reader.prepare([(QUESTION, CONTEXT)]).begin_W[-1])
 
 
 def test_a_request_beyond_its_deadline_gets_504_and_leaves_the_queue(held):

@@ -36,7 +36,7 @@ def test_a_batch_is_full_by_its_longest_window_times_their_number():
     queue, reader = WindowQueue(), model()
     jobs = [job(reader, 100) for _ in range(4)]
     for one in jobs:
-        queue.put([one], now=0.0, seconds_per_window=1.0)
+        queue.put([one], now=0.0, seconds_per_token=0.01)
     assert taken(queue, 300) == [(jobs[0], 0), (jobs[1], 0), (jobs[2], 0)]
     assert taken(queue, 300) == [(jobs[3], 0)]
     assert taken(queue) == [] and len(queue) == 0
@@ -45,8 +45,8 @@ def test_a_batch_is_full_by_its_longest_window_times_their_number():
 def test_a_window_that_is_longer_than_a_batch_is_computed_alone():
     queue, reader = WindowQueue(), model()
     large, small = job(reader, 100), job(reader, 10)
-    queue.put([large], 0.0, 1.0)
-    queue.put([small], 1.0, 1.0)
+    queue.put([large], 0.0, 0.01)
+    queue.put([small], 1.0, 0.01)
     assert [taken(queue, 50), taken(queue, 50)] == [[(large, 0)], [(small, 0)]]
 
 
@@ -55,19 +55,19 @@ def test_a_batch_takes_windows_of_like_lengths_and_the_first_in_the_queue_in_any
     queue, reader = WindowQueue(), model()
     first, long, near = job(reader, 20), job(reader, 100), job(reader, 24)
     for number, one in enumerate((first, long, near)):
-        queue.put([one], float(number), 1.0)
+        queue.put([one], float(number), 0.01)
     assert taken(queue, 60) == [(first, 0), (near, 0)]
     assert taken(queue, 60) == [(long, 0)]
 
 
 def test_a_long_document_does_not_hold_up_a_short_question():
-    """The document's window n is due at 0 + n x 0.1 s / SHARE = 0.4 n; the question comes at 0.5 s, so 0 and 1 are ahead of it.
+    """The document's window n is due at 0 + n x 100 tokens x 0.001 s / SHARE = 0.4 n; the question comes at 0.5 s, so 0 and 1 are ahead of it.
     Breaks if windows wait in order of arrival: the question would wait for all 200."""
     assert SHARE == 0.25
     queue, reader = WindowQueue(), model()
     document, question = job(reader, *[100] * 200), job(reader, 100)
-    queue.put([document], now=0.0, seconds_per_window=0.1)
-    queue.put([question], now=0.5, seconds_per_window=0.1)
+    queue.put([document], now=0.0, seconds_per_token=0.001)
+    queue.put([question], now=0.5, seconds_per_token=0.001)
     assert [taken(queue, 100)[0] for _ in range(4)] == [(document, 0), (document, 1), (question, 0), (document, 2)]
 
 
@@ -76,11 +76,11 @@ def test_a_long_document_is_not_starved_by_short_questions():
     Breaks if short requests always go first: it would never end."""
     queue, reader = WindowQueue(), model()
     document = job(reader, *[100] * 40)
-    queue.put([document], 0.0, 1.0)
+    queue.put([document], 0.0, 0.01)
     left, now = 40, 0.0
     while left:
         for half in (0.0, 0.5):
-            queue.put([job(reader, 100)], now + half, 1.0)
+            queue.put([job(reader, 100)], now + half, 0.01)
         [(who, _)] = taken(queue, 100)
         left -= who is document
         now += 1.0
@@ -91,7 +91,7 @@ def test_a_long_document_is_not_starved_by_short_questions():
 def test_a_document_alone_gets_all_batches():
     queue, reader = WindowQueue(), model()
     document = job(reader, *[100] * 16)
-    queue.put([document], 0.0, 1.0)
+    queue.put([document], 0.0, 0.01)
     assert [len(taken(queue)), len(taken(queue))] == [8, 8], "8 windows of 100 tokens, the model's own batch"
 
 
@@ -99,8 +99,8 @@ def test_the_rows_of_one_request_count_together():
     """Breaks if a batch of 100 questions is due at once: it would hold up others as a document would."""
     queue, reader = WindowQueue(), model()
     rows, other = [job(reader, 100) for _ in range(3)], job(reader, 100)
-    queue.put(rows, 0.0, 1.0)
-    queue.put([other], 1.0, 1.0)
+    queue.put(rows, 0.0, 0.01)
+    queue.put([other], 1.0, 0.01)
     assert [taken(queue, 100)[0][0] for _ in range(4)] == [rows[0], other, rows[1], rows[2]]
 
 
@@ -108,7 +108,7 @@ def test_windows_of_two_models_share_no_batch():
     queue, one, two = WindowQueue(), model(), model()
     jobs = [job(one, 10), job(two, 10), job(one, 10)]
     for number, each in enumerate(jobs):
-        queue.put([each], float(number), 1.0)
+        queue.put([each], float(number), 0.01)
     assert taken(queue) == [(jobs[0], 0), (jobs[2], 0)]
     assert taken(queue) == [(jobs[1], 0)]
 
@@ -116,8 +116,8 @@ def test_windows_of_two_models_share_no_batch():
 def test_removed_windows_are_not_computed():
     queue, reader = WindowQueue(), model()
     gone, kept = job(reader, 10, 10), job(reader, 10)
-    queue.put([gone], 0.0, 1.0)
-    queue.put([kept], 0.0, 1.0)
+    queue.put([gone], 0.0, 0.01)
+    queue.put([kept], 0.0, 0.01)
     queue.remove([gone])
     assert len(queue) == 1 and taken(queue) == [(kept, 0)]
 
@@ -131,7 +131,7 @@ def test_every_window_is_taken_once_whatever_comes(seed):
     while len(put) < 10 * LOOKAHEAD or len(queue):
         if len(put) < 10 * LOOKAHEAD:
             one = job(readers[rng.integers(2)], *rng.integers(1, 101, rng.integers(1, 150)))
-            queue.put([one], now, 0.01)
+            queue.put([one], now, 0.0001)
             put |= {(one, window) for window in range(len(one))}
         now += rng.random()
         got += taken(queue)
