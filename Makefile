@@ -34,8 +34,10 @@ quickstart: install
 	echo "python $$*"; \
 	exec $(BIN)/python "$$@"
 
+# files of tests run side by side, one on each core; the tests of a file run one after the other, since they share runs
+SIDE_BY_SIDE := --dist loadfile --numprocesses "$$(nproc 2>/dev/null || echo 1)" --maxprocesses 8
 test: $(STAMPS)/dev
-	$(BIN)/python -m pytest --ignore tests/slurm
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --ignore tests/slurm
 
 # what depends on precision, as on a CPU without bf16 units: the first two variables make torch multiply as there (bf16 at 1 to
 # 3 GFLOP/s), the third hides the units, which torch still reports

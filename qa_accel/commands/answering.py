@@ -9,15 +9,36 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
 
+from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data import audit, splits
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.splits import Split
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import strategy
+from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.inference import qa_model
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers, SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import QAModel, QATask
+from qa_accel.inference.reader_backends import Backend
+from qa_accel.models.loading import ModelConfig
+
+
+def make_accelerator(backend: Backend, config: RuntimeConfig) -> Accelerator:
+    """Over every process that the launcher started; on the CPU in fp32 where an exported model computes."""
+    options: dict[str, Any] = dict(cpu=True, mixed_precision="no") if backend == "onnx" else {}
+    return runtime.make_accelerator(config, **options)
+
+
+def load_task(
+    backend: Backend, accelerator: Accelerator, model: ModelConfig, windows: WindowConfig, batching: BatchingConfig
+) -> QATask:
+    """Raises ValueError for what cannot work."""
+    if backend == "onnx":
+        return qa_model.load_exported_task(model, windows, torch.get_num_threads())
+    return qa_model.load_task(model, windows, batching, **strategy.placement(accelerator))
 
 
 def prepare_model(accelerator: Accelerator, model: Any) -> Any:

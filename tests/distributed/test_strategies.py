@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,30 +67,41 @@ def test_the_final_model_is_plain(finished):
     assert {weight.dtype for weight in weights_of(finished).values()} == {torch.float32}
 
 
-def interrupted(name: str, slow: bool) -> object:
-    return pytest.param(name, marks=pytest.mark.slow if slow else [])
+@pytest.fixture(scope="module")
+def whole_runs(trainer, tmp_path_factory) -> Callable[[str], Path]:
+    """The run with dropout under a strategy, which nothing ended; made once."""
+    folder = tmp_path_factory.mktemp("whole")
+    return cache(lambda name: trainer.whole(folder / name, **arguments(name, **LENGTH)))
 
 
-@pytest.mark.parametrize("name", [interrupted(name, name in ("cpu_ddp", "deepspeed_zero1")) for name in STRATEGIES])
-def test_a_killed_or_stopped_run_ends_with_the_weights_it_would_have_had(name, trainer, tmp_path):
+def case(name: str, *more: str, slow: bool) -> object:
+    return pytest.param(name, *more, marks=pytest.mark.slow if slow else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        *(case(name, "killed", slow=name in ("cpu_ddp", "deepspeed_zero1")) for name in STRATEGIES),
+        case("fsdp2", "stopped", slow=False),
+        case("deepspeed_zero3", "stopped", slow=True),
+    ],
+)
+def test_a_killed_or_stopped_run_ends_with_the_weights_it_would_have_had(name, ends, whole_runs, trainer, tmp_path):
     """With dropout, so that random states count. Breaks if a rank's share of AdamW's state, the rate after the resume
     (an offloaded optimizer can keep the old one) or a random generator is not restored."""
-    whole = trainer.whole(tmp_path / "whole", **arguments(name, **LENGTH))
-    killed = trainer(
-        tmp_path / "killed", arrangements=[(kill_after, "training.checkpoint.save", 1)], **arguments(name, **LENGTH)
-    )
-    assert any(one.code == -signal.SIGKILL for one in killed)
-    assert [path.name for path in (tmp_path / "killed").glob("checkpoint-*")] == ["checkpoint-6"]
-    folders = [tmp_path / "killed"]
-    if name in ("fsdp2", "deepspeed_zero3"):
-        stopped = tmp_path / "stopped"
-        trainer.whole(stopped, arrangements=[(touch_at, stopped / "STOP", 4)], **arguments(name, **LENGTH))
-        assert (stopped / "stopped.json").exists()
-        folders.append(stopped)
-    for folder in folders:
-        trainer.whole(folder, **arguments(name, **LENGTH))
-        assert steps_of(whole)[6:] == steps_of(folder)[6:]
-        assert_same_weights(whole, folder)
+    folder = tmp_path / "run"
+    if ends == "killed":
+        by = (kill_after, "training.checkpoint.save", 1)
+        left = trainer(folder, arrangements=[by], **arguments(name, **LENGTH))
+        assert any(one.code == -signal.SIGKILL for one in left)
+        assert [path.name for path in folder.glob("checkpoint-*")] == ["checkpoint-6"]
+    else:
+        trainer.whole(folder, arrangements=[(touch_at, folder / "STOP", 4)], **arguments(name, **LENGTH))
+        assert (folder / "stopped.json").exists()
+    trainer.whole(folder, **arguments(name, **LENGTH))
+    whole = whole_runs(name)
+    assert steps_of(whole)[6:] == steps_of(folder)[6:]
+    assert_same_weights(whole, folder)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +153,7 @@ def test_neither_a_new_head_nor_gradient_checkpointing_makes_a_difference(
     assert difference(with_dropout, trainer.whole(tmp_path / "run", "--gradient_checkpointing", **options)) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["fsdp2", interrupted("deepspeed_zero2", True), "deepspeed_zero3"])
+@pytest.mark.parametrize("name", ["fsdp2", case("deepspeed_zero2", slow=True), "deepspeed_zero3"])
 def test_packed_batches_are_the_same_too(name, trainer, tmp_path):
     """Breaks if what goes with a packed row (the windows' bounds) is cast, split or dropped on the way into the model."""
     found = []
@@ -155,7 +168,7 @@ def test_compiling_a_split_model_is_refused(trainer, tmp_path):
     assert left[0].code == 2 and "--compile on is not supported under FSDP2" in left[0].output
 
 
-@pytest.mark.parametrize("name", ["fsdp2", interrupted("deepspeed_zero2", True), "deepspeed_zero3"])
+@pytest.mark.parametrize("name", ["fsdp2", case("deepspeed_zero2", slow=True), "deepspeed_zero3"])
 def test_bf16_trains_and_saves_fp32_weights(name, with_dropout, new_head, trainer, tmp_path):
     """Breaks if the model itself becomes bf16, of whose weights a step below a 256th of their size changes nothing."""
     options = arguments(name, precision="bf16", **new_head)

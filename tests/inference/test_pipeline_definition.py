@@ -136,12 +136,13 @@ def questions(shared: Path) -> list[tuple[str, str]]:
     return sorted(rows, key=lambda row: len(row[1]))
 
 
-def test_400_questions_on_one_window_have_the_pipelines_answers(trained, shared):
-    """Place and text, and the score to 1e-5. Breaks if anything of the way differs: tokens, null position, softmax, words.
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_questions_on_one_window_have_the_pipelines_answers(trained, shared, every):
+    """80 questions, or all 400 of them. Place and text, and the score to 1e-5. Breaks if anything of the way differs: tokens, null position, softmax, words.
 
     Logits of a batch and of a window alone differ in the last bits: where two spans are as close as that, either is right.
     """
-    rows = questions(shared)[:400]
+    rows = questions(shared)[:400:every]
     found = trained(rows, handle_impossible_answer=True)
     answered = 0
     for (question, context), answer in zip(rows, found, strict=True):
@@ -155,7 +156,7 @@ def test_400_questions_on_one_window_have_the_pipelines_answers(trained, shared)
         assert (answer["start"], answer["end"], answer["answer"]) == (best.start, best.end, best.text), question
         assert answer["score"] == pytest.approx(best.score, abs=1e-5)
         answered += answer["answer"] != ""
-    assert 100 < answered < 350, "both kinds of questions are among them"
+    assert 100 < answered * every < 350, "both kinds of questions are among them"
 
 
 def test_where_windows_disagree_ours_is_best_by_what_compares_them(trained, shared):
