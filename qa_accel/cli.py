@@ -21,6 +21,7 @@ COMMANDS = {
     "ask": "answer questions as they come, from a pipe or a file to a pipe",
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
+    "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",

@@ -127,7 +127,7 @@ train() {
 # predict FLAGS...: scripts/predict.py; with --shard_output requeued if a signal stopped it. Returns the job's exit code.
 predict() {
     local code folder marker
-    if [[ " $* " != *" --shard_output "* ]]; then
+    if [[ " $*" != *" --shard"[_-]"output"* ]]; then
         if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
             say "every task of this array would answer all questions: give --shard_output, or submit without --array"
             return 2

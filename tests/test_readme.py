@@ -28,7 +28,8 @@ def test_the_documentation_shows_each_command_and_the_readme_the_first_ones():
     assert {"make quickstart", "make test"} <= {command.partition("#")[0].strip() for command in in_readme}
     for name in ("train", "predict", "score"):
         assert any(command.startswith(f"qa-accel {name} ") for command in in_readme), name
-    for name in ("train", "predict", "prepare", "calibrate", "ask", "score", "preflight", "bench", "summary"):
+    names = ("train", "predict", "serve", "prepare", "calibrate", "ask", "score", "preflight", "bench", "summary")
+    for name in names:
         assert any(f"qa-accel {name} " in command or f"scripts/{name}.py" in command for command in shown), name
 
 

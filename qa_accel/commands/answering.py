@@ -1,8 +1,9 @@
-"""A model and a file of questions -> their answers: what `predict` and `calibrate` share."""
+"""A model and a file of questions -> their answers: what `predict`, `calibrate` and `export` share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
@@ -15,14 +16,18 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers, SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, answer_split
-from qa_accel.inference.qa_model import QATask
+from qa_accel.inference.qa_model import QAModel, QATask
 
 
 @dataclass(frozen=True)
-class Answered:
+class Prepared:
     split: Split
     version_2_with_negative: bool
     """Whether questions may have no answer."""
+
+
+@dataclass(frozen=True)
+class Answered(Prepared):
     answers: Answers | None
     """None on all ranks but 0."""
 
@@ -43,18 +48,39 @@ def answer(
 
     `calibration_of`: whether questions may have no answer -> the calibration for confidences, or None. It may refuse.
     """
+    prepared = prepare(accelerator, console, task, name, data=data, windows=windows, spans=spans)
+    calibration = calibration_of(prepared.version_2_with_negative)
+    qa = task.load_model(trained=True)
+    answers = answers_of(
+        accelerator, console, qa, prepared, prediction=prediction, spans=spans, calibration=calibration
+    )
+    return Answered(prepared.split, prepared.version_2_with_negative, answers)
+
+
+def prepare(
+    accelerator: Accelerator,
+    console: Console,
+    task: QATask,
+    name: SplitName,
+    *,
+    data: DataConfig,
+    windows: WindowConfig,
+    spans: SpanConfig,
+) -> Prepared:
+    """Questions and windows of a split, announced on the console. All ranks must call."""
     with runtime.first_on_each_cache(accelerator) as first:
         split = splits.prepare_split(
             data, windows, task.tokenizer, name, max_answer_length=spans.max_answer_length, check_cache=first
         )
     negative = splits.version_2_with_negative(data, split)
-    calibration = calibration_of(negative)
     unreachable = audit.answers_out_of_reach(split.report)
     notes = {}
     if unreachable:
         notes["gold_answers"] = (
             f"{unreachable:,} longer than --max_answer_length or whole in no window: no prediction equals them"
         )
+    if task.exported is not None:
+        notes["graph"] = f"{task.exported.facts.precision}, computed by {task.exported.runtime}"
     runtime.announce(
         console,
         runs=runtime.describe(accelerator),
@@ -63,20 +89,37 @@ def answer(
         no_answer=f"where null odds > {spans.null_score_diff_threshold:.4g}" if negative else "never (SQuAD v1.1)",
         **notes,
     )
-    qa = task.load_model(trained=True)
-    batch_plan, collate = qa.evaluation_batches(split.windows, prediction.per_device_eval_batch_size)
-    model = accelerator.prepare_model(qa.model, evaluation_mode=True)
+    return Prepared(split, negative)
+
+
+def answers_of(
+    accelerator: Accelerator,
+    console: Console,
+    qa: QAModel,
+    prepared: Prepared,
+    *,
+    prediction: PredictorConfig,
+    spans: SpanConfig,
+    calibration: Calibration | None = None,
+    what: str = "predicting",
+) -> Answers | None:
+    """The model's answers to all questions of a split; None on all ranks but 0. All ranks must call.
+
+    `what`: beside the progress bar.
+    """
+    batch_plan, collate = qa.evaluation_batches(prepared.split.windows, prediction.per_device_eval_batch_size)
+    of_torch = isinstance(qa.model, torch.nn.Module)
+    model = accelerator.prepare_model(qa.model, evaluation_mode=True) if of_torch else qa.model
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("predicting", total=len(batch_plan))
-        answers = answer_split(
+        bar = progress.add_task(what, total=len(batch_plan))
+        return answer_split(
             accelerator,
             model,
-            split,
+            prepared.split,
             collate,
             batch_plan,
             spans,
-            version_2_with_negative=negative,
+            version_2_with_negative=prepared.version_2_with_negative,
             calibration=calibration,
             done=lambda count: progress.update(bar, completed=count),
         )
-    return Answered(split, negative, answers)

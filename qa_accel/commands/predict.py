@@ -4,6 +4,10 @@ accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_f
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
 
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
@@ -22,7 +26,7 @@ from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration, withheld
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
-from qa_accel.inference.qa_model import load_task
+from qa_accel.inference.qa_model import QATask, load_exported_task, load_task
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
 from qa_accel.terminal import visible
@@ -37,6 +41,8 @@ class PredictConfig:
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
     calibrated (scripts/calibrate.py)."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
@@ -62,22 +68,17 @@ def run(settings: PredictConfig) -> int | None:
             min_confidence=settings.min_confidence,
             data=settings.data,
             windows=settings.windows,
-            batching=settings.batching,
             prediction=settings.prediction,
             spans=settings.spans,
-            runtime_config=settings.runtime,
+            make_accelerator=lambda: _accelerator(settings),
+            load_task=lambda accelerator: _task(settings, accelerator),
             calibration_of=lambda policy, negative: _calibration(settings, policy, version_2_with_negative=negative),
         )
-    accelerator = runtime.make_accelerator(settings.runtime)
+    accelerator = _accelerator(settings)
     console = runtime.console(accelerator)
     names = (*ANSWER_FILES, CONFIDENCES, FINISHED, "config.yaml")
     folder = open_answers(settings.output_dir, accelerator, names)
-    task = load_task(
-        settings.model,
-        settings.windows,
-        settings.batching,
-        **strategy.placement(accelerator),
-    )
+    task = _task(settings, accelerator)
     span_config = task.answer_policy.apply(settings.spans)
 
     def calibration_of(version_2_with_negative: bool) -> Calibration | None:
@@ -120,6 +121,18 @@ def run(settings: PredictConfig) -> int | None:
         )
     files.write_text(folder / "config.yaml", config.dump(settings))
     console.print(f"answers: {visible(folder / 'predictions.json')}")
+
+
+def _accelerator(settings: PredictConfig) -> Accelerator:
+    if settings.backend == "onnx":
+        return runtime.make_accelerator(settings.runtime, cpu=True, mixed_precision="no")
+    return runtime.make_accelerator(settings.runtime)
+
+
+def _task(settings: PredictConfig, accelerator: Accelerator) -> QATask:
+    if settings.backend == "onnx":
+        return load_exported_task(settings.model, settings.windows, torch.get_num_threads())
+    return load_task(settings.model, settings.windows, settings.batching, **strategy.placement(accelerator))
 
 
 def _calibration(settings: PredictConfig, policy: AnswerPolicy, *, version_2_with_negative: bool) -> Calibration | None:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -19,13 +20,12 @@ from rich.progress import Progress
 
 import qa_accel
 from qa_accel import files
-from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data import corpus_pieces, corpus_rows, passages
 from qa_accel.data.questions import DataConfig, cache_folder
+from qa_accel.data.sources import content_hash
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import signals, strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.ranks import Rank, leave_launch
 from qa_accel.distributed.run_folder import FINISHED, open_shared
 from qa_accel.inference import corpus
@@ -36,9 +36,10 @@ from qa_accel.inference.corpus import Done
 from qa_accel.inference.corpus_folder import CorpusFolder, Identity, named_pieces
 from qa_accel.inference.corpus_progress import CorpusProgress
 from qa_accel.inference.corpus_worker import Work
+from qa_accel.inference.onnx_session import OnnxSession
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, predict_windows
-from qa_accel.inference.qa_model import QAModel, load_task
+from qa_accel.inference.qa_model import QAModel, QATask
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
 from qa_accel.terminal import make_console, visible
@@ -80,19 +81,19 @@ def predict_corpus(
     min_confidence: float | None,
     data: DataConfig,
     windows: WindowConfig,
-    batching: BatchingConfig,
     prediction: PredictorConfig,
     spans: SpanConfig,
-    runtime_config: RuntimeConfig,
+    make_accelerator: Callable[[], Accelerator],
+    load_task: Callable[[Accelerator], QATask],
     calibration_of: Callable[[AnswerPolicy, bool], Calibration | None],
 ) -> int:
     """The exit code. `calibration_of`: policy and whether questions may have no answer -> the calibration, or a refusal."""
     _refuse_what_needs_all_questions(data)
     signals.listen(signals.STOP_SIGNALS)
     rank = leave_launch()
-    accelerator = runtime.make_accelerator(runtime_config)
+    accelerator = make_accelerator()
     console = make_console(quiet=not rank.speaks, soft_wrap=True)
-    task = load_task(model, windows, batching, **strategy.placement(accelerator))
+    task = load_task(accelerator)
     negative = data.version_2_with_negative is not False
     calibration = calibration_of(task.answer_policy, negative)
     spans = task.answer_policy.apply(spans)
@@ -106,23 +107,26 @@ def predict_corpus(
     if settings.passages_file:
         table, passage_files = passages.passage_table(settings.passages_file, "passages_file", cache_folder(data))
     qa = task.load_model(trained=True)
-    identity = Identity(
-        model_hash(qa.model, task.tokenizer),
-        {
-            **asdict(windows),
-            **asdict(spans),
-            "version_2_with_negative": negative,
-            "min_confidence": min_confidence,
-            "columns": list(data.columns[:3]),
-            "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
-            "shard_nbest": settings.shard_nbest,
-            "piece_megabytes": settings.piece_megabytes,
-            "precision": strategy.precision(accelerator),
-            "dtype": model.dtype,
-            "batching": "packed" if task.mode.packed else "padded",
-            "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
-        },
-    )
+    settings_of_answers = {
+        **asdict(windows),
+        **asdict(spans),
+        "version_2_with_negative": negative,
+        "min_confidence": min_confidence,
+        "columns": list(data.columns[:3]),
+        "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
+        "shard_nbest": settings.shard_nbest,
+        "piece_megabytes": settings.piece_megabytes,
+        "precision": strategy.precision(accelerator),
+        "dtype": model.dtype,
+        "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
+        "batching": "packed" if task.mode.packed else "padded",
+        "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
+    }
+    # JSON knows no infinity, which a threshold may be
+    shown = {
+        name: str(value) if value in (math.inf, -math.inf) else value for name, value in settings_of_answers.items()
+    }
+    identity = Identity(model_hash(qa.model, qa.inputs.config, task.tokenizer), shown)
     folder = CorpusFolder(folder_path, named_pieces(pieces, identity), identity, files_of_corpus)
     there = len(folder.done())
     runtime.announce(
@@ -157,15 +161,18 @@ def predict_corpus(
     return 0
 
 
-def model_hash(model: Any, tokenizer: Any) -> str:
+def model_hash(model: Any, config: Any, tokenizer: Any) -> str:
     """Of weights, config and tokenizer, wherever they came from; an adapter that was merged in counts."""
     digest = hashlib.blake2b(digest_size=16)
-    settings = model.config.to_dict()
+    settings = config.to_dict()
     for name in ("_name_or_path", "transformers_version"):
         settings.pop(name, None)
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     core["truncation"] = core["padding"] = None  # left by the last call
     digest.update(json.dumps([settings, core], sort_keys=True, default=str).encode())
+    if isinstance(model, OnnxSession):
+        digest.update(content_hash(model.path).encode())
+        return digest.hexdigest()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -195,7 +202,8 @@ def _answer(
         def compute(windows: Windows) -> Candidates:
             nonlocal computed
             if not prepared:
-                prepared.append(accelerator.prepare_model(qa.model, evaluation_mode=True))
+                of_torch = isinstance(qa.model, torch.nn.Module)
+                prepared.append(accelerator.prepare_model(qa.model, evaluation_mode=True) if of_torch else qa.model)
             plan, collate = qa.evaluation_batches(windows, prediction.per_device_eval_batch_size)
             found = predict_windows(accelerator, prepared[0], collate, plan, work.spans, check)
             assert found is not None, "without a process group every rank is a first one"

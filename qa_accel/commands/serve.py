@@ -37,6 +37,8 @@ class ServeConfig:
     """Address to listen at. The default is reached from this machine only; 0.0.0.0 is every address of it."""
     port: int = 8000
     """Port to listen at; 0: any free one, which is printed."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """`onnx`: the models are folders that `qa-accel export` wrote; on the CPU, without torch."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of weights and products."""
     device: str | None = None
@@ -131,6 +133,6 @@ def _load(settings: ServeConfig) -> dict[str, "Reader"]:
     from qa_accel.inference.reader import Reader
 
     return {
-        name: Reader(folder, dtype=settings.dtype, device=settings.device)
+        name: Reader(folder, dtype=settings.dtype, device=settings.device, backend=settings.backend)
         for name, folder in named_models(settings.model).items()
     }

@@ -18,7 +18,7 @@ CHUNK_CHARACTERS = 4_000_000
 """Of contexts, a shared one counted each time: windows are per question."""
 CONTEXT_ID = "context_id"
 """Column of the passage's id, or of a list of them, where contexts are in a passage table."""
-ROWS = 256  # rows of Parquet that are Python objects at once
+ROWS, ROWS_BYTES = 256, 2**22  # of Parquet, that are Python objects at once
 
 Passages = Callable[[list[str]], list[str | None]]
 """Ids of passages -> their texts; None for an id that is not there."""
@@ -96,7 +96,8 @@ def _parquet_rows(piece: Piece, wanted: list[str]) -> Iterator[tuple[int, dict[s
         with pyarrow.parquet.ParquetFile(path, buffer_size=2**20, pre_buffer=False) as file:
             groups, place = _row_groups(file.metadata, piece)
             columns = [name for name in wanted if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=ROWS, row_groups=groups, columns=columns, use_threads=False):
+            size = _rows_at_once(file.metadata, groups)
+            for batch in file.iter_batches(batch_size=size, row_groups=groups, columns=columns, use_threads=False):
                 if place + len(batch) > piece.begin:
                     for row, values in enumerate(batch.to_pylist(), start=place):
                         if piece.begin <= row < piece.end:
@@ -120,6 +121,12 @@ def _row_groups(footer: pyarrow.parquet.FileMetaData, piece: Piece) -> tuple[lis
             groups.append(number)
         done += rows_of_group
     return groups, first
+
+
+def _rows_at_once(footer: pyarrow.parquet.FileMetaData, groups: list[int]) -> int:
+    """Fewer where rows are long: documents of some MB each would be a GB."""
+    longest = max(footer.row_group(number).total_byte_size / footer.row_group(number).num_rows for number in groups)
+    return max(1, min(ROWS, int(ROWS_BYTES / max(1.0, longest))))
 
 
 def _lines(piece: Piece) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
@@ -41,8 +41,6 @@ class Done:
     """Since the first windows were there."""
     computing: float = 0.0
     """Of these, in the model; the rest of the time it waited for windows."""
-    damaged: list[str] = field(default_factory=list)
-    """Pieces that were there and were computed again."""
 
 
 def answer_pieces(
@@ -61,7 +59,7 @@ def answer_pieces(
     work are dropped then. Raises ValueError or OSError for what a worker was refused, with file and row.
     """
     done = Done()
-    todo = claimed(folder, rank, done)
+    todo = claimed(folder, rank)
     first = next(todo, None)
     if first is None:
         return done
@@ -82,7 +80,7 @@ def default_workers(rank: Rank, device: str) -> int:
     return max(1, min(MOST_WORKERS, cores // rank.on_this_host - 1))
 
 
-def claimed(folder: CorpusFolder, rank: Rank, done: Done) -> Iterator[NamedPiece]:
+def claimed(folder: CorpusFolder, rank: Rank) -> Iterator[NamedPiece]:
     """Pieces to compute, each claimed: this rank's share in order, then others' from the end, until none can be had.
 
     The own share's finished pieces are looked at for damage.
@@ -94,7 +92,6 @@ def claimed(folder: CorpusFolder, rank: Rank, done: Done) -> Iterator[NamedPiece
             if damage is None:
                 continue
             logger.warning("%s is damaged (%s): it is computed again", folder.path / piece.name, damage)
-            done.damaged.append(piece.name)
         if folder.claim(piece):
             yield piece
     some = True

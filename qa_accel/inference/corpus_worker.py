@@ -29,6 +29,7 @@ from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.passages import PassageTable
 from qa_accel.data.squad_format import Columns
 from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.distributed.signals import STOP_SIGNALS
 from qa_accel.inference import corpus_table
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.corpus_folder import NamedPiece
@@ -81,7 +82,8 @@ def run(work: Work, connection: Connection, inherited: Sequence[Connection]) -> 
     """The process's main function. `inherited`: ends of pipes that belong to the rank, and must close when it dies."""
     for other in inherited:
         other.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the rank ends its workers
+    for name in ("SIGINT", *STOP_SIGNALS):  # terminals and Slurm send them to all; the rank ends its workers
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # workers are as many as there are cores for them
     worker = _Worker(work, connection, os.getppid())
     try:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import PretrainedConfig
 
 from qa_accel.batching.mode import padding_rules
 from qa_accel.batching.rows import ArrayBatch, PaddedRows
@@ -40,31 +41,45 @@ class NotExported(ValueError):
 
 @dataclass(frozen=True)
 class Graph:
-    facts: GraphFacts
+    session: OnnxSession
     nodes: dict[str, int]
     """Of FUSED, how many the graph has."""
 
 
-def check_exportable(qa_or_task: Any, name: str) -> None:
-    """Raises NotExported, with the model's type and the reason, for architectures that are known not to work."""
-    config = qa_or_task.config if hasattr(qa_or_task, "config") else qa_or_task.inputs.config
-    reason = architectures.not_exportable(config)
-    if reason is not None:
-        raise NotExported(f"{name!r} is of the type {config.model_type}, which cannot be exported: {reason}")
+def check_exportable(config: PretrainedConfig, name: str) -> None:
+    """Raises NotExported, with the model's type, for what is known not to work before any weight is read."""
+    width = architectures.architecture(config).fixed_width
+    if width is not None:
+        raise NotExported(
+            f"{name!r} is of the type {config.model_type}, which cannot be exported with rows of any length: {width}"
+        )
 
 
 def export(qa: QAModel, path: Path, name: str) -> Graph:
     """Writes the graph of a model in fp32 on the CPU. Above 2 GB its weights are in a second file beside it.
 
-    Raises NotExported, with the model's type, if torch or onnxscript cannot express the model; ValueError where the packages
-    are missing.
+    Raises NotExported, with the model's type, if torch or onnxscript cannot express the model or onnxruntime not read it;
+    ValueError where the packages are missing.
     """
-    onnxscript = _packages()
-    rules = padding_rules(qa.inputs, qa.tokenizer)
-    facts = GraphFacts(qa.inputs.config.model_type, "float32", rules)
+    version = _packages()
+    facts = GraphFacts(qa.inputs.config.model_type, "float32", padding_rules(qa.inputs, qa.tokenizer))
+    try:
+        try:
+            session = _write(qa, path, facts, fused=True)
+        except ValueError:  # a rule of onnxscript made a graph that is not valid
+            session = _write(qa, path, facts, fused=False)
+    except Exception as error:  # torch wraps whatever failed
+        raise NotExported(
+            f"{name!r} is of the type {facts.model_type}, which torch {torch.__version__} and onnxscript {version} cannot "
+            f"export: {_cause(error)}"
+        ) from error
+    return Graph(session, node_counts(path))
+
+
+def _write(qa: QAModel, path: Path, facts: GraphFacts, *, fused: bool) -> OnnxSession:
     example = _example(qa)
     names = list(example)
-    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=rules.max_length)
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=facts.padding.max_length)
     before = qa.model.config._attn_implementation
     qa.model.set_attn_implementation("eager")
     try:
@@ -80,17 +95,13 @@ def export(qa: QAModel, path: Path, name: str) -> Graph:
                 verbose=False,
             )
             assert program is not None, "dynamo gives the program"
-            _fuse_attention(program.model)
+            if fused:
+                _fuse_attention(program.model)
             program.model.metadata_props[METADATA] = facts.as_json()
             program.save(path)
-    except Exception as error:  # torch wraps whatever failed
-        raise NotExported(
-            f"{name!r} is of the type {facts.model_type}, which torch {torch.__version__} and onnxscript {onnxscript} cannot "
-            f"export: {_cause(error)}"
-        ) from error
     finally:
         qa.model.set_attn_implementation(before)
-    return Graph(facts, node_counts(path))
+    return OnnxSession(path, torch.get_num_threads())
 
 
 def node_counts(path: Path) -> dict[str, int]:
@@ -121,12 +132,16 @@ def _example(qa: QAModel) -> dict[str, torch.Tensor]:
 
 def _fuse_attention(model: Any) -> None:
     from onnxscript.optimizer import optimize
+    from onnxscript.rewriter import rewrite
     from onnxscript.rewriter.ort_fusions import shape_optimization
     from onnxscript.rewriter.ort_fusions.attention import fuse_attention
     from onnxscript.rewriter.ort_fusions.mha import fuse_mha1, fuse_mha2
     from onnxscript.rewriter.ort_fusions.mha_bias import fuse_mha_bias
     from onnxscript.rewriter.ort_fusions.sdpa import fuse_sdpa
+    from onnxscript.rewriter.ort_fusions.sdpa_via_mha import replace_sdpa_by_mha
+    from onnxscript.rewriter.rules.common import gemm_to_matmul_add_rule
 
+    rewrite(model, [gemm_to_matmul_add_rule])  # else shape inference finds a Gemm of three axes in GPT-2
     optimize(model)
     shape_optimization.rules.apply_to_model(model)
     optimize(model)
@@ -135,17 +150,27 @@ def _fuse_attention(model: Any) -> None:
     fuse_mha2(model)
     fuse_mha_bias(model)
     fuse_attention(model)
+    replace_sdpa_by_mha(model)  # what found no projections: rotary positions come between
     optimize(model)
 
 
 def largest_difference(qa: QAModel, session: OnnxSession, given: Iterable[ArrayBatch]) -> float:
-    """Over the tokens of these batches, the largest difference of a logit; inf where one is not a number."""
+    """Over the tokens of these batches, the largest difference of a logit; inf where one is not a number.
+
+    Raises NotExported, with the shape, if the graph fails.
+    """
     worst = 0.0
     for batch in given:
         with torch.inference_mode():
             output = qa.model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()})
         token_BL = batch.inputs["attention_mask"] == 1
-        for expected, found in zip((output.start_logits, output.end_logits), session(**batch.inputs)):
+        try:
+            logits = session(**batch.inputs)
+        except Exception as error:  # onnxruntime's own classes
+            raise NotExported(
+                f"its graph does not compute rows of the shape {token_BL.shape}: {_cause(error)}"
+            ) from error
+        for expected, found in zip((output.start_logits, output.end_logits), logits):
             if found.shape != expected.shape:
                 return float("inf")
             difference = np.abs(found - expected.numpy())[token_BL].max()

@@ -11,10 +11,12 @@ import numpy as np
 from transformers import PretrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel.batching.mode import BatchingConfig, BatchingMode, Collator, choose
+from qa_accel.batching.mode import BatchingConfig, BatchingMode, Collator, choose, padding_rules
 from qa_accel.data.windows import WindowConfig, Windows, check_tokenizer
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.models import architectures, loading
+from qa_accel.inference.exported_model import check_config, open_graph
+from qa_accel.inference.onnx_session import AGAIN, MODEL, OnnxSession
+from qa_accel.models import architectures, loading, model_folder
 from qa_accel.models.loading import ModelConfig, ModelInputs
 
 
@@ -28,9 +30,16 @@ class QATask:
     mode: BatchingMode
     answer_policy: AnswerPolicy
     windows: WindowConfig
+    exported: OnnxSession | None = None
+    """What computes in place of a torch model, where the folder holds a graph and is to be used as such."""
 
     def load_model(self, *, trained: bool) -> "QAModel":
         """Read the weights. `trained`: raise ValueError where the head's weights are not in the checkpoint."""
+        if self.exported is not None:
+            inputs = ModelInputs(self.config, frozenset(self.exported.inputs))
+            return QAModel(
+                self.tokenizer, self.mode, self.exported, inputs, self.answer_policy, self.windows.max_seq_length
+            )
         model = self.mode.set_up(loading.load_model(self.settings, self.config, self.tokenizer, trained=trained))
         return QAModel(
             self.tokenizer, self.mode, model, ModelInputs.of(model), self.answer_policy, self.windows.max_seq_length
@@ -80,11 +89,31 @@ def load_task(
 
     Raises ValueError for what cannot work: no head, a slow tokenizer, too few positions, an unsupported batching mode.
     """
+    model_folder.check_not_exported(settings.model_name_or_path)
     tokenizer, config = load_tokenizer_and_config(settings, windows)
     windows = windows or WindowConfig.of_model(tokenizer, loading.available_positions(config))
     mode = choose(batching_config, config, device=device, precision=precision, training=training)
     policy = AnswerPolicy.of_model(config, settings.model_name_or_path)
     return QATask(settings, tokenizer, config, mode, policy, windows)
+
+
+def load_exported_task(settings: ModelConfig, windows: WindowConfig, threads: int) -> QATask:
+    """As `load_task`, for a folder that scripts/export.py wrote, on the CPU. `threads`: of onnxruntime.
+
+    Raises ValueError for a folder that holds no whole export, and if graph, config.json and tokenizer are not of one export.
+    """
+    name = settings.model_name_or_path
+    session = open_graph(name, threads)
+    check_config(session, model_folder.mapping(name, "config.json").get("model_type"), name)
+    tokenizer, config = load_tokenizer_and_config(settings, windows)
+    rules = padding_rules(ModelInputs(config, frozenset(session.inputs)), tokenizer)
+    if rules != session.facts.padding:
+        raise ValueError(
+            f"{name!r}: {MODEL} was exported with {session.facts.padding}, config.json and the tokenizer ask for {rules}; they "
+            f"are not of one export: {AGAIN}"
+        )
+    mode = BatchingMode(False, "an exported model takes a row per window")
+    return QATask(settings, tokenizer, config, mode, AnswerPolicy.of_model(config, name), windows, session)
 
 
 def load_tokenizer_and_config(

@@ -39,8 +39,6 @@ class Architecture:
     """Whether packed logits and gradients equal padded ones in tests/models/test_attention.py."""
     not_packable: str | None = None
     """Why packed rows would give other logits, where that is known."""
-    not_exportable: str | None = None
-    """Why scripts/export.py gives no graph, where that is known. A `fixed_width` is a reason too."""
     post_norm: bool = False
     """Of a packable type: whether each residual sum goes through a layer norm, as in BERT. HalfLayerNorm requires it."""
 
@@ -66,8 +64,6 @@ _FIXED_ATTENTION = (
 _NEIGHBOURS = "it mixes neighbouring tokens of the row outside of attention, also across windows"
 _FP32_PACKED = "it runs in fp32 only, for which packed attention has no kernel"
 _ONE_WINDOW = "its head looks for question tokens in each row and expects one window per row"
-
-_LOOPS = "the exporter cannot express how its attention is cut into blocks, which depends on the values of the mask"
 
 ARCHITECTURES = {
     "albert": Architecture(packable=True, post_norm=True),
@@ -190,14 +186,6 @@ def first_position(model_config: PretrainedConfig) -> int:
         return 0
     padding = getattr(model_config, "pad_token_id", None)
     return (1 if padding is None else padding) + 1
-
-
-def not_exportable(model_config: PretrainedConfig) -> str | None:
-    """Why there is no graph of dynamic batch and length that gives this model's logits, where that is known."""
-    row = architecture(model_config)
-    if row.fixed_width is not None:
-        return f"its logits depend on the width of the row: {row.fixed_width}"
-    return row.not_exportable
 
 
 def takes_token_types(model_config: PretrainedConfig) -> bool:

@@ -81,6 +81,16 @@ def damaged_json(folder: Path) -> str | None:
     return None
 
 
+def check_not_exported(name: str) -> None:
+    """Raises ValueError for a folder that holds a graph of scripts/export.py in place of weights."""
+    folder = Path(name)
+    if (folder / "model.onnx").is_file() and not any((folder / file).is_file() for file in WEIGHTS):
+        raise ValueError(
+            f"{name!r} holds model.onnx and no weights for torch: give --backend onnx to scripts/predict.py, or backend='onnx' to "
+            "a Reader; whatever else is to be done with the model needs the folder that it was exported from"
+        )
+
+
 def check_weights(name: str) -> None:
     """Raises ValueError for a shard index that leads nowhere or out of the folder, and for a file that was cut."""
     folder = Path(name)

@@ -5,6 +5,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,11 @@ def reference(schema: dict[str, Any]) -> str:
             parts.append(f"<p>{html.escape(operation.get('description', ''))}</p>")
             if "requestBody" in operation:
                 body = _named(operation["requestBody"], components)
-                parts += [_fields(body), *map(_example, body.get("examples", []))]
+                parts += [_fields(body), *_elements(body, components), *map(_example, body.get("examples", []))]
             answer = _named(operation["responses"]["200"], components)
-            parts += [f"<p>Answer:</p>{_fields(answer)}" if answer else "", *map(_example, answer.get("examples", []))]
+            if answer:
+                parts += ["<p>Answer:</p>", _fields(answer), *_elements(answer, components)]
+                parts += map(_example, answer.get("examples", []))
             rows = [(code, one["description"]) for code, one in operation["responses"].items() if code != "200"]
             parts.append(_table(("status", "when"), sorted(rows)))
     return "".join(parts)
@@ -75,6 +78,15 @@ def _named(holder: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]
     """The schema of a JSON body, or nothing."""
     reference = holder.get("content", {}).get("application/json", {}).get("schema", {}).get("$ref", "")
     return components.get(reference.rpartition("/")[2], {})
+
+
+def _elements(schema: dict[str, Any], components: dict[str, Any]) -> Iterator[str]:
+    """The fields of what the lists among a body's fields hold."""
+    for name, field in schema.get("properties", {}).items():
+        for one in field.get("anyOf", [field]):
+            element = components.get(one.get("items", {}).get("$ref", "").rpartition("/")[2])
+            if element:
+                yield f"<p>Each of <code>{html.escape(name)}</code>:</p>{_fields(element)}"
 
 
 def _fields(schema: dict[str, Any]) -> str:

@@ -38,8 +38,7 @@ class _Body(BaseModel):
 
 
 class Document(_Body):
-    id: str | int
-    """Comes back with each answer; the ids of a request differ."""
+    id: str | int = Field(description="comes back with each answer; the ids of a request differ")
     text: str
 
 

@@ -71,6 +71,13 @@ def test_a_missing_extra_is_named_with_the_way_out(monkeypatch, capsys):
     assert said == "serve: serve needs the package fastapi, which is not installed: pip install 'qa-accel[serve]'"
 
 
+def test_the_server_itself_needs_no_torch(repository):
+    """Breaks if it is imported before a model needs it: an exported one does not, and health would answer seconds later."""
+    program = "import sys, qa_accel.commands.serve, qa_accel.serving.server; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_models_are_named_by_hand_or_by_their_folder():
     given = ("squad=runs/squad_v2", "runs/mine", "deepset/roberta", "a/b=c/model")
     assert serve.named_models(given) == {

@@ -64,7 +64,9 @@ def assert_like_plain(found: list[dict[str, Any]], expected: dict[str, dict[str,
     assert [row["id"] for row in found] == list(expected)
     for row in found:
         plain = expected[row["id"]]
-        assert [row[name] for name in ("answer", "start", "end")] == [plain[name] for name in ("answer", "start", "end")]
+        assert [row[name] for name in ("answer", "start", "end")] == [
+            plain[name] for name in ("answer", "start", "end")
+        ]
         for name in VALUES:
             if name in plain:
                 assert row[name] == (plain[name] if plain[name] is None else pytest.approx(plain[name], abs=1e-5))
@@ -168,6 +170,7 @@ def calibrated(toy: Toy, folder: Path) -> Toy:
     [
         ({"min_confidence": LEAST}, {}),
         ({"batching": "packed", "null_score_diff_threshold": 0.7}, {}),
+        ({"null_score_diff_threshold": "inf"}, {}),
         ({"version_2_with_negative": "false"}, {"ACCELERATE_MIXED_PRECISION": "bf16", "QA_ACCEL_ALLOW_SLOW_BF16": "1"}),
     ],
 )
@@ -220,7 +223,9 @@ def test_contexts_of_a_passage_table_give_the_same_answers(toy, rows, tmp_path):
     write_lines(tmp_path / "bad.jsonl", [{"id": "1", "question": "?", "context_id": "nowhere"}])
     words = corpus_flags(toy, tmp_path / "bad.jsonl", tmp_path / "bad", cache_dir=tmp_path / "cache")
     [left] = run(script, PREDICT, [*words, *flags(passages_file=tmp_path / "passages.parquet")])
-    assert "bad.jsonl: line at byte 0: id '1': context_id 'nowhere' is in no file of --passages_file" in only_message(left)
+    assert "bad.jsonl: line at byte 0: id '1': context_id 'nowhere' is in no file of --passages_file" in only_message(
+        left
+    )
 
 
 # --- stopping
@@ -246,7 +251,7 @@ def test_a_signal_ends_a_run_at_the_next_batch_and_the_same_command_goes_on(toy,
     [left] = run(signalled, PREDICT, words, signal.SIGTERM, str(tmp_path / "answers"), **options)
     assert left.code == 75 and "stopped by SIGTERM" in left.output and "Traceback" not in left.output
     assert not (tmp_path / "answers" / "manifest.json").exists()
-    assert 0 < len(pieces_in(tmp_path / "answers")) and not list((tmp_path / "answers").glob(".*.partial"))
+    assert len(pieces_in(tmp_path / "answers")) > 0 and not list((tmp_path / "answers").glob(".*.partial"))
     assert json.loads((tmp_path / "answers" / "stopped-here.json").read_text())["reason"] == "SIGTERM"
     for path in (tmp_path / "answers").glob("*.parquet"):
         path.unlink()
