@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +18,11 @@ from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers, SpanConfig
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import QAModel, QATask
+
+
+def prepare_model(accelerator: Accelerator, model: Any) -> Any:
+    """What answers on the accelerator's device; an exported model as it is."""
+    return accelerator.prepare_model(model, evaluation_mode=True) if isinstance(model, torch.nn.Module) else model
 
 
 @dataclass(frozen=True)
@@ -108,8 +114,7 @@ def answers_of(
     `what`: beside the progress bar.
     """
     batch_plan, collate = qa.evaluation_batches(prepared.split.windows, prediction.per_device_eval_batch_size)
-    of_torch = isinstance(qa.model, torch.nn.Module)
-    model = accelerator.prepare_model(qa.model, evaluation_mode=True) if of_torch else qa.model
+    model = prepare_model(accelerator, qa.model)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=len(batch_plan))
         return answer_split(

@@ -23,13 +23,14 @@ import qa_accel
 from qa_accel import files
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.commands.answering import Prepared, answers_of, prepare
+from qa_accel.data import splits
 from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import run_folder
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.evaluation import scoring
-from qa_accel.inference import onnx_export, onnx_int8
+from qa_accel.inference import onnx_export, quantization
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.onnx_export import TOLERANCE, NotExported
 from qa_accel.inference.onnx_session import METADATA, MODEL, GraphFacts, OnnxSession
@@ -44,7 +45,9 @@ FIGURES = "export.json"
 F1_LOSS = 0.5
 """Points of F1, of 100, that an int8 graph may lose."""
 COMPARED = 64
-"""Windows of the validation file whose logits are compared, and from which ranges of activations may be read."""
+"""Windows of the validation file whose logits are compared."""
+MEASURED = 128
+"""Windows on which ranges of activations are measured for int8."""
 PAIRS = (
     ("Who?", "It was Ann Müller in 1862."),
     ("", " "),
@@ -59,7 +62,8 @@ class ExportConfig:
     output_dir: str
     """Folder for the graph and what belongs to it: a new one, or that of a former export, which is replaced."""
     int8: bool = False
-    """Weights and products of 8 bits. Needs --validation_file: the graph is refused if F1 falls by more than 0.5."""
+    """Weights and products of 8 bits. Needs validation_file: the graph is refused if F1 falls by more than 0.5. Activations
+    are measured on questions of train_file, if it is given, else of validation_file."""
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
     prediction: PredictorConfig = field(default_factory=PredictorConfig)
@@ -138,8 +142,8 @@ class _Export:
         assert self.dev is not None, "checked with the settings"
         whole = self.folder / "float32.onnx"
         session, figures = self._graph(whole)
-        inputs = [batch.inputs for batch in self._real_batches()]
-        figures["int8"] = onnx_int8.quantize(whole, self.folder / MODEL, inputs)
+        measured = onnx_export.chosen_batches(self.qa, self._windows_to_measure(), MEASURED)
+        figures["int8"] = quantization.quantize(whole, self.folder / MODEL, [batch.inputs for batch in measured])
         facts = GraphFacts(session.facts.model_type, "int8", session.facts.padding)
         _set_facts(self.folder / MODEL, facts)
         quantized = OnnxSession(self.folder / MODEL, torch.get_num_threads())
@@ -164,7 +168,9 @@ class _Export:
         self.console.print("exporting, which takes some seconds for each layer of a large model")
         graph = onnx_export.export(self.qa, path, self.name)
         session, longest = graph.session, self.settings.windows.max_seq_length
-        compared = [*onnx_export.varied_batches(self.qa, longest), *self._real_batches()]
+        compared = [*onnx_export.varied_batches(self.qa, longest)]
+        if self.dev is not None:
+            compared += onnx_export.chosen_batches(self.qa, self.dev.split.windows, COMPARED)
         model = f"{self.name!r} is of the type {session.facts.model_type}"
         try:
             worst = onnx_export.largest_difference(self.qa, session, compared)
@@ -179,13 +185,13 @@ class _Export:
         logits = {"largest_difference": worst, "allowed": TOLERANCE, "windows": windows, "longest_window": longest}
         return session, {"logits": logits, "nodes": graph.nodes}
 
-    def _real_batches(self) -> list[Any]:
-        """Batches of windows of the validation file, from the shortest to the longest; none without one."""
-        if self.dev is None:
-            return []
-        plan, collate = self.qa.evaluation_batches(self.dev.split.windows, 8)
-        chosen = np.unique(np.linspace(0, len(plan) - 1, COMPARED // 8).astype(int))
-        return [collate.arrays(row[row >= 0]) for row in plan[chosen]]
+    def _windows_to_measure(self) -> Windows:
+        """Of the training questions if they are given, so that no window is measured and judged, else the judged ones."""
+        assert self.dev is not None, "checked with the settings"
+        data, windows = self.settings.data, self.settings.windows
+        if not data.train_file:
+            return self.dev.split.windows
+        return splits.prepare_split(data, windows, self.qa.tokenizer, "train").windows
 
     def _answers(self, qa: QAModel, what: str) -> Answers:
         assert self.dev is not None, "asked only with a validation file"

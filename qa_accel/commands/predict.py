@@ -4,7 +4,6 @@ accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_f
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +26,7 @@ from qa_accel.inference.confidence import Calibration, withheld
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
 from qa_accel.inference.qa_model import QATask, load_exported_task, load_task
+from qa_accel.inference.reader_backends import Backend
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
 from qa_accel.terminal import visible
@@ -41,7 +41,7 @@ class PredictConfig:
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
     calibrated (scripts/calibrate.py)."""
-    backend: Literal["torch", "onnx"] = "torch"
+    backend: Backend = "torch"
     """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     data: DataConfig = field(default_factory=DataConfig)

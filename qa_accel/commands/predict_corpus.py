@@ -20,6 +20,7 @@ from rich.progress import Progress
 
 import qa_accel
 from qa_accel import files
+from qa_accel.commands.answering import prepare_model
 from qa_accel.data import corpus_pieces, corpus_rows, passages
 from qa_accel.data.questions import DataConfig, cache_folder
 from qa_accel.data.sources import content_hash
@@ -171,7 +172,8 @@ def model_hash(model: Any, config: Any, tokenizer: Any) -> str:
     core["truncation"] = core["padding"] = None  # left by the last call
     digest.update(json.dumps([settings, core], sort_keys=True, default=str).encode())
     if isinstance(model, OnnxSession):
-        digest.update(content_hash(model.path).encode())
+        for path in model.files:
+            digest.update(content_hash(path).encode())
         return digest.hexdigest()
     for name, weight in sorted(model.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
@@ -202,8 +204,7 @@ def _answer(
         def compute(windows: Windows) -> Candidates:
             nonlocal computed
             if not prepared:
-                of_torch = isinstance(qa.model, torch.nn.Module)
-                prepared.append(accelerator.prepare_model(qa.model, evaluation_mode=True) if of_torch else qa.model)
+                prepared.append(prepare_model(accelerator, qa.model))
             plan, collate = qa.evaluation_batches(windows, prediction.per_device_eval_batch_size)
             found = predict_windows(accelerator, prepared[0], collate, plan, work.spans, check)
             assert found is not None, "without a process group every rank is a first one"

@@ -20,6 +20,7 @@ import torch
 from transformers import PretrainedConfig
 
 from qa_accel.batching.mode import padding_rules
+from qa_accel.batching.plan import NOTHING, evaluation_plan
 from qa_accel.batching.rows import ArrayBatch, PaddedRows
 from qa_accel.data.windows import Windows
 from qa_accel.inference.onnx_session import METADATA, OUTPUTS, PACKAGE, GraphFacts, OnnxSession
@@ -126,7 +127,7 @@ def _example(qa: QAModel) -> dict[str, torch.Tensor]:
     """Inputs to trace with. No length is 0 or 1, or the same as another: each is a number of its own to the tracer."""
     longest = padding_rules(qa.inputs, qa.tokenizer).max_length or 37
     windows = random_windows([min(length, longest) for length in (37, 21, 30)], len(qa.tokenizer), seed=0)
-    [batch] = batches(qa, windows, [3])
+    [batch] = batches(qa, windows, [np.arange(3)])
     return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
 
 
@@ -184,16 +185,21 @@ def varied_batches(qa: QAModel, longest: int) -> Iterator[ArrayBatch]:
     for seed, (count, length) in enumerate([*SHAPES, (1, longest), (3, longest)], start=1):
         length = min(length, longest)
         rest = np.random.default_rng(seed).integers(1, length, count - 1, endpoint=True)
-        yield from batches(qa, random_windows([length, *rest.tolist()], vocabulary, seed), [count])
+        yield from batches(qa, random_windows([length, *rest.tolist()], vocabulary, seed), [np.arange(count)])
 
 
-def batches(qa: QAModel, windows: Windows, sizes: Sequence[int]) -> Iterator[ArrayBatch]:
-    """The windows in their order, in padded batches of these sizes."""
+def batches(qa: QAModel, windows: Windows, plan: Iterable[np.ndarray]) -> Iterator[ArrayBatch]:
+    """Padded batches of these windows, given by their places."""
     rows = PaddedRows(windows, **padding_rules(qa.inputs, qa.tokenizer).rows(qa.max_seq_length))
-    first = 0
-    for size in sizes:
-        yield rows.arrays(np.arange(first, first + size))
-        first += size
+    for index_B in plan:
+        yield rows.arrays(index_B)
+
+
+def chosen_batches(qa: QAModel, windows: Windows, most: int) -> list[ArrayBatch]:
+    """At most so many windows of all lengths in batches of 8, as prediction makes them."""
+    plan = evaluation_plan(windows.lengths_W, 8)
+    chosen = np.unique(np.linspace(0, len(plan) - 1, most // 8).astype(int))
+    return list(batches(qa, windows, (row[row != NOTHING] for row in plan[chosen])))
 
 
 def random_windows(lengths: Sequence[int], vocabulary: int, seed: int) -> Windows:

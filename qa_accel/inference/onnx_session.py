@@ -86,7 +86,7 @@ class OnnxSession:
             raise ValueError(
                 f"{str(path)!r} cannot be loaded by onnxruntime {runtime.__version__}: {_reason(error)}"
             ) from error
-        self.path = path
+        self.files = tuple(sorted(path.parent.glob(f"{path.name}*")))
         self.runtime = f"onnxruntime {runtime.__version__}"
         self.facts = GraphFacts.of(self._session.get_modelmeta().custom_metadata_map, repr(str(path)))
         self.inputs = tuple(given.name for given in self._session.get_inputs())

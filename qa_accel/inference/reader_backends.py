@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import torch
 
     from qa_accel.inference.local_predictor import LocalPredictor
-    from qa_accel.inference.qa_model import QAModel
 
 Backend = Literal["torch", "onnx"]
 Attention = Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"]
@@ -21,7 +20,8 @@ Attention = Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eage
 
 @dataclass(frozen=True)
 class ReaderModel:
-    qa: "QAModel | ExportedModel"
+    qa: Any
+    """QAModel or ExportedModel: both have tokenizer and answer_policy."""
     predictor: "LocalPredictor | ExportedPredictor"
     device: "torch.device | str"
     windows: WindowConfig
