@@ -69,7 +69,6 @@ def _of_torch(
     attn_implementation: Attention,
     compile: bool,
 ) -> ReaderModel:
-    import torch
 
     from qa_accel.batching.mode import BatchingConfig
     from qa_accel.inference.compiled import CompiledModel
