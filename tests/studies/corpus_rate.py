@@ -113,7 +113,7 @@ def whole_run(words: list[str], folder: Path, workers: int) -> tuple[float, floa
     return rate, busy / 100, size / windows
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", required=True)
     parser.add_argument("--squad_file", type=Path, required=True)
@@ -121,7 +121,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
     parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--per_device_eval_batch_size", type=int, default=128)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ["ACCELERATE_MIXED_PRECISION"] = arguments.mixed_precision
     with tempfile.TemporaryDirectory() as place:
