@@ -91,6 +91,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--test_file", required=True, help="questions in SQuAD's nested form")
     parser.add_argument("--questions", type=int, default=600, help="so many of them, drawn by chance")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each time of load")
+    parser.add_argument("--device", default="cpu", help="as torch names it")
     parser.add_argument("--rate", type=float, help="requests/s that it can bear; found by wrk if not given")
     return parser.parse_args()
 
@@ -109,7 +110,7 @@ def read_rows(path: str, count: int) -> list[Row]:
 class Server:
     """The process, on a free port."""
 
-    def __init__(self, model: str):
+    def __init__(self, model: str, device: str):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         words = [
@@ -120,7 +121,7 @@ class Server:
             "--port",
             str(port),
             "--device",
-            "cpu",
+            device,
         ]
         environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
         self.process = subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=subprocess.DEVNULL)
@@ -224,9 +225,9 @@ def main() -> int:
     from qa_accel import Reader  # before the server's process, which wants the cores for itself
 
     rows = read_rows(arguments.test_file, arguments.questions)
-    reader = Reader(arguments.model, device="cpu")
+    reader = Reader(arguments.model, device=arguments.device)
     expected = direct_answers(reader, rows)
-    server = Server(arguments.model)
+    server = Server(arguments.model, arguments.device)
     try:
         if arguments.rate is None and shutil.which("wrk") is None:
             raise SystemExit("wrk is not installed (Debian: apt-get install wrk); or give --rate")
