@@ -19,7 +19,8 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from qa_accel.bench.steps import wait
 from qa_accel.bench.synthetic import make_model
 from qa_accel.inference.reader import Reader
-from qa_accel.models.loading import quiet
+from qa_accel.inference.reader_backends import ReaderModel
+from qa_accel.models.loading import available_positions, quiet
 
 QUESTIONS = 200
 """Asked at once, and one at a time."""
@@ -45,6 +46,8 @@ class ReaderBench:
         """`rounds`: how often one question is asked, after `warmup` that do not count; `repeats`: how often all of them are.
         Medians are given."""
         self.reader, self.pairs = reader, pairs[:QUESTIONS]
+        qa: Any = reader.qa
+        self.model = qa.model
         self.warmup, self.rounds, self.repeats = warmup, rounds, repeats
 
     def figures(self) -> Iterator[dict[str, Any]]:
@@ -57,7 +60,7 @@ class ReaderBench:
         question, context = self.pairs[0]
         context = " ".join(context.split()[:SHORT_CONTEXT])
         inputs = self._inputs_of(lambda: self._ask(question, context))
-        model = self.reader.qa.model
+        model = self.model
 
         def forward() -> None:
             with torch.inference_mode():
@@ -102,7 +105,7 @@ class ReaderBench:
     def _inputs_of(self, ask: Callable[[], Any]) -> dict[str, Any]:
         """What the reader gives to its model for a question of one window."""
         seen: list[dict[str, Any]] = []
-        hook = self.reader.qa.model.register_forward_pre_hook(
+        hook = self.model.register_forward_pre_hook(
             lambda module, arguments, named: seen.append(named), with_kwargs=True
         )
         try:
@@ -116,8 +119,11 @@ class ReaderBench:
 class PipelineWay:
     """One answer per question, as transformers' removed pipeline computed it with its defaults."""
 
-    def __init__(self, reader: Reader):
-        self.tokenizer, self.model = reader.qa.tokenizer, reader.qa.model
+    def __init__(self, reader: Reader | ReaderModel):
+        """Its model is one of torch."""
+        qa: Any = reader.qa
+        self.tokenizer, self.model = qa.tokenizer, qa.model
+        self.window = min(WINDOW, available_positions(qa.inputs.config) or WINDOW)
 
     def answer(self, question: str, context: str) -> dict[str, Any]:
         return self.answer_all([(question, context)], 1)[0]
@@ -145,8 +151,8 @@ class PipelineWay:
             question,
             context,
             truncation="only_second",
-            max_length=WINDOW,
-            stride=OVERLAP,
+            max_length=self.window,
+            stride=min(OVERLAP, self.window // 2),
             return_overflowing_tokens=True,
             return_offsets_mapping=True,
         )

@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from qa_accel.batching import plan
 from qa_accel.batching.collate import batch_loader
 from qa_accel.batching.mode import BatchingConfig, choose
+from qa_accel.bench.engines import Engines, cpu_engines, table
 from qa_accel.bench.reader import QUESTIONS, ReaderBench, random_reader
 from qa_accel.bench.steps import TOKENIZER, StepBench, planned, precision_name, wait
 from qa_accel.bench.synthetic import ModelName, make_model, model_config, random_answers, squad_like_windows
@@ -42,6 +43,8 @@ from qa_accel.training.compile import CompileConfig
 
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What a run in this precision multiplies."""
+ENGINE_QUESTIONS = 64
+"""Of the part `reader`, for each of the engines: a round takes some ten seconds per engine."""
 MOST_WINDOWS = 10_000_000
 """They are all made in memory: 12 GB."""
 Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess", "reader"]
@@ -57,6 +60,8 @@ class BenchConfig:
     """Tokenizer for the part `prepare`, and for `reader` without `reader_model`."""
     reader_model: str | None = None
     """Hub name or folder of a fine-tuned model for the part `reader`; not given: the shape of `model`, with random weights."""
+    onnx_model: tuple[str, ...] = ()
+    """Folders that scripts/export.py wrote from `reader_model`, for the engines of the part `reader`."""
     windows: int = 4096
     """Windows with lengths drawn like SQuAD's, and random tokens."""
     per_device_train_batch_size: int = 32
@@ -77,6 +82,8 @@ class BenchConfig:
     def __post_init__(self):
         check_ranges(self, windows=f"[1, {MOST_WINDOWS}]", per_device_train_batch_size=COUNT, steps=COUNT)
         check_ranges(self, repeats=COUNT, warmup_steps=NATURAL)
+        if self.onnx_model and self.reader_model is None:
+            raise ValueError("--onnx_model needs --reader_model: the model that was exported, to compare with")
         if self.per_device_train_batch_size * self.steps > MOST_WINDOWS:
             raise ValueError(
                 f"--per_device_train_batch_size {self.per_device_train_batch_size} times --steps {self.steps} must be at most "
@@ -256,6 +263,17 @@ class Bench:
         bench = ReaderBench(reader, pairs, warmup=config.warmup_steps, rounds=rounds, repeats=config.repeats)
         for figures in bench.figures():
             self.say("reader", model=config.reader_model or config.model, **figures)
+        if config.reader_model is not None and not self.on_cuda:
+            self.engines(config.reader_model, pairs)
+
+    def engines(self, name: str, pairs: list[tuple[str, str]]) -> None:
+        """The same model in torch and in onnxruntime, in each precision of this CPU; JSON and a table."""
+        engines = Engines(pairs[:ENGINE_QUESTIONS], rounds=self.config.repeats)
+        for engine, load in cpu_engines(name, self.config.onnx_model).items():
+            engines.add(engine, load())
+        figures = engines.figures()
+        self.say("reader", model=name, **figures)
+        print(table(figures), flush=True)
 
     def median_seconds(self, go: Callable[[], Any]) -> float:
         go()

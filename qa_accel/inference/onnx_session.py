@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qa_accel.batching.rows import PaddingRules
-from qa_accel.messages import listed, one_line, short
+from qa_accel.messages import REASON, listed, one_line
 
 MODEL = "model.onnx"
 METADATA = "qa_accel"
@@ -117,8 +117,9 @@ def _onnxruntime() -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong, and the way out."""
-    text = short(one_line(str(error)), 300)
+    """What is wrong, and the way out. The reason is at the end of onnxruntime's message, after the place in its source."""
+    text = one_line(str(error), 2000)
+    shown = text if len(text) <= REASON else f"...{text[-REASON:]}"
     if "opset" in text.lower() or "IR version" in text:
-        return f"{text}; the file was written for a later onnxruntime: {PACKAGE} --upgrade, or {AGAIN}"
-    return f"{text}; the file is damaged: copy or {AGAIN}"
+        return f"{shown}; the file was written for a later onnxruntime: {PACKAGE} --upgrade, or {AGAIN}"
+    return f"{shown}; the file is damaged: copy or {AGAIN}"

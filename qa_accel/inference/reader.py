@@ -72,8 +72,8 @@ class Reader:
         backend: Backend = "torch",
     ):
         """`windows`: 384 tokens that share 128, or fewer where the model takes fewer. `spans`: what an answer is.
-        `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, else 32. `dtype`: of weights
-        and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU;
+        `batch_size`: windows per forward pass; 8 on a CPU, whose caches larger batches outgrow, 2 for the backend onnx, else
+        32. `dtype`: of weights and products: float32, bfloat16 or float16. `device`: as torch names it, or a CUDA device's number, -1 for the CPU;
         the best there is if not given. `compile`: torch.compile, which takes a minute at the first questions.
         `min_confidence`, from 0 to 1: answers that are less sure are withheld, as None; the model must be calibrated.
         `backend`: `onnx` for a folder that scripts/export.py wrote, on the CPU and without importing torch.
@@ -98,7 +98,7 @@ class Reader:
             compile=compile,
         )
         self.qa, self.device, self.calibration = model.qa, model.device, model.calibration
-        self.batch_size = batch_size or (8 if str(self.device) == "cpu" else 32)
+        self.batch_size = batch_size or (2 if backend == "onnx" else 8 if str(self.device) == "cpu" else 32)
         self.windows = model.windows
         self.spans = self.qa.answer_policy.apply(spans or SpanConfig())
         self._maker = WindowMaker(self.qa.tokenizer)

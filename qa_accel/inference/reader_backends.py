@@ -69,9 +69,9 @@ def _of_torch(
     attn_implementation: Attention,
     compile: bool,
 ) -> ReaderModel:
-    import torch
 
     from qa_accel.batching.mode import BatchingConfig
+    from qa_accel.inference.compiled import CompiledModel
     from qa_accel.inference.local_predictor import LocalPredictor
     from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
     from qa_accel.inference.qa_model import load_task
@@ -90,7 +90,7 @@ def _of_torch(
         calibration = _calibration(task.answer_policy, name, min_confidence)
         qa = task.load_model(trained=True)
     qa.model.to(place).eval()
-    qa = qa.with_model(torch.compile(qa.model, dynamic=True)) if compile else qa
+    qa = qa.with_model(CompiledModel(qa.model)) if compile else qa
     longest = available_positions(task.config)
     return ReaderModel(qa, LocalPredictor(qa, place), place, task.windows, longest, calibration)
 

@@ -8,8 +8,8 @@ from qa_accel.ranges import COUNT, check_ranges
 @dataclass(frozen=True)
 class LimitsConfig:
     max_batch_tokens: int | None = None
-    """Tokens per forward pass, padding included; a window that is longer is computed alone. Not given: as many as the
-    reader's batches have, 8 full windows on a CPU, else 32."""
+    """Tokens per forward pass, padding included; a window that is longer is computed alone. Not given: 1024
+    on a CPU, which gains nothing by more, else 32 full windows."""
     max_queue_windows: int = 1024
     """Windows that wait at a time. A request that finds no room is refused with 429, one that alone has more with 413."""
     max_requests: int = 256

@@ -11,14 +11,26 @@ queue a batch takes those of the next LOOKAHEAD that are nearest to it in length
 
 from bisect import insort
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from qa_accel.serving.jobs import Job
+
+if TYPE_CHECKING:
+    from qa_accel.inference.reader import Reader
 
 SHARE = 0.25
 """Of the computing time that one request gets, at least, and about as much as it takes from others."""
 LOOKAHEAD = 64
 """Windows among which a batch's are chosen."""
+
+
+CPU_TOKENS = 1024
+"""Of a batch: larger ones take as long per window on a CPU, and those in them wait longer (docs/serving.md)."""
+
+
+def batch_tokens(reader: "Reader") -> int:
+    """Tokens of a full batch, padding included, where no setting says so."""
+    return CPU_TOKENS if str(reader.device) == "cpu" else reader.batch_size * reader.windows.max_seq_length
 
 
 class Waiting(NamedTuple):
@@ -68,7 +80,7 @@ class WindowQueue:
             return []
         first = self._waiting[0]
         reader = first.job.reader
-        room = max_tokens or reader.batch_size * reader.windows.max_seq_length
+        room = max_tokens or batch_tokens(reader)
         others = [entry for entry in self._waiting[1:LOOKAHEAD] if entry.job.reader is reader]
         others.sort(key=lambda entry: abs(entry.tokens - first.tokens))  # stable: equally near ones in order of due
         batch, widest = [first], first.tokens

@@ -19,7 +19,7 @@ from qa_accel.serving.jobs import Job, WorkerEnded
 from qa_accel.serving.metrics import Metrics
 from qa_accel.serving.refusal import Refusal
 from qa_accel.serving.settings import LimitsConfig
-from qa_accel.serving.window_queue import Waiting, WindowQueue
+from qa_accel.serving.window_queue import Waiting, WindowQueue, batch_tokens
 
 if TYPE_CHECKING:
     from qa_accel.inference.reader import Reader
@@ -126,7 +126,7 @@ class Worker:
         """One full window, then a full batch, as the first requests would else pay for: memory, kernels, compilation."""
         made = reader.prepare([WARM_UP])
         longest = int(made.lengths_W.max())
-        room = self.limits.max_batch_tokens or reader.batch_size * reader.windows.max_seq_length
+        room = self.limits.max_batch_tokens or batch_tokens(reader)
         for count in (1, max(1, room // longest)):
             windows = joined([(made, np.arange(count) % len(made))])
             began = time.monotonic()

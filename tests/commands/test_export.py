@@ -162,3 +162,30 @@ def test_a_folder_with_an_adapter_is_exported_with_it(trainer, cache, tmp_path):
     base = Reader(trainer.toy.model, windows=windows)
     logits = [reader.answer(*pair)["nbest"][0]["start_logit"] for reader in (merged, graph, base)]
     assert logits[1] == pytest.approx(logits[0], abs=1e-4) and abs(logits[0] - logits[2]) > 1e-3
+
+
+def large_script(words: list[str]) -> None:
+    """As if a file of ONNX could hold 10 kB and not 2 GB."""
+    from torch.onnx._internal.exporter import _onnx_program
+
+    _onnx_program._LARGE_MODEL_THRESHOLD = 10_000
+    script(words, 100.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("int8", [(), ("--int8",)])
+def test_weights_that_one_file_cannot_hold_are_in_a_second_one(toy, model, cache, tmp_path, int8):
+    """Breaks if the second file is not found beside the graph, or one of the graph in fp32 is left behind."""
+    output = tmp_path / "graph"
+    words = flags(model_name_or_path=model, validation_file=toy.train, output_dir=output, cache_dir=cache, **WINDOWS)
+    [left] = run(large_script, [*words, *int8])
+    assert left.code == 0, left.output
+    data = [path.name for path in output.iterdir() if path.name.endswith(".data")]
+    assert data == ["model.onnx.data"] and not (output / "float32.onnx").exists()
+    moved = output.rename(tmp_path / "elsewhere")
+    reader = Reader(moved, backend="onnx", windows=WindowConfig(**WINDOWS))
+    assert reader.answer("Where was Ada born?", "Ada was born in Lima .")["nbest"]
+    assert len(reader.qa.session.files) == 2
+    (moved / "model.onnx.data").unlink()
+    with pytest.raises(ValueError, match="cannot be loaded by onnxruntime"):
+        Reader(moved, backend="onnx")

@@ -12,7 +12,9 @@ from qa_accel.serving.window_queue import LOOKAHEAD, SHARE, WindowQueue
 
 
 def model(batch_size: int = 8, max_seq_length: int = 100) -> Any:
-    return SimpleNamespace(batch_size=batch_size, windows=SimpleNamespace(max_seq_length=max_seq_length))
+    return SimpleNamespace(
+        device="cuda:0", batch_size=batch_size, windows=SimpleNamespace(max_seq_length=max_seq_length)
+    )
 
 
 def job(reader: Any, *lengths: int) -> Job:
@@ -93,6 +95,14 @@ def test_a_document_alone_gets_all_batches():
     document = job(reader, *[100] * 16)
     queue.put([document], 0.0, 0.01)
     assert [len(taken(queue)), len(taken(queue))] == [8, 8], "8 windows of 100 tokens, the model's own batch"
+
+
+def test_a_batch_on_a_cpu_is_smaller():
+    """1024 tokens, whatever the reader's own batches are: 10 windows of 100."""
+    queue, reader = WindowQueue(), model(batch_size=32)
+    reader.device = "cpu"
+    queue.put([job(reader, *[100] * 16)], 0.0, 0.01)
+    assert len(taken(queue)) == 10
 
 
 def test_the_rows_of_one_request_count_together():

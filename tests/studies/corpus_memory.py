@@ -85,11 +85,15 @@ def peak(words: list[str]) -> tuple[float, float, float]:
     return own / MB, worker / MB, time.monotonic() - began
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--questions", type=int, default=4_000, help="of the smallest corpus")
     parser.add_argument("--times", type=int, nargs="+", default=[1, 10, 100])
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
     with tempfile.TemporaryDirectory() as place:
         toy = make_toy(Path(place))
         for times in arguments.times:

@@ -4,7 +4,7 @@
 
 The corpus is made of the file's paragraphs and questions, five questions to a paragraph, each paragraph with a sentence of its
 own, so that nothing is remembered from one to the next. First the host's work alone, in CPU seconds of one process, then whole
-runs with several numbers of processes that tokenize. Set ACCELERATE_MIXED_PRECISION=bf16 for the precision of a GPU.
+runs with several numbers of processes that tokenize.
 """
 
 import support_path  # noqa: F401
@@ -113,15 +113,21 @@ def whole_run(words: list[str], folder: Path, workers: int) -> tuple[float, floa
     return rate, busy / 100, size / windows
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", required=True)
     parser.add_argument("--squad_file", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=100_000)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2, 4, 8])
+    parser.add_argument("--mixed_precision", choices=("no", "bf16", "fp16"), default="no")
     parser.add_argument("--per_device_eval_batch_size", type=int, default=128)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = read_arguments()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["ACCELERATE_MIXED_PRECISION"] = arguments.mixed_precision
     with tempfile.TemporaryDirectory() as place:
         corpus = Path(place) / "corpus.parquet"
         write_corpus(arguments.squad_file, arguments.questions, corpus)

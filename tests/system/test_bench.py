@@ -3,6 +3,7 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import reference_pipeline
@@ -10,7 +11,9 @@ from processes import run, script
 from toy import NAMES, context_about
 
 from qa_accel import Reader
+from qa_accel.bench.engines import Engines, cpu_engines, table
 from qa_accel.bench.reader import PipelineWay
+from qa_accel.commands.bench import BenchConfig
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
 SMALL = shlex.split(
@@ -80,3 +83,55 @@ def test_the_pipelines_way_that_is_timed_gives_the_pipelines_answers(toy):
         assert (answer["start"], answer["end"], answer["answer"]) == (best.start, best.end, best.text)
         assert answer["score"] == pytest.approx(best.score, rel=1e-4)
         assert way.answer(question, context)["start"] == best.start
+
+
+def test_engines_are_compared_on_the_same_windows_with_the_cores_own_rate(toy):
+    """The same model twice, so ratios are near 1. Breaks if times are per batch or per question: the longest contexts have
+    two windows. Breaks too if a share is not operations a second over the rate of a product."""
+    load = cpu_engines(str(toy.model), [])["torch fp32"]
+    pairs = [(f"Where was {name} born?", 3 * context_about(name)) for name in NAMES]
+    engines = Engines(pairs, rounds=5)
+    for name in ("first", "second"):
+        engines.add(name, load())
+    qa: Any = engines.models["first"].qa
+    config, figures = qa.inputs.config, engines.figures()
+    first, second, pipeline = figures["engines"]
+    assert (first["engine"], second["engine"], pipeline["engine"]) == ("first", "second", "removed pipeline")
+    assert figures["windows"] == len(engines.windows) > len(pairs)
+    weights = config.num_hidden_layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
+    pairs_of_tokens = sum(int(length) ** 2 for length in engines.windows.lengths_W)
+    operations = 2 * weights * int(engines.windows.lengths_W.sum())
+    operations += 4 * config.num_hidden_layers * config.hidden_size * pairs_of_tokens
+    assert figures["gflop_per_window"] == pytest.approx(operations / len(engines.windows) / 1e9, abs=0.001)
+    for own in figures["engines"]:
+        for way in ("alone", "in_batches"):
+            ratio = first[f"cpu_ms_{way}"] / own[f"cpu_ms_{way}"]
+            assert own[f"ratio_{way}"] == pytest.approx(ratio, rel=0.1, abs=0.02)
+            rate = operations / len(engines.windows) / (own[f"cpu_ms_{way}"] / 1000)
+            share = rate / (figures["matmul_gflops"] * 1e9)
+            assert own[f"share_of_matmul_rate_{way}"] == pytest.approx(share, rel=0.1, abs=0.02)
+    assert second["graphs_compiled"] == 0
+    assert [line.split()[0] for line in table(figures).splitlines()[2:]] == ["first", "second", "removed"]
+
+
+def test_exported_folders_need_the_model_that_they_came_from():
+    with pytest.raises(ValueError, match="--onnx_model needs --reader_model"):
+        BenchConfig(onnx_model=("exported",))
+
+
+@pytest.mark.slow
+def test_all_engines_of_this_cpu_are_measured_in_one_run(toy, tmp_path):
+    """With a compiler and an exported model. Breaks if the compiled model is compiled again for a length or batch size."""
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    exported = tmp_path / "onnx"
+    (left,) = run(
+        script, BENCH.with_name("export.py"), ["--model_name_or_path", str(toy.model), "--output_dir", str(exported)]
+    )
+    assert left.code == 0, left.output
+    words = [*SMALL, "--parts", "reader", "--windows", "16", "--reader_model", str(toy.model)]
+    (left,) = run(script, BENCH, [*words, "--onnx_model", str(exported)])
+    assert left.code == 0, left.output
+    *_, figures = [json.loads(line) for line in left.output.splitlines() if line.startswith("{")]
+    engines = {own["engine"]: own for own in figures["engines"]}
+    assert {"torch fp32", "torch fp32 compiled", "onnx float32", "removed pipeline"} <= engines.keys()
+    assert 1 <= engines["torch fp32 compiled"]["graphs_compiled"] <= 3
