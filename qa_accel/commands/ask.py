@@ -58,6 +58,8 @@ class AskConfig:
     """Windows per forward pass; 8 on a CPU if not given, else 32. Four times as many questions are read at once."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of weights and products."""
+    backend: Literal["torch", "onnx"] = "torch"
+    """What computes: torch, or onnxruntime on the CPU, for a folder that scripts/export.py wrote."""
     device: str | None = None
     """As torch names it: cpu, cuda:1; the best there is if not given."""
 
@@ -108,6 +110,7 @@ def _reader(settings: AskConfig) -> "Reader":
         batch_size=settings.batch_size,
         dtype=settings.dtype,
         device=settings.device,
+        backend=settings.backend,
         min_confidence=settings.min_confidence,
     )
 

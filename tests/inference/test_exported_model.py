@@ -240,6 +240,19 @@ def test_an_exported_folder_without_the_backend_is_named(exported, toy, cache, t
     assert left.code == 2 and "holds model.onnx and no weights for torch" in " ".join(left.output.split())
 
 
+def test_ask_answers_from_an_exported_folder_without_torch(exported, toy, repository):
+    """In a pipe. Breaks if the command, or what reads its questions, imports torch, whose seconds an export saves."""
+    pairs = list(pairs_of(toy.dev).values())
+    given = "".join(json.dumps({"question": question, "context": context}) + "\n" for question, context in pairs)
+    program = "import sys; from qa_accel import cli; cli.main(); print('torch' in sys.modules, file=sys.stderr)"
+    words = [sys.executable, "-c", program, "ask", exported, "--backend", "onnx"]
+    done = subprocess.run(list(map(str, words)), cwd=repository, input=given, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "False\n"), done.stderr
+    found = Reader(exported, backend="onnx").answer_all(pairs)
+    assert [json.loads(line)["answer"] for line in done.stdout.splitlines()] == [one["text"] for one in found]
+    assert len(found) == 30
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 import sys
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def _without_redirections(words: list[str]) -> list[list[str]]:
 
 
 def check_command(command: str, words: list[str]) -> Any:
-    """`words`: the command, or one part of the pipe that it is."""
+    """`words`: the command, or one part of the pipe that it is; variables may be set in front of it."""
+    words = list(dropwhile(lambda word: re.match(r"[A-Z_]+=", word), words))
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"{command}: make has {targets}"
