@@ -1,5 +1,6 @@
 """`qa-accel serve` as it is typed: what it refuses before a model is loaded, and one whole life of the real process."""
 
+import asyncio
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from toy import context_about, flags
 import qa_accel.serving
 from qa_accel import cli
 from qa_accel.commands import serve
+from qa_accel.serving import server
 
 KEY = "0123456789abcdef-key"
 
@@ -60,6 +62,26 @@ def test_a_port_in_use_is_refused(monkeypatch, capsys):
         port = str(taken.getsockname()[1])
         said = refusal(monkeypatch, capsys, "--model", "x", "--port", port)
     assert f"--port {port} cannot be opened: Address already in use; choose another port, 0 for any free one" in said
+
+
+def test_a_response_does_not_wait_for_the_acknowledgement_of_its_head():
+    """Breaks if accepted connections keep Nagle's algorithm: every response was 40 ms late by it, and no figure else showed why."""
+
+    async def option_of_an_accepted_connection() -> int:
+        options = []
+
+        async def accept(_, writer: asyncio.StreamWriter) -> None:
+            options.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        opened = server.bind("127.0.0.1", 0)
+        async with await asyncio.start_server(accept, sock=opened):
+            reader, writer = await asyncio.open_connection(*opened.getsockname())
+            await reader.read()
+            writer.close()
+        return options[0]
+
+    assert asyncio.run(option_of_an_accepted_connection()) == 1
 
 
 def test_a_missing_extra_is_named_with_the_way_out(monkeypatch, capsys):
