@@ -10,6 +10,7 @@ from types import UnionType
 import pytest
 
 from qa_accel import cli, config
+from qa_accel.commands.serve import ServeConfig
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import COUNT, LARGEST, check_ranges
 from qa_accel.training.settings import TrainConfig
@@ -30,6 +31,7 @@ ACCEPTED = {
     **dict.fromkeys(("train_shard", "validation_shard"), (0,)),  # the first part
     **dict.fromkeys(("lora_r", "freeze_layers"), (0,)),  # no adapter; the embeddings alone
     **dict.fromkeys(("num_warmup_steps", "warmup_steps", "doc_stride"), (0,)),
+    "port": (0,),  # any free one
 }
 """Odd values that mean something."""
 
@@ -52,7 +54,8 @@ def numbers() -> list[tuple[type, str, type]]:
 
 def built(owner: type, **settings: object) -> object:
     fields = {field.name for field in dataclasses.fields(owner)}
-    return owner(**{name: value for name, value in REQUIRED.items() if name in fields} | settings)
+    required = REQUIRED | ({"model": ("m",)} if owner is ServeConfig else {})  # several models, by name
+    return owner(**{name: value for name, value in required.items() if name in fields} | settings)
 
 
 def test_the_numbers_of_all_commands_are_found():

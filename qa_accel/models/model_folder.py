@@ -83,6 +83,7 @@ def damaged_json(folder: Path) -> str | None:
 
 def check_not_exported(name: str) -> None:
     """Raises ValueError for a folder that holds a graph of scripts/export.py in place of weights."""
+    check_name(name)
     folder = Path(name)
     if (folder / "model.onnx").is_file() and not any((folder / file).is_file() for file in WEIGHTS):
         raise ValueError(

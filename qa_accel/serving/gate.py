@@ -32,7 +32,7 @@ ENDPOINTS = (*WITH_BODY, *OPEN, "/info", "/metrics")
 BODY_SECONDS = 10.0
 """Within which a body must be whole; a slow client does not keep a place longer."""
 DRAINED_BYTES, DRAINED_SECONDS = 20_000_000, 1.0
-"""Of a body that is too large, read and dropped before the answer: who still sends would not see it."""
+"""Of a body that is refused, read and dropped before the answer: who still sends would not see it, but a reset connection."""
 CLIENT_GONE = 499
 """Counted, never sent."""
 INTERNAL = "internal error; the server's log has its place"
@@ -66,13 +66,19 @@ class Gate:
     async def _answer(self, scope: Any, receive: Receive, response: "_Response", endpoint: str) -> None:
         headers = dict(scope["headers"])
         has_body = endpoint in WITH_BODY and scope["method"] == "POST"
-        if endpoint not in OPEN and not self.service.is_allowed(_text(headers.get(b"authorization"))):
-            raise Refusal(401, "expected the server's key: Authorization: Bearer KEY", close=has_body)
+        deadline = time.monotonic() + self.service.limits.deadline_seconds
+        try:
+            if endpoint not in OPEN and not self.service.is_allowed(_text(headers.get(b"authorization"))):
+                raise Refusal(401, "expected the server's key: Authorization: Bearer KEY", close=has_body)
+            if has_body:
+                self.service.accept()
+        except Refusal:
+            if has_body:
+                await _drain(receive)
+            raise
         if not has_body:
             await self.app(scope, receive, response.send)
             return
-        deadline = time.monotonic() + self.service.limits.deadline_seconds
-        self.service.accept()
         try:
             body = await self._body(headers, receive)
             _check_json(body)
@@ -88,6 +94,7 @@ class Gate:
         most = self.service.limits.max_body_bytes
         kind = (_text(headers.get(b"content-type")) or "").partition(";")[0].strip().lower()
         if kind != "application/json":
+            await _drain(receive)
             raise Refusal(415, "content-type: expected application/json", close=True)
         length = _text(headers.get(b"content-length")) or ""
         too_much = Refusal(413, f"the body is too large; expected at most {most:,} bytes", close=True)
