@@ -37,6 +37,13 @@ def load_task(
 ) -> QATask:
     """Raises ValueError for what cannot work."""
     if backend == "onnx":
+        for flag, given, fits in (
+            ("dtype", model.dtype, "float32"),
+            ("batching", batching.batching, BatchingConfig.batching),
+            ("attn_implementation", batching.attn_implementation, BatchingConfig.attn_implementation),
+        ):
+            if given != fits and (flag, given) != ("batching", "padded"):
+                raise ValueError(f"--{flag} {given} is for the backend torch: leave it out with --backend onnx")
         return qa_model.load_exported_task(model, windows, torch.get_num_threads())
     return qa_model.load_task(model, windows, batching, **strategy.placement(accelerator))
 

@@ -46,6 +46,8 @@ F1_LOSS = 0.5
 """Points of F1, of 100, that an int8 graph may lose."""
 COMPARED = 64
 """Windows of the validation file whose logits are compared."""
+LONGEST = 512
+"""Tokens of the longest compared window, where the model takes as many."""
 MEASURED = 128
 """Windows on which ranges of activations are measured for int8."""
 PAIRS = (
@@ -100,6 +102,15 @@ def run(settings: ExportConfig) -> None:
         )
         if "answers" not in dev.split.questions.column_names:
             raise ValueError("--validation_file has no gold answers, without which there is no F1 to compare")
+        if (
+            settings.int8
+            and task.answer_policy.null_score_diff_threshold is not None
+            and not dev.version_2_with_negative
+        ):
+            raise ValueError(
+                f"--int8: {name!r} has a no-answer threshold, and every question of --validation_file has an answer: give one with "
+                "questions without any, on which the threshold is tuned again"
+            )
     qa = task.load_model(trained=True)
     qa.model.eval()
     with files.replacing_folder(output) as partial:
@@ -167,7 +178,9 @@ class _Export:
         """The graph in fp32, written to `path`, and how it compares. Raises NotExported if it computes something else."""
         self.console.print("exporting, which takes some seconds for each layer of a large model")
         graph = onnx_export.export(self.qa, path, self.name)
-        session, longest = graph.session, self.settings.windows.max_seq_length
+        session, positions = graph.session, graph.session.facts.padding.max_length
+        # as long as anybody may ask for later, since parts of a model may depend on the length
+        longest = max(self.settings.windows.max_seq_length, min(positions or LONGEST, LONGEST))
         compared = [*onnx_export.varied_batches(self.qa, longest)]
         if self.dev is not None:
             compared += onnx_export.chosen_batches(self.qa, self.dev.split.windows, COMPARED)
@@ -230,6 +243,11 @@ class _Export:
         negative = self.dev.version_2_with_negative
         scores = scoring.scores_of(answers, split, 0.0, version_2_with_negative=negative)
         tuned, found = scoring.tuned_policy(answers, scores, split, version_2_with_negative=negative)
+        if stored.null_score_diff_threshold is not None and tuned.null_score_diff_threshold is None:
+            raise NotExported(
+                f"{self.name!r} has a no-answer threshold, and --validation_file gives none for its logits of 8 bits: "
+                "give one that has questions with an answer and without"
+            )
         policy = AnswerPolicy(stored.null_score_diff_threshold)
         if stored.null_score_diff_threshold is not None and tuned.null_score_diff_threshold is not None:
             policy = AnswerPolicy(tuned.null_score_diff_threshold)

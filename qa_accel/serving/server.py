@@ -6,21 +6,25 @@ second SIGINT ends the process at once; a second SIGTERM, which launchers may pa
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 
 import uvicorn
 
 from qa_accel.serving.app import make_app
+from qa_accel.serving.gate import SEND_SECONDS
 from qa_accel.serving.service import Service
 from qa_accel.terminal import visible_lines
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+BACKLOG = 2048
 TICK = 0.05
 """Seconds between two looks at the worker."""
 KEEP_ALIVE = 75
@@ -44,6 +48,9 @@ def bind(host: str, port: int) -> socket.socket:
         opened = socket.socket(family, kind, socket.IPPROTO_TCP)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind(address)
+        opened.listen(
+            BACKLOG
+        )  # here, where a second server at this port is refused, and not while the models are loaded
     except OSError as error:
         raise ValueError(
             f"--host {host} --port {port} cannot be opened: {error.strerror or error}; choose another port, 0 for any free "
@@ -62,7 +69,8 @@ def run(service: Service, opened: socket.socket, on_ready: Callable[[], None]) -
     code = asyncio.run(_run(service, opened, on_ready))
     if not service.worker.stop(seconds=5):
         sys.stderr.flush()
-        os._exit(1)  # a batch that never ends
+        loading = not service.worker.ready
+        os._exit(code if loading else 1)  # a batch that never ends
     error = service.worker.error
     if error is not None:
         if not service.worker.readers and isinstance(error, (ValueError, OSError)):
@@ -108,7 +116,7 @@ async def _run(service: Service, opened: socket.socket, on_ready: Callable[[], N
 
 async def _watch(service: Service, server: uvicorn.Server, on_ready: Callable[[], None]) -> int:
     """Return the exit code when it is time to close the door."""
-    said = False
+    said, last = False, math.inf
     while True:
         if service.state == "dead":
             service.worker.fail_all()  # by itself it does, unless the thread was ended from outside
@@ -119,4 +127,8 @@ async def _watch(service: Service, server: uvicorn.Server, on_ready: Callable[[]
             on_ready()
         if service.stopping and service.in_flight == 0:
             return 0
+        if service.stopping:
+            last = min(last, time.monotonic() + service.limits.deadline_seconds + SEND_SECONDS)
+            if time.monotonic() > last:
+                return 1
         await asyncio.sleep(TICK)

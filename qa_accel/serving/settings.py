@@ -11,7 +11,8 @@ class LimitsConfig:
     """Tokens per forward pass, padding included; a window that is longer is computed alone. Not given: 1024
     on a CPU, which gains nothing by more, else 32 full windows."""
     max_queue_windows: int = 1024
-    """Windows that wait at a time. A request that finds no room is refused with 429, one that alone has more with 413."""
+    """Windows that wait at a time. A request that finds no room is refused with 429, one that has more than half of them with
+    413."""
     max_requests: int = 256
     """Requests that are read, wait or are computed at a time; a further one is refused with 429."""
     deadline_seconds: float = 30.0

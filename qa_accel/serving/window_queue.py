@@ -54,10 +54,9 @@ class WindowQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    @property
-    def tokens(self) -> int:
-        """Of all windows that wait."""
-        return sum(entry.tokens for entry in self._waiting)
+    def tokens_due(self, now: float) -> int:
+        """Of the windows that are ahead of a request that comes now; most of a long document's are not."""
+        return sum(entry.tokens for entry in self._waiting if entry.due <= now)
 
     def put(self, jobs: Collection[Job], now: float, seconds_per_token: float) -> None:
         """The jobs of one request, window after window."""

@@ -67,15 +67,15 @@ class Worker:
 
     @property
     def seconds_to_wait(self) -> float:
-        """Until what waits now is computed."""
-        return self._queue.tokens * self.seconds_per_token
+        """Until a request that comes now is begun."""
+        return self._queue.tokens_due(time.monotonic()) * self.seconds_per_token
 
     def submit(self, jobs: Collection[Job]) -> None:
         """Accept the jobs of one request, all or none. Raises Refusal where there is no room for them."""
         windows, most = sum(map(len, jobs)), self.limits.max_queue_windows
-        if windows > most:
+        if windows > (share := max(1, most // 2)):  # one request does not fill the queue
             raise Refusal(
-                413, f"the texts make {windows} windows; expected at most {most}: send shorter or fewer texts"
+                413, f"the texts make {windows} windows; expected at most {share}: send shorter or fewer texts"
             )
         with self._changed:
             if self._ended:

@@ -10,10 +10,13 @@ from processes import Left, run
 from toy import WINDOWS, flags
 
 from qa_accel import Reader, config
+from qa_accel.batching.mode import BatchingConfig
 from qa_accel.commands import export
+from qa_accel.commands.answering import load_task
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import entry
 from qa_accel.inference.answer_policy import CONFIG_KEY
+from qa_accel.models.loading import ModelConfig
 
 POLICY = {"null_score_diff_threshold": 0.125, "temperature": 1.5, "null_odds_weight": 0.2, "null_odds_bias": 0.1}
 
@@ -109,6 +112,33 @@ def test_an_int8_graph_that_loses_too_much_is_refused_with_its_figures(toy, mode
     assert "torch_float32 exact" in found and "onnx_int8 exact" in found and "answers equal to torch's" in found
     assert "Nothing was written" in found
     assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_of_a_model_with_a_threshold_needs_questions_without_an_answer(toy, model, cache, tmp_path):
+    """Breaks if the threshold of other logits is kept, and no decision of "no answer" is judged."""
+    data = read(toy.dev)
+    for article in data["data"]:
+        for paragraph in article["paragraphs"]:
+            paragraph["qas"] = [question for question in paragraph["qas"] if question["answers"]]
+    (tmp_path / "answered.json").write_text(json.dumps(data))
+    words: dict[str, Any] = dict(model_name_or_path=model, output_dir=tmp_path / "graph", int8="True")
+    found = message(started(cache, validation_file=tmp_path / "answered.json", **words))
+    assert "has a no-answer threshold, and every question of --validation_file has an answer" in found
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [
+        ((ModelConfig("m", dtype="bfloat16"), BatchingConfig()), "--dtype bfloat16"),
+        ((ModelConfig("m"), BatchingConfig(batching="packed")), "--batching packed"),
+        ((ModelConfig("m"), BatchingConfig(attn_implementation="sdpa")), "--attn_implementation sdpa"),
+    ],
+)
+def test_what_only_torch_has_is_refused_of_an_exported_model(settings, flag):
+    """Breaks if a flag has no effect without a word."""
+    model, batching = settings
+    with pytest.raises(ValueError, match=f"{flag} is for the backend torch"):
+        load_task("onnx", None, model, WindowConfig(), batching)  # type: ignore[arg-type]
 
 
 def test_int8_needs_gold_answers(toy, model, cache, tmp_path):

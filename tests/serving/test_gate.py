@@ -1,5 +1,6 @@
 """Who may come in, with how much, for how long: limits, deadline, key and log, against clients that behave badly."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -12,6 +13,8 @@ import pytest
 from served import Held, Served, served, until
 from speed import scaled
 from toy import context_about
+
+from qa_accel.serving import gate
 
 QUESTION, CONTEXT = "Where was Ana born?", context_about("Ana")
 BODY = {"question": QUESTION, "context": CONTEXT}
@@ -76,6 +79,28 @@ def plain(reader):
         yield up
 
 
+def test_who_does_not_read_the_answer_keeps_no_place(monkeypatch, plain: Served):
+    """Breaks if a response waits for its client without an end: 256 such clients would fill the server, one would stop its stop."""
+    monkeypatch.setattr(gate, "SEND_SECONDS", 0.05)
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def never(message):
+        await asyncio.Event().wait()
+
+    scope = {"type": "http", "path": "/health", "method": "GET", "headers": []}
+    began = time.monotonic()
+    asyncio.run(gate.Gate(application, plain.service)(scope, never, never))
+    assert time.monotonic() - began < scaled(5) and plain.service.in_flight == 0
+
+
+@pytest.mark.parametrize("path", ["/answer%0A", "/answer/batch%0A", "/answer/", "/Answer"])
+def test_only_the_pages_that_exist_reach_the_router(plain: Served, path):
+    """The router takes a line break at the end for /answer. Breaks if such a request goes past limits and deadline."""
+    assert plain.client.post(path, json=BODY).status_code == 404
+
+
 def test_another_content_type_gets_415(plain: Served):
     """A form of another site's page could be posted otherwise, without the browser's question first."""
     found = plain.client.post("/answer", content=json.dumps(BODY), headers={"content-type": "text/plain"})
@@ -114,7 +139,7 @@ def test_a_long_text_gets_413(plain: Served):
 def test_more_windows_than_the_queue_holds_get_413(plain: Served):
     documents = [{"id": number, "text": f"{number} " + "rain " * 900} for number in range(3)]
     message = plain.refused(413, question=QUESTION, documents=documents)
-    assert "windows; expected at most 40: send shorter or fewer texts" in message
+    assert "windows; expected at most 20: send shorter or fewer texts" in message
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(reader, monkeypatch):

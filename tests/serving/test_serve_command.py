@@ -64,6 +64,12 @@ def test_a_port_in_use_is_refused(monkeypatch, capsys):
     assert f"--port {port} cannot be opened: Address already in use; choose another port, 0 for any free one" in said
 
 
+def test_a_second_server_at_a_port_is_refused_before_it_loads_a_model():
+    """Breaks if the port is only bound: two servers can, and the second one would find out after its models are loaded."""
+    with server.bind("127.0.0.1", 0) as first, pytest.raises(ValueError, match="Address already in use"):
+        server.bind("127.0.0.1", first.getsockname()[1])
+
+
 def test_a_response_does_not_wait_for_the_acknowledgement_of_its_head():
     """Breaks if accepted connections keep Nagle's algorithm: every response was 40 ms late by it, and no figure else showed why."""
 

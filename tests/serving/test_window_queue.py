@@ -69,6 +69,7 @@ def test_a_long_document_does_not_hold_up_a_short_question():
     queue, reader = WindowQueue(), model()
     document, question = job(reader, *[100] * 200), job(reader, 100)
     queue.put([document], now=0.0, seconds_per_token=0.001)
+    assert queue.tokens_due(now=0.5) == 200, "windows 0 and 1 are ahead of the question"
     queue.put([question], now=0.5, seconds_per_token=0.001)
     assert [taken(queue, 100)[0] for _ in range(4)] == [(document, 0), (document, 1), (question, 0), (document, 2)]
 
