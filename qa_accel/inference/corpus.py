@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
@@ -63,7 +63,7 @@ def answer_pieces(
     first = next(todo, None)
     if first is None:
         return done
-    crew = _Crew(work, workers)
+    crew = _Crew(replace(work, tag=folder.tag), workers)
     try:
         _serve(crew, folder, _chain(first, todo), compute, tick, done)
     finally:

@@ -57,6 +57,8 @@ class Work:
     nbest: bool
     passages: Path | None
     """The Arrow file of a passage table."""
+    tag: str = ""
+    """In the names of partial files: the rank's."""
 
 
 @dataclass
@@ -139,7 +141,9 @@ class _Worker:
 
     def _open(self, named: NamedPiece, stack: ExitStack) -> _PieceInWork:
         own = stack.enter_context(ExitStack())
-        writer = own.enter_context(corpus_table.writing(self.work.folder / named.name, nbest=self.work.nbest))
+        writer = own.enter_context(
+            corpus_table.writing(self.work.folder / named.name, nbest=self.work.nbest, tag=self.work.tag)
+        )
         chunks = corpus_rows.chunks(named.piece, self.work.columns, self.passages)
         self.pairs.form = None  # each piece is looked at by itself, so that it does not depend on the pieces before
         return _PieceInWork(named, chunks, writer, own)

@@ -18,8 +18,11 @@ from processes import Left, run, script
 from toy import WINDOWS, Toy, flags
 
 from qa_accel import files
+from qa_accel.data.corpus_pieces import corpus_files, pieces
+from qa_accel.inference import corpus_table
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.corpus_folder import SECONDS_OF_A_PARTIAL, CorpusFolder, Identity, NamedPiece, named_pieces
 
 PREDICT = SCRIPTS / "predict.py"
 COPIES = 4
@@ -119,7 +122,9 @@ def test_a_second_start_computes_only_what_is_missing_or_damaged(toy, corpus, tm
     content[len(content) // 5] ^= 0x10
     (folder / flipped).write_bytes(content)
     (folder / cut).write_bytes(before[cut][:-9])
-    (folder / f".{lost}.0123456789abcdef.partial").write_bytes(b"of a killed process")
+    partial = folder / f".{lost}.0123456789abcdef.partial"
+    partial.write_bytes(b"of a killed process")
+    os.utime(partial, (time.time() - 2 * SECONDS_OF_A_PARTIAL,) * 2)
     times = {name: (folder / name).stat().st_mtime_ns for name in kept}
     [left] = predict(words, processes=1)
     assert pieces_in(folder) == before
@@ -226,6 +231,87 @@ def test_contexts_of_a_passage_table_give_the_same_answers(toy, rows, tmp_path):
     assert "bad.jsonl: line at byte 0: id '1': context_id 'nowhere' is in no file of --passages_file" in only_message(
         left
     )
+
+
+# --- several processes on one folder. Two views of it in this process: locks do not keep a process from its own claims, so
+# that each claim is granted twice, as where a file system has no locks
+
+
+def view(folder: Path, *inputs: Path, settings: dict[str, Any] | None = None) -> CorpusFolder:
+    """What a process sees that was started with these files."""
+    folder.mkdir(exist_ok=True)
+    found = corpus_files([str(path) for path in inputs], "test_file")
+    identity = Identity("model", settings or {"max_seq_length": 9})
+    return CorpusFolder(folder, named_pieces(pieces(found, {}, 10**6), identity), identity, found)
+
+
+def write_piece(seen: CorpusFolder, piece: NamedPiece) -> None:
+    """A whole piece, without rows."""
+    with corpus_table.writing(seen.path / piece.name, nbest=False, tag=seen.tag):
+        pass
+
+
+def test_without_locks_a_process_deletes_no_partial_files_of_another(rows, tmp_path):
+    """Breaks if a claim that is granted twice deletes what the other one writes, or if stopping does."""
+    file = write_lines(tmp_path / "a.jsonl", rows[:5])
+    one, other = view(tmp_path / "answers", file), view(tmp_path / "answers", file)
+    [piece] = one.pieces
+    assert one.claim(piece)
+    with corpus_table.writing(one.path / piece.name, nbest=False, tag=one.tag):
+        assert other.claim(piece)
+        with files.replacing(other.path / piece.name, tag=other.tag) as of_other:
+            other.drop_all()
+            assert not of_other.exists(), "its own is deleted"
+            of_other.touch()  # what follows is not about its end
+    assert one.is_done(piece)
+
+
+def test_a_piece_that_is_damaged_or_vanishes_at_the_end_leaves_the_manifest_to_others(rows, tmp_path):
+    """Breaks if the process that comes last dies of a piece that another one is about to compute again."""
+    inputs = [write_lines(tmp_path / f"{name}.jsonl", rows[:5]) for name in "ab"]
+    seen = view(tmp_path / "answers", *inputs)
+    first, second = seen.pieces
+    write_piece(seen, first)
+    (seen.path / second.name).write_bytes(b"PAR1 cut off")
+    assert seen.finish({}) is None
+    (seen.path / second.name).unlink()
+    (seen.path / second.name).symlink_to("gone")  # listed, but not there when it is opened
+    assert seen.finish({}) is None
+    assert not (seen.path / files.MANIFEST).exists()
+    (seen.path / second.name).unlink()
+    write_piece(seen, second)
+    manifest = seen.finish({})
+    assert manifest is not None and manifest["files"].keys() == {first.name, second.name}
+    (seen.path / second.name).unlink()
+    (seen.path / second.name).symlink_to("gone")
+    assert seen.finish({}) is None, "nor of a piece that the manifest lists"
+
+
+def test_a_process_with_fewer_files_keeps_the_manifest_of_more(rows, tmp_path):
+    """Breaks if the start that ends last replaces the whole manifest by one of its own files."""
+    inputs = [write_lines(tmp_path / f"{name}.jsonl", rows[:5]) for name in "ab"]
+    few = view(tmp_path / "answers", inputs[0])
+    many = view(tmp_path / "answers", *inputs)
+    for piece in many.pieces:
+        write_piece(many, piece)
+    whole = many.finish({})
+    assert whole is not None and len(whole["files"]) == 2
+    assert few.finish({}) == whole == json.loads((tmp_path / "answers" / files.MANIFEST).read_text())
+    (tmp_path / "answers" / many.pieces[1].name).unlink()
+    subset = few.finish({})
+    assert subset is not None and list(subset["files"]) == [few.pieces[0].name], "the former one is no longer true"
+
+
+def test_two_starts_with_different_settings_on_an_empty_folder_do_not_both_fill_it(rows, tmp_path):
+    """Breaks if nobody looks again whose folder it is. More files of the same answers are no reason."""
+    inputs = [write_lines(tmp_path / f"{name}.jsonl", rows[:5]) for name in "ab"]
+    one = view(tmp_path / "answers", inputs[0])
+    view(tmp_path / "answers", *inputs)
+    assert one.claim(one.pieces[0])
+    one.drop_all()
+    view(tmp_path / "answers", inputs[0], settings={"max_seq_length": 8})
+    with pytest.raises(ValueError, match="another start has taken the folder .*max_seq_length was '8', is '9'"):
+        one.claim(one.pieces[0])
 
 
 # --- stopping
