@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,8 +122,11 @@ class CorpusFolder:
             self.claims.give_back(piece.name)
         return damage
 
-    def finish(self, versions: dict[str, str]) -> dict[str, Any] | None:
-        """The manifest, if all pieces are there; written unless it is there already. None if some are missing or damaged."""
+    def finish(self, versions: dict[str, str], tick: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
+        """The manifest, if all pieces are there; written unless it is there already. None if some are missing or damaged.
+
+        `tick` is called before each piece is read, and may raise to stop.
+        """
         expected = {piece.name for piece in self.pieces}
         if not expected <= self.done():
             return None
@@ -131,7 +134,7 @@ class CorpusFolder:
         try:
             found = self._manifest()
             if found is None:
-                found = self._make_manifest(versions)
+                found = self._make_manifest(versions, tick)
                 files.write_json(self.path / files.MANIFEST, found)
             return found
         except FileNotFoundError:  # another process has found a piece damaged and is computing it again
@@ -159,11 +162,12 @@ class CorpusFolder:
         there = {name: (self.path / name).stat().st_size for name in sizes}
         return found if sizes == there and all(type(total) is int for total in totals) else None
 
-    def _make_manifest(self, versions: dict[str, str]) -> dict[str, Any]:
+    def _make_manifest(self, versions: dict[str, str], tick: Callable[[], None]) -> dict[str, Any]:
         """Made of what is on the disk, not of what this process remembers."""
         listed_files: dict[str, dict[str, Any]] = {}
         totals: dict[str, Any] = dict.fromkeys(corpus_table.COUNTS, 0)
         for piece in self.pieces:
+            tick()
             path = self.path / piece.name
             counts = corpus_table.counts_of(path)
             listed_files[piece.name] = counts | {

@@ -11,21 +11,31 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tokenizers
 from corpora import corpus_flags, pieces_in, rows_in, rows_of_plain, toy_rows, write_corpus, write_lines
 from corpus_chaos import chaos
 from launches import SCRIPTS, only_message
 from processes import Left, run, script
 from toy import WINDOWS, Toy, flags
+from toy_tokenizers import not_composable
 
-from qa_accel import files
+from qa_accel import cli, files
+from qa_accel.data import passages
 from qa_accel.data.corpus_pieces import corpus_files, pieces
+from qa_accel.data.squad_format import Columns
+from qa_accel.data.windows import WindowConfig
+from qa_accel.distributed.ranks import Rank
 from qa_accel.inference import corpus_table
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.corpus import answer_pieces, claimed
 from qa_accel.inference.corpus_folder import SECONDS_OF_A_PARTIAL, CorpusFolder, Identity, NamedPiece, named_pieces
+from qa_accel.inference.corpus_worker import Work
+from qa_accel.inference.postprocess import SpanConfig
 
 PREDICT = SCRIPTS / "predict.py"
 COPIES = 4
+ALONE = Rank(number=0, count=1, on_this_host=1, speaks=True, exit_code=75)
 LEAST = 0.36
 """A confidence that some of the toy's answers reach and others do not."""
 VALUES = ("score", "null_odds", "confidence")
@@ -124,7 +134,8 @@ def test_a_second_start_computes_only_what_is_missing_or_damaged(toy, corpus, tm
     (folder / cut).write_bytes(before[cut][:-9])
     partial = folder / f".{lost}.0123456789abcdef.partial"
     partial.write_bytes(b"of a killed process")
-    os.utime(partial, (time.time() - 2 * SECONDS_OF_A_PARTIAL,) * 2)
+    long_ago = time.time() - 2 * SECONDS_OF_A_PARTIAL
+    os.utime(partial, (long_ago, long_ago))
     times = {name: (folder / name).stat().st_mtime_ns for name in kept}
     [left] = predict(words, processes=1)
     assert pieces_in(folder) == before
@@ -310,11 +321,70 @@ def test_two_starts_with_different_settings_on_an_empty_folder_do_not_both_fill_
     assert one.claim(one.pieces[0])
     one.drop_all()
     view(tmp_path / "answers", inputs[0], settings={"max_seq_length": 8})
-    with pytest.raises(ValueError, match="another start has taken the folder .*max_seq_length was '8', is '9'"):
+    with pytest.raises(ValueError, match=r"another start has taken the folder .*max_seq_length was '8', is '9'"):
         one.claim(one.pieces[0])
 
 
+def test_a_tokenizer_that_cannot_be_composed_is_said_to_be_slower(rows, tmp_path, caplog):
+    """The way of 0.23.2 and others, at a sixth of the speed. Breaks if the reason does not leave the worker."""
+
+    def stop(windows: Any) -> Any:
+        raise InterruptedError
+
+    seen = view(tmp_path / "answers", write_lines(tmp_path / "a.jsonl", rows[:5]))
+    work = Work(
+        folder=seen.path,
+        columns=Columns(),
+        tokenizer=not_composable(),
+        windows=WindowConfig(64, 16, 20),
+        spans=SpanConfig(),
+        version_2_with_negative=True,
+        calibration=None,
+        min_confidence=None,
+        nbest=False,
+        passages=None,
+    )
+    with pytest.raises(InterruptedError):
+        answer_pieces(seen, ALONE, work, stop, lambda done: None, workers=1)
+    [warning] = [one.getMessage() for one in caplog.records if "which is slower" in one.getMessage()]
+    assert "questions are tokenized together with their contexts, which is slower: it tokenizes pairs diff" in warning
+    assert not list(seen.path.glob(".*.partial"))
+
+
+def test_versions_device_and_attention_are_part_of_what_the_answers_follow_from(whole):
+    """Breaks if pieces of another tokenizers, whose windows are cut elsewhere, or of another device pass for these."""
+    settings = json.loads((whole / "corpus.json").read_text())["settings"]
+    assert (settings["tokenizers"], settings["device"]) == (tokenizers.__version__, "cpu")
+    assert settings["attention"] in ("sdpa", "eager")
+
+
 # --- stopping
+
+
+@pytest.mark.parametrize("flag", [["--shard_output"], ["--shard-output"], ["--shard_output=true"]])
+def test_signals_are_noted_from_the_start_by_any_spelling_of_the_flag(flag):
+    """As the parser takes them all. Breaks if a signal while torch loads kills the process."""
+    assert cli.listens_early("predict", ["--test_file", "a", *flag])
+    assert not cli.listens_early("predict", ["--test_file", "shard_output"])
+
+
+def test_a_stop_is_looked_for_while_the_table_the_pieces_and_the_manifest_are_read(rows, tmp_path):
+    """Minutes each for a large corpus. Breaks if one of the three loops no longer asks; nothing half is left."""
+
+    def stop() -> None:
+        raise InterruptedError
+
+    seen = view(tmp_path / "answers", write_lines(tmp_path / "a.jsonl", rows[:5]))
+    write_piece(seen, seen.pieces[0])
+    with pytest.raises(InterruptedError):
+        seen.finish({}, stop)
+    with pytest.raises(InterruptedError):
+        next(claimed(seen, ALONE, stop))
+    table = write_lines(tmp_path / "p.jsonl", [{"id": "1", "text": "Ada wrote it."}])
+    with pytest.raises(InterruptedError):
+        passages.passage_table([str(table)], "passages_file", tmp_path / "cache", stop)
+    assert not list((tmp_path / "cache").glob("*.arrow")) and not (seen.path / files.MANIFEST).exists()
+    assert seen.finish({}) is not None, "the claim on the manifest was given back"
 
 
 def signalled(path: Path, words: list[str], number: int, folder: str) -> None:
