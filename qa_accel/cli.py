@@ -40,7 +40,7 @@ def main(command: str | None = None) -> None:
     if command is None:
         command = _command_of(arguments)
         arguments = arguments[1:]
-    if command == "train" or "--shard_output" in arguments:
+    if listens_early(command, arguments):
         signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
     if command == "ask":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
@@ -67,6 +67,12 @@ def main(command: str | None = None) -> None:
 
     timer.end_stage("imports")
     entry.main(run)
+
+
+def listens_early(command: str, arguments: list[str]) -> bool:
+    """Whether a stop signal is noted from the start on: these commands go on where they ended."""
+    names = {argument.split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
+    return command == "train" or "__shard_output" in names
 
 
 def _command_of(arguments: list[str]) -> str:

@@ -48,14 +48,17 @@ def writing(path: Path | str, remedy: str = REMEDY) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
-    """A temporary path to write to, which replaces `path` when the block ends. After any error the former file stays."""
-    with replacing_all([path], remedy) as [partial]:
+def replacing(path: Path, remedy: str = REMEDY, *, tag: str = "") -> Iterator[Path]:
+    """A temporary path to write to, which replaces `path` when the block ends. After any error the former file stays.
+
+    `tag`: up to 8 hex digits, an even number, by which `remove_partials_of` finds the temporary path.
+    """
+    with replacing_all([path], remedy, tag=tag) as [partial]:
         yield partial
 
 
 @contextmanager
-def replacing_all(paths: Sequence[Path], remedy: str = REMEDY) -> Iterator[list[Path]]:
+def replacing_all(paths: Sequence[Path], remedy: str = REMEDY, *, tag: str = "") -> Iterator[list[Path]]:
     """As `replacing`, for files of one folder: all are on the disk before the first takes its name."""
     folder = paths[0].parent
     made: dict[Path, int] = {}
@@ -66,7 +69,7 @@ def replacing_all(paths: Sequence[Path], remedy: str = REMEDY) -> Iterator[list[
             for path in paths:
                 assert path.parent == folder, "one rename per file, within one folder"
                 # Nobody can guess this name to put a link there, and no other process writes under it.
-                partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+                partial = path.with_name(f".{path.name}.{tag}{secrets.token_hex(8 - len(tag) // 2)}.partial")
                 with open(partial, "x") as file:  # "x" follows no link
                     made[partial] = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # 0o666 less the umask
             yield list(made)
@@ -152,6 +155,14 @@ def remove_partial(folder: Path) -> None:
             replaced.rename(final)
     for partial in (*folder.glob(f"{PARTIAL}*"), *folder.glob(".*.partial")):
         remove(partial)
+
+
+def remove_partials_of(path: Path, *, tag: str = "", seconds: float = 0) -> None:
+    """Delete temporary files of `path`: those with this tag that have not changed for so long."""
+    for partial in path.parent.glob(f".{path.name}.{tag}*.partial"):
+        with contextlib.suppress(FileNotFoundError):  # another process deletes it too
+            if time.time() - partial.lstat().st_mtime >= seconds:
+                remove(partial)
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import accelerate
 import pyarrow
+import tokenizers
 import torch
 import transformers
 from accelerate import Accelerator
@@ -107,62 +108,72 @@ def predict_corpus(
         files_of_corpus, _columns(data, settings), max(1, round(settings.piece_megabytes * 1e6))
     )
     folder_path = open_shared(output_dir, (*ANSWER_FILES, FINISHED))
-    table, passage_files = None, []
-    if settings.passages_file:
-        table, passage_files = passages.passage_table(settings.passages_file, "passages_file", cache_folder(data))
-    qa = task.load_model(trained=True)
-    settings_of_answers = {
-        **asdict(windows),
-        **asdict(spans),
-        "version_2_with_negative": negative,
-        "min_confidence": min_confidence,
-        "columns": list(data.columns[:3]),
-        "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
-        "shard_nbest": settings.shard_nbest,
-        "piece_megabytes": settings.piece_megabytes,
-        "precision": strategy.precision(accelerator),
-        "dtype": model.dtype,
-        "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
-        "batching": "packed" if task.mode.packed else "padded",
-        "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
-    }
-    # JSON knows no infinity, which a threshold may be
-    shown = {
-        name: str(value) if value in (math.inf, -math.inf) else value for name, value in settings_of_answers.items()
-    }
-    identity = Identity(model_hash(qa, task.tokenizer), shown)
-    folder = CorpusFolder(folder_path, named_pieces(pieces, identity), identity, files_of_corpus)
-    there = len(folder.done())
-    runtime.announce(
-        console,
-        runs=f"rank 1 of {rank.count} without a process group, {runtime.describe(accelerator)}",
-        model=model.model_name_or_path,
-        corpus=f"{corpus_pieces.described(files_of_corpus)}, {len(pieces):,} pieces, {there:,} of them done",
-        no_answer=f"where null odds > {spans.null_score_diff_threshold:.4g}" if negative else "never (SQuAD v1.1)",
-    )
-    work = Work(
-        folder=folder_path,
-        columns=data.columns,
-        tokenizer=task.tokenizer,
-        windows=windows,
-        spans=spans,
-        version_2_with_negative=negative,
-        calibration=calibration,
-        min_confidence=min_confidence,
-        nbest=settings.shard_nbest,
-        passages=table,
-    )
-    workers = data.preprocessing_num_workers or corpus.default_workers(rank, accelerator.device.type)
     marker = folder_path / f"stopped-{os.environ.get('SLURM_JOB_ID', 'here')}.json"
     files.remove(marker)
     try:
+        table, passage_files = None, []
+        if settings.passages_file:
+            table, passage_files = passages.passage_table(
+                settings.passages_file, "passages_file", cache_folder(data), _stop_if_signalled
+            )
+        qa = task.load_model(trained=True)
+        settings_of_answers = {
+            **asdict(windows),
+            **asdict(spans),
+            "version_2_with_negative": negative,
+            "min_confidence": min_confidence,
+            "columns": list(data.columns[:3]),
+            "passages_file": [[str(file.path), file.size, file.changed] for file in passage_files],
+            "shard_nbest": settings.shard_nbest,
+            "piece_megabytes": settings.piece_megabytes,
+            "precision": strategy.precision(accelerator),
+            "dtype": model.dtype,
+            "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
+            "batching": "packed" if task.mode.packed else "padded",
+            "attention": task.mode.attention,
+            "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
+            "device": accelerator.device.type,
+            "tokenizers": tokenizers.__version__,
+        }
+        # JSON knows no infinity, which a threshold may be
+        shown = {
+            name: str(value) if value in (math.inf, -math.inf) else value for name, value in settings_of_answers.items()
+        }
+        identity = Identity(model_hash(qa, task.tokenizer), shown)
+        folder = CorpusFolder(folder_path, named_pieces(pieces, identity), identity, files_of_corpus)
+        there = len(folder.done())
+        runtime.announce(
+            console,
+            runs=f"rank 1 of {rank.count} without a process group, {runtime.describe(accelerator)}",
+            model=model.model_name_or_path,
+            corpus=f"{corpus_pieces.described(files_of_corpus)}, {len(pieces):,} pieces, {there:,} of them done",
+            no_answer=f"where null odds > {spans.null_score_diff_threshold:.4g}" if negative else "never (SQuAD v1.1)",
+        )
+        work = Work(
+            folder=folder_path,
+            columns=data.columns,
+            tokenizer=task.tokenizer,
+            windows=windows,
+            spans=spans,
+            version_2_with_negative=negative,
+            calibration=calibration,
+            min_confidence=min_confidence,
+            nbest=settings.shard_nbest,
+            passages=table,
+        )
+        workers = data.preprocessing_num_workers or corpus.default_workers(rank, accelerator.device.type)
         done = _answer(folder, rank, work, accelerator, qa, prediction, console, workers)
+        _report(console, folder, done, accelerator)
     except Stopped as stopped:
         files.write_json(marker, {"reason": str(stopped), "rank": rank.number})
         console.print(f"stopped by {stopped}: pieces in work are dropped; the same command computes what is missing")
         return rank.exit_code
-    _report(console, folder, done, accelerator)
     return 0
+
+
+def _stop_if_signalled() -> None:
+    if signals.received():
+        raise Stopped(signals.received())
 
 
 def model_hash(qa: QAModel, tokenizer: Any) -> str:
@@ -200,8 +211,7 @@ def _answer(
         computed = 0
 
         def check(batches: int = 0) -> None:
-            if signals.received():
-                raise Stopped(signals.received())
+            _stop_if_signalled()
             show(computed)
 
         def compute(windows: Windows) -> Candidates:
@@ -256,7 +266,7 @@ def _report(console: Console, folder: CorpusFolder, done: Done, accelerator: Acc
         "pyarrow": pyarrow.__version__,
         "device": runtime.describe(accelerator),
     }
-    manifest = folder.finish(versions)
+    manifest = folder.finish(versions, _stop_if_signalled)
     if manifest is None:
         console.print(f"{own}; other processes still compute the rest (if none does, start the same command again)")
         return

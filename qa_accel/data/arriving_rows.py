@@ -121,8 +121,12 @@ def question_rows(lines: ArrivingLines, question_column: str, *, plain: bool) ->
     if first.lstrip().startswith("{"):
         yield from (_json_row(lines.number, line) for line in chain([first], lines))
         return
-    separator = separator_of(first)
-    header = next(csv.reader([first], delimiter=separator), [])
+    csv.field_size_limit(LONGEST_LINE)  # a quote that is never closed would take in all that follows
+    try:
+        separator = separator_of(first)
+        header = next(csv.reader([first], delimiter=separator), [])
+    except csv.Error:  # a carriage return in the middle
+        separator, header = ",", []
     if question_column in header:
         yield from _csv_rows(lines, header, separator)
     elif plain:
@@ -156,7 +160,6 @@ def _text_row(number: int, line: str, question_column: str) -> ArrivingRow | Non
 def _csv_rows(lines: ArrivingLines, header: list[str], separator: str) -> Iterator[ArrivingRow | None]:
     if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise ValueError(f"{lines.name}: the header names a column twice: {listed(twice)}; rename one")
-    csv.field_size_limit(LONGEST_LINE)  # a quote that is never closed would take in all that follows
     reader = csv.reader(lines, strict=True, delimiter=separator)
     while True:
         try:

@@ -45,8 +45,11 @@ class Piece:
 
 
 def corpus_files(patterns: Sequence[str], setting: str) -> list[CorpusFile]:
-    """The files that paths and globs match. Raises ValueError that names the first one that pieces cannot be made of."""
-    return [_corpus_file(path) for path in sources.find_files(patterns, setting)]
+    """The files that paths and globs match, each once. Raises ValueError that names the first one that pieces cannot be made of."""
+    different: dict[str, Path] = {}
+    for path in sources.find_files(patterns, setting):
+        different.setdefault(os.path.realpath(path), path)
+    return [_corpus_file(path) for path in different.values()]
 
 
 def pieces(files: Sequence[CorpusFile], columns: dict[str, str], piece_bytes: int) -> list[Piece]:

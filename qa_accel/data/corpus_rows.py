@@ -116,7 +116,7 @@ def _row_groups(footer: pyarrow.parquet.FileMetaData, piece: Piece) -> tuple[lis
     groups, first, done = [], 0, 0
     for number in range(footer.num_row_groups):
         rows_of_group = footer.row_group(number).num_rows
-        if done < piece.end and done + rows_of_group > piece.begin:
+        if rows_of_group and done < piece.end and done + rows_of_group > piece.begin:
             first = first if groups else done
             groups.append(number)
         done += rows_of_group

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,12 @@ class PassageTable:
         return None
 
 
-def passage_table(patterns: Sequence[str], setting: str, folder: Path) -> tuple[Path, list[CorpusFile]]:
+def passage_table(
+    patterns: Sequence[str], setting: str, folder: Path, tick: Callable[[], None] = lambda: None
+) -> tuple[Path, list[CorpusFile]]:
     """The Arrow file of a table, made in the cache folder if it is not there, and the table's own files.
+
+    `tick` is called for each batch of passages, and may raise to stop.
 
     Raises ValueError with file and row for what is no passage, and for an id that comes twice.
     """
@@ -75,15 +79,16 @@ def passage_table(patterns: Sequence[str], setting: str, folder: Path) -> tuple[
         if not (path.is_file() and _index_of(path).is_file()):
             logger.info("indexing the passages of %d files", len(found))
             with files.replacing_all([path, _index_of(path)], files.CACHE_REMEDY) as [arrow, index]:
-                _make(found, arrow, index)
+                _make(found, arrow, index, tick)
     return path, found
 
 
-def _make(found: list[CorpusFile], arrow: Path, index: Path) -> None:
+def _make(found: list[CorpusFile], arrow: Path, index: Path, tick: Callable[[], None]) -> None:
     schema = pa.schema({"id": pa.string(), "text": pa.string()})
     with index.open("wb") as entries, arrow.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
         count = 0
         for ids, texts in _batches(found):
+            tick()
             writer.write_batch(pa.record_batch([pa.array(ids, pa.string()), pa.array(texts, pa.string())], schema))
             hashes = np.array([_hash(key) for key in ids], np.uint64)
             entries.write(np.stack([hashes, np.arange(count, count + len(ids), dtype=np.uint64)], axis=1).tobytes())

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
@@ -59,11 +59,11 @@ def answer_pieces(
     work are dropped then. Raises ValueError or OSError for what a worker was refused, with file and row.
     """
     done = Done()
-    todo = claimed(folder, rank)
+    todo = claimed(folder, rank, lambda: tick(done))
     first = next(todo, None)
     if first is None:
         return done
-    crew = _Crew(work, workers)
+    crew = _Crew(replace(work, tag=folder.tag), workers)
     try:
         _serve(crew, folder, _chain(first, todo), compute, tick, done)
     finally:
@@ -80,14 +80,15 @@ def default_workers(rank: Rank, device: str) -> int:
     return max(1, min(MOST_WORKERS, cores // rank.on_this_host - 1))
 
 
-def claimed(folder: CorpusFolder, rank: Rank) -> Iterator[NamedPiece]:
+def claimed(folder: CorpusFolder, rank: Rank, tick: Callable[[], None] = lambda: None) -> Iterator[NamedPiece]:
     """Pieces to compute, each claimed: this rank's share in order, then others' from the end, until none can be had.
 
-    The own share's finished pieces are looked at for damage.
+    The own share's finished pieces are looked at for damage, with a `tick` before each, which may raise to stop.
     """
     there = folder.done()
     for piece in folder.pieces[rank.number :: rank.count]:
         if piece.name in there:
+            tick()
             damage = folder.remove_if_damaged(piece)
             if damage is None:
                 continue
@@ -132,6 +133,13 @@ def _serve(
             crew.send(worker, "candidates", compute(content[0]))
             done.computing += time.monotonic() - now
             done.seconds = time.monotonic() - began
+        elif kind == "slower":
+            if not crew.is_slower:
+                name = type(crew.tokenizer).__name__
+                logger.warning(
+                    "%s: questions are tokenized together with their contexts, which is slower: %s", name, *content
+                )
+            crew.is_slower = True
         elif kind == "done":
             name, counts = content
             folder.claims.give_back(name)
@@ -152,6 +160,9 @@ class _Crew:
     def __init__(self, work: Work, workers: int):
         # forked, so that nothing is imported or loaded again; they use neither torch nor the device
         context = multiprocessing.get_context("fork")
+        self.tokenizer = work.tokenizer
+        self.is_slower = False
+        """Whether a worker has found that it cannot compose a pair of its two texts."""
         self._messages: queue.PriorityQueue[tuple[int, int, int, Any]] = queue.PriorityQueue()
         self._number = count()
         self._connections: list[Connection] = []

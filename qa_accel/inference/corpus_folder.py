@@ -7,9 +7,11 @@ processes may fill the folder, now or later: what is there under its name is don
 
 import hashlib
 import json
+import logging
 import os
 import re
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,14 @@ from qa_accel.distributed.claims import Claims
 from qa_accel.inference import corpus_table
 from qa_accel.messages import listed, quoted, short
 
+logger = logging.getLogger(__name__)
+
 RUN_FILE = "corpus.json"
 """What the answers follow from, for a message that says what has changed."""
 PIECE_NAME = re.compile(r"(.+)\.(\d{5,})\.[0-9a-f]{16}\.parquet")
+SECONDS_OF_A_PARTIAL = 3600
+"""A partial file of a piece that has not changed for so long belongs to a dead process. A claim alone does not say so: where
+locks do not work, another process may be writing it."""
 VERSION = 1
 """Increase it when the same input gives other pieces."""
 
@@ -64,6 +71,8 @@ class CorpusFolder:
         """Raises ValueError if it holds pieces of other answers, with what differs, or if it holds the corpus itself."""
         self.path, self.pieces, self.identity = folder, pieces, identity
         self._corpus = corpus
+        self.tag = secrets.token_hex(4)
+        """In the names of this process's partial files, and those of its workers."""
         for file in corpus:
             if is_below(file.path, folder):
                 raise ValueError(
@@ -85,24 +94,24 @@ class CorpusFolder:
         return (self.path / piece.name).exists()
 
     def claim(self, piece: NamedPiece) -> bool:
-        """Whether the piece is this process's to compute: not done, and nobody else computes it."""
+        """Whether the piece is this process's to compute: not done, and nobody else computes it.
+
+        Raises ValueError if the folder has become that of other answers.
+        """
+        self._check_that_it_is_ours()
         if self.is_done(piece) or not self.claims.take(piece.name):
             return False
         if self.is_done(piece):  # another process has just finished it
             self.claims.give_back(piece.name)
             return False
-        self._remove_partial(piece.name)  # of a killed process, since nobody has the claim
+        files.remove_partials_of(self.path / piece.name, seconds=SECONDS_OF_A_PARTIAL)
         return True
 
     def drop_all(self) -> None:
         """Give back the pieces that were not finished, and delete what is on the disk of them."""
         for name in list(self.claims.held):
-            self._remove_partial(name)
+            files.remove_partials_of(self.path / name, tag=self.tag)
             self.claims.give_back(name)
-
-    def _remove_partial(self, name: str) -> None:
-        for left in self.path.glob(f".{name}.*.partial"):
-            files.remove(left)
 
     def remove_if_damaged(self, piece: NamedPiece) -> str | None:
         """What was wrong with a piece that is there, None if it is whole."""
@@ -113,8 +122,11 @@ class CorpusFolder:
             self.claims.give_back(piece.name)
         return damage
 
-    def finish(self, versions: dict[str, str]) -> dict[str, Any] | None:
-        """The manifest, if all pieces are there; written unless it is there already. None if some are missing."""
+    def finish(self, versions: dict[str, str], tick: Callable[[], None] = lambda: None) -> dict[str, Any] | None:
+        """The manifest, if all pieces are there; written unless it is there already. None if some are missing or damaged.
+
+        `tick` is called before each piece is read, and may raise to stop.
+        """
         expected = {piece.name for piece in self.pieces}
         if not expected <= self.done():
             return None
@@ -122,28 +134,40 @@ class CorpusFolder:
         try:
             found = self._manifest()
             if found is None:
-                found = self._make_manifest(versions)
+                found = self._make_manifest(versions, tick)
                 files.write_json(self.path / files.MANIFEST, found)
             return found
+        except FileNotFoundError:  # another process has found a piece damaged and is computing it again
+            return None
+        except ValueError as error:
+            logger.warning("%s", error)
+            return None
         finally:
             self.claims.give_back(files.MANIFEST)
 
     def _manifest(self) -> dict[str, Any] | None:
-        """The manifest, if it is one of exactly these pieces with the sizes that they have."""
+        """The manifest, if it is one of these pieces, and maybe of more of the same answers, with the sizes that they have.
+
+        More: a process that was started with more files has finished first.
+        """
         try:
             found = json.loads((self.path / files.MANIFEST).read_bytes())
             sizes = {name: entry["size"] for name, entry in found["files"].items()}
+            whose = Identity(found["model"], found["settings"])
             totals = [found["questions"], found["windows"], found["answered"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        there = {piece.name: (self.path / piece.name).stat().st_size for piece in self.pieces}
+        if whose != self.identity or not {piece.name for piece in self.pieces} <= sizes.keys() <= self.done():
+            return None
+        there = {name: (self.path / name).stat().st_size for name in sizes}
         return found if sizes == there and all(type(total) is int for total in totals) else None
 
-    def _make_manifest(self, versions: dict[str, str]) -> dict[str, Any]:
+    def _make_manifest(self, versions: dict[str, str], tick: Callable[[], None]) -> dict[str, Any]:
         """Made of what is on the disk, not of what this process remembers."""
         listed_files: dict[str, dict[str, Any]] = {}
         totals: dict[str, Any] = dict.fromkeys(corpus_table.COUNTS, 0)
         for piece in self.pieces:
+            tick()
             path = self.path / piece.name
             counts = corpus_table.counts_of(path)
             listed_files[piece.name] = counts | {
@@ -178,8 +202,31 @@ class CorpusFolder:
             )
         if before != run:
             files.write_json(self.path / RUN_FILE, run)
+        self._described = self._state_of_description()
         if not {piece.name for piece in self.pieces} <= self.done():
             files.remove(self.path / files.MANIFEST)  # its presence says that all is done
+
+    def _check_that_it_is_ours(self) -> None:
+        """Two starts with different settings may both find the folder empty; the later one describes it."""
+        state = self._state_of_description()
+        if state == self._described:
+            return
+        found = self._description()
+        ours = {"version": VERSION, "model": self.identity.model, "settings": self.identity.settings}
+        if found and any(found.get(name) != value for name, value in ours.items()):
+            raise ValueError(
+                f"--output_dir {self.path}: another start has taken the folder for other answers meanwhile: "
+                f"{_difference(found, ours | {'files': {}})}. Take another --output_dir, and delete this start's pieces here"
+            )
+        self._described = state
+
+    def _state_of_description(self) -> tuple[int, int] | None:
+        """Changes when the file is replaced; None if there is none."""
+        try:
+            status = (self.path / RUN_FILE).stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _description(self) -> dict[str, Any]:
         """The former start's; empty if there is none, or none that can be read."""

@@ -99,10 +99,13 @@ class PieceWriter:
 
 
 @contextmanager
-def writing(path: Path, *, nbest: bool) -> Iterator[PieceWriter]:
-    """Nothing that differs from start to start is in the file: the same answers are the same bytes."""
+def writing(path: Path, *, nbest: bool, tag: str = "") -> Iterator[PieceWriter]:
+    """Nothing that differs from start to start is in the file: the same answers are the same bytes.
+
+    `tag`: in the name of the partial file.
+    """
     with (
-        files.replacing(path) as partial,
+        files.replacing(path, tag=tag) as partial,
         # a checksum per page: a damaged piece is noticed when it is read
         pq.ParquetWriter(partial, schema(nbest=nbest), compression="zstd", write_page_checksum=True) as writer,
     ):

@@ -4,7 +4,7 @@ All work of the host on a piece is done here, so that the rank's own process doe
 lock is not shared with tokenizing and post-processing. While the device computes a chunk, the worker has already sent the
 next one and post-processes the one before.
 
-Messages to the rank: ("next",), ("windows", Windows), ("done", name, counts), ("refused", text), ("failed", text), ("bye",);
+Messages to the rank: ("next",), ("windows", Windows), ("slower", reason), ("done", name, counts), ("refused", text), ("failed", text), ("bye",);
 to the worker: ("piece", NamedPiece), ("candidates", Candidates), ("end",).
 """
 
@@ -57,6 +57,8 @@ class Work:
     nbest: bool
     passages: Path | None
     """The Arrow file of a passage table."""
+    tag: str = ""
+    """In the names of partial files: the rank's."""
 
 
 @dataclass
@@ -139,7 +141,9 @@ class _Worker:
 
     def _open(self, named: NamedPiece, stack: ExitStack) -> _PieceInWork:
         own = stack.enter_context(ExitStack())
-        writer = own.enter_context(corpus_table.writing(self.work.folder / named.name, nbest=self.work.nbest))
+        writer = own.enter_context(
+            corpus_table.writing(self.work.folder / named.name, nbest=self.work.nbest, tag=self.work.tag)
+        )
         chunks = corpus_rows.chunks(named.piece, self.work.columns, self.passages)
         self.pairs.form = None  # each piece is looked at by itself, so that it does not depend on the pieces before
         return _PieceInWork(named, chunks, writer, own)
@@ -160,9 +164,11 @@ class _Worker:
     def _windows(self, chunk: Chunk, piece: _PieceInWork) -> Windows:
         if self.pairs.form is None and not piece.writer.counts["questions"] and not piece.waiting:
             rows = np.unique(np.linspace(0, len(chunk) - 1, SAMPLED).astype(int))
-            self.pairs.compose_if_equal(
+            reason = self.pairs.compose_if_equal(
                 [chunk.questions[row][:500] for row in rows], [chunk.contexts[row][:3000] for row in rows]
             )
+            if reason is not None:
+                self.send("slower", reason)
         windows = self.pairs.windows(chunk.questions, chunk.contexts, GoldSpans.none())
         empty = np.flatnonzero(windows.lengths_W == 0)
         if len(empty):

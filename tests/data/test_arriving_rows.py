@@ -1,5 +1,6 @@
 """Questions out of a pipe: every form, what is wrong with a line, and what is waited for."""
 
+import csv
 import os
 import threading
 from pathlib import Path
@@ -55,6 +56,22 @@ def test_lines_of_plain_text_are_questions_where_nothing_else_is_needed(tmp_path
     content = b"Who, and where?\r\n\r\n{a}\nquestion, or not?"
     rows = [row(1, question="Who, and where?"), None, row(3, question="{a}"), row(4, question="question, or not?")]
     assert read(content, tmp_path, plain=True) == rows
+
+
+def test_a_first_line_that_the_csv_module_cannot_read_is_plain_text_or_refused(tmp_path):
+    """A carriage return in the middle, and more characters than the module's limit, which other code may have set. Breaks if
+    its error ends the program with a traceback."""
+    for first in (b"Who wrote\rit?", b"Who? " + b"a" * 200_000):
+        csv.field_size_limit(131_072)
+        assert read(first + b"\nWhy?\n", tmp_path, plain=True) == [
+            row(1, question=first.decode()),
+            row(2, question="Why?"),
+        ]
+        csv.field_size_limit(131_072)
+        with pytest.raises(
+            ValueError, match=r"^questions: begins with .?Who.*expected JSON lines, or CSV with a header"
+        ):
+            read(first + b"\n", tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,27 @@ def test_each_row_of_parquet_is_in_exactly_one_piece(tmp_path, row_group, size):
     assert (len(found) == {1: 40, 10**9: 1}[size]) if size != 700 else 1 < len(found) < 40
 
 
+def test_row_groups_without_rows_are_passed_over(tmp_path):
+    """Between others, first and last, as a filter leaves them. Breaks if rows per row group are divided by."""
+    schema = pa.Table.from_pylist([question(0)]).schema
+    with pq.ParquetWriter(tmp_path / "a.parquet", schema) as writer:
+        for number in range(3):
+            writer.write_table(schema.empty_table())
+            writer.write_table(pa.Table.from_pylist([question(number)], schema))
+            writer.write_table(schema.empty_table())
+    assert pq.read_metadata(tmp_path / "a.parquet").num_row_groups == 9
+    for size in (1, 10**9):
+        assert ids(pieces_of(tmp_path / "a.parquet", size=size)) == ["q0", "q1", "q2"]
+
+
+def test_a_file_that_is_named_twice_is_read_once(tmp_path):
+    """By a glob and a path, or by a link. Breaks if two pieces of one name are made."""
+    path = lines(tmp_path / "a.jsonl", [question(1)])
+    (tmp_path / "b.jsonl").symlink_to(path)
+    found = corpus_files([str(tmp_path / "*.jsonl"), str(path), str(tmp_path / ".." / tmp_path.name / "a.jsonl")], "f")
+    assert [file.path for file in found] == [path]
+
+
 def test_the_place_leads_to_the_row(tmp_path):
     """Breaks if the place is counted from the piece's begin, or in characters where bytes are meant."""
     rows = [question(number) for number in range(20)]

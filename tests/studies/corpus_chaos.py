@@ -116,8 +116,7 @@ def differences(folder: Path, whole: dict[str, bytes], ids: list[str]) -> list[s
     wrong += [] if sorted(there) == sorted(ids) else [f"{folder.name}: {len(there)} answers to {len(ids)} questions"]
     manifest = json.loads((folder / "manifest.json").read_text())
     wrong += [] if manifest["questions"] == len(ids) else [f"{folder.name}: manifest.json counts otherwise"]
-    left = [path.name for path in folder.iterdir() if ".partial" in path.name]
-    return wrong + [f"{folder.name}: left {name}" for name in left]
+    return wrong  # partial files of killed processes stay for an hour: they might be those of a living one
 
 
 if __name__ == "__main__":
