@@ -169,11 +169,16 @@ def test_a_slow_client_is_answered(plain: Served):
     assert found.startswith(b"HTTP/1.1 200")
 
 
-@pytest.mark.parametrize(
-    "bad", [b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", b"POST /answer HTTP/1.1\r\nA" + b"a" * 100_000]
-)
+@pytest.mark.parametrize("bad", [b"GET\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"])
 def test_what_is_not_http_gets_400(plain: Served, bad):
     assert raw(plain, bad).startswith(b"HTTP/1.1 400")
+    assert plain.ask(**BODY)["answers"]
+
+
+def test_a_head_without_an_end_is_cut_off(plain: Served):
+    """Breaks if it is collected. Whoever still sends when the connection is closed may see that before the response."""
+    with suppress(ConnectionResetError, BrokenPipeError):
+        assert raw(plain, b"POST /answer HTTP/1.1\r\nA" + b"a" * 100_000).startswith(b"HTTP/1.1 400")
     assert plain.ask(**BODY)["answers"]
 
 
