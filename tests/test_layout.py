@@ -14,6 +14,7 @@ LEVELS = (
     "batching",
     "inference",
     "evaluation",
+    "reporting",
     "serving",
     "training",
     "preflight",

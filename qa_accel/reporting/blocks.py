@@ -1,0 +1,137 @@
+"""What a report is made of, apart from how it is shown: sections of texts, tables and figures, and the questions to browse.
+
+`contents` builds it, `html_page` writes it as one HTML file, `trackers` sends its figures to TensorBoard and W&B. All text is
+plain text: whoever shows it escapes it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Cell: TypeAlias = str | int | float | None
+MOST_POINTS = 200
+"""Points of one curve. What has more is aggregated before it is drawn."""
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy: a command, settings."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One large number."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    tiles: Sequence[Tile]
+
+
+@dataclass(frozen=True)
+class Table:
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    filters: Sequence[Mapping[str, str] | None] = ()
+    """Of each row the filter that it stands for in the question explorer, or None: {"kind": id} or {"slice": "family=value"}.
+    Empty: no row has one."""
+    open: bool = True
+    """False: folded, with the caption as what is seen."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One series of a figure. Lists of equal length, at most MOST_POINTS."""
+
+    name: str
+    x: Sequence[float | str]
+    y: Sequence[float | None]
+    style: str = "line"
+    """line, dots, bars, or band (with `y_low` and `y_high`, filled between)."""
+    y_low: Sequence[float] = ()
+    y_high: Sequence[float] = ()
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    id: str
+    """Letters, digits and hyphens: a name within the file and in trackers."""
+    title: str
+    x_title: str
+    y_title: str
+    curves: Sequence[Curve]
+    marks: Mapping[str, float] = field(default_factory=dict)
+    """Vertical lines: label -> x."""
+    note: str = ""
+    """What to see in it, a sentence or two; also the figure's text for screen readers."""
+    y_range: tuple[float, float] | None = None
+    log_y: bool = False
+
+
+Block: TypeAlias = Text | Code | Tiles | Table | Figure
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The questions that a reader of the report can browse."""
+
+    total: int
+    """Questions of the data, of which `questions` holds some."""
+    chosen: str
+    """How they were chosen, a sentence."""
+    threshold: float | None
+    """Null odds above which the answer is ""; None where every question has an answer."""
+    kinds: Sequence[tuple[str, str, int]]
+    """(id, name, number in all of the data) of each kind of answer, in the order to show."""
+    families: Sequence[tuple[str, str, Sequence[str]]]
+    """(id, name, values) of each family of slices."""
+    contexts: Sequence[str]
+    """Texts that `questions` refer to; long ones are cut to the part around the spans."""
+    questions: Sequence[Mapping[str, Any]]
+    """
+    id, question, title       text
+    context                   index into `contexts`
+    cut                       characters left out before and after the embedded part [before, after]
+    gold                      [[start, end, text], ...] in Python characters of the embedded context; [] = no answer; start and
+                              end are None where the place is not known
+    predicted                 {"text", "start", "end"}; text "" = no answer
+    kind                      id of a kind
+    slices                    {family id: value}
+    exact, f1                 0 to 1
+    null_odds, confidence     numbers or None
+    nbest                     [{"text", "probability", "confidence" (or None), "start", "end"}, ...], at most 5; text "" = no answer
+    windows                   [[start, end], ...] of each window, in characters of the embedded context
+    other                     of a comparison: {"text", "start", "end", "kind", "exact", "f1", "null_odds"} of the other run, else None
+    flip                      "better" or "worse": this run against the other; None where both are right or both wrong
+    """
+    names: tuple[str, str] | None = None
+    """Of a comparison: what this run and the other are called."""
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    subtitle: str
+    sections: Sequence[Section]
+    explorer: Explorer | None = None
