@@ -121,6 +121,19 @@ def as_dict(config: Any) -> dict[str, Any]:
     return flat
 
 
+def defaults(config_class: type) -> dict[str, Any]:
+    """Flat mapping setting -> its default as a recipe holds it, without the settings that have none."""
+    flat: dict[str, Any] = {}
+    kinds = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        kind = kinds[field.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            flat.update(defaults(kind))
+        elif field.default is not dataclasses.MISSING:
+            flat[field.name] = list(field.default) if isinstance(field.default, tuple) else field.default
+    return flat
+
+
 def dump(config: Any) -> str:
     """A recipe that gives this config back, every setting written out."""
     return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
