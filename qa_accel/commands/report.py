@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.console import Console
 
 from qa_accel import config, files, run_layout
 from qa_accel.reporting import contents
@@ -19,11 +20,11 @@ from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.common_questions import common_data
 from qa_accel.reporting.comparison_section import Side, as_dict, compare_sides
 from qa_accel.reporting.console_tables import print_section
-from qa_accel.reporting.html_page import render
 from qa_accel.reporting.judged_run import JudgedRun, judge
 from qa_accel.reporting.requirements import check_installed
 from qa_accel.reporting.run_data import GivenData, RunData, load_data
 from qa_accel.reporting.run_files import RunFiles, read_run
+from qa_accel.reporting.write import write_analysis, write_page, write_report
 from qa_accel.terminal import make_console, visible
 
 
@@ -63,11 +64,11 @@ def run(settings: ReportConfig) -> None:
     if not other:
         judged = judge(*found[0])
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(folder / run_layout.ERROR_ANALYSIS, judged.analysis.as_dict())
         if settings.console:
+            write_analysis(folder, judged)
             print_section(console, contents.errors(judged))
         else:
-            _write(folder / run_layout.REPORT, contents.report(judged, defaults_of(judged.files)), console)
+            _print(console, write_report(folder, judged, defaults_of(judged.files)), folder / run_layout.REPORT)
         return
     here, there, notes = _judged_sides(found, len(one))
     comparison = compare_sides(here, there)
@@ -77,11 +78,11 @@ def run(settings: ReportConfig) -> None:
     if settings.console:
         print_section(console, report.sections[0])
     else:
-        _write(folder / run_layout.COMPARISON_PAGE, report, console)
+        write_page(folder / run_layout.COMPARISON_PAGE, report)
+        _print(console, report, folder / run_layout.COMPARISON_PAGE)
 
 
-def _write(path: Path, report: Report, console: Any) -> None:
-    files.write_text(path, render(report))
+def _print(console: Console, report: Report, path: Path) -> None:
     console.print(f"{visible(report.title)}: {visible(report.subtitle)}")
     console.print(f"report: {visible(path)} ({path.stat().st_size / 1e6:.1f} MB)")
 
@@ -139,7 +140,11 @@ def _side_name(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     folders = {name.rpartition("/")[0] for name in names}
-    return f"{names[0]} and {len(names) - 1} more" if len(folders) > 1 or folders == {""} else f"{folders.pop()} ({len(names)} runs)"
+    return (
+        f"{names[0]} and {len(names) - 1} more"
+        if len(folders) > 1 or folders == {""}
+        else f"{folders.pop()} ({len(names)} runs)"
+    )
 
 
 def defaults_of(run_files: RunFiles) -> dict[str, Any]:

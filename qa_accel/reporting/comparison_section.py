@@ -40,9 +40,7 @@ def compare_sides(one: Side, other: Side) -> Comparison:
     for row, question in enumerate(run.analysis.questions):
         for name in question.features.items():
             slices.setdefault(name, []).append(row)
-    here, there = (
-        [judged.outcomes.scores_at(judged.threshold) for judged in side.runs] for side in (one, other)
-    )
+    here, there = ([judged.outcomes.scores_at(judged.threshold) for judged in side.runs] for side in (one, other))
     return compare(here, there, run.outcomes.paragraph_Q, {name: np.array(rows) for name, rows in slices.items()})
 
 

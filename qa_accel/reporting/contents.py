@@ -25,8 +25,9 @@ UNINTERESTING = frozenset({"output_dir", "overwrite_output_dir", "cache_dir"})
 
 def report(run: JudgedRun, defaults: Mapping[str, Any]) -> Report:
     """The report of one run. `defaults`: of the settings of the command that wrote it."""
+    named = f"{run.name}: {model_of(run)}, fine-tuned" if run.files.trained else model_of(run)
     return Report(
-        title=f"{model_of(run)} on {run.data.source}",
+        title=f"{named} on {run.data.source}",
         subtitle=scores.headline(run),
         sections=sections(run, defaults),
         explorer=explorer.explorer(run),
@@ -110,12 +111,12 @@ def _stages(results: Mapping[str, Any]) -> list[Block]:
     total = sum(stages.values())
     longest = sorted(stages.items(), key=lambda entry: -entry[1])
     rows = [(name, f"{seconds:,.1f}", f"{100 * seconds / total:.1f}") for name, seconds in longest]
-    return [Table("Where the time went", ("stage", "seconds", "%"), rows)]
+    return [Table("Where the time went", ("stage", "seconds", "%"), rows, open=False)]
 
 
 def _settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Table:
     rows = [(name, visible(_spelled(value))) for name, value in differing(settings, defaults).items()]
-    return Table("Settings that differ from the defaults", ("setting", "value"), rows)
+    return Table("Settings that differ from the defaults", ("setting", "value"), rows, open=len(rows) <= 12)
 
 
 def differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,11 +230,12 @@ def slice_tables(run: JudgedRun) -> list[Block]:
         of_family = [each for each in analysis.slices if each.family == family]
         if of_family:
             blocks.append(slice_table(f"By {name}", of_family, open=False))
-            blocks.append(_kinds_by_slice(name, of_family))
     return blocks
 
 
 def slice_table(title: str, slices: Sequence[Slice], *, open: bool = True) -> Table:
+    """Scores of each slice and, in percent of its questions, the kinds of wrong answers."""
+    kinds = [kind for kind in KINDS if kind != "right" and any(kind in each.kinds for each in slices)]
     rows = [
         (
             f"{FAMILIES[each.family]}: {visible(each.value)}",
@@ -244,20 +246,20 @@ def slice_table(title: str, slices: Sequence[Slice], *, open: bool = True) -> Ta
             f"{100 * each.share_of_errors:.1f}",
             "" if each.p_value is None else f"{each.p_value:.3f}" if each.p_value >= 0.001 else "< 0.001",
             verdict(each),
+            *(f"{100 * each.kinds.get(kind, 0) / each.questions:.1f}" for kind in kinds),
         )
         for each in slices
     ]
-    columns = ("slice", "questions", "exact", "F1", "exact, rest", "% of errors", "p", "")
+    columns = (
+        "slice",
+        "questions",
+        "exact",
+        "F1",
+        "exact, rest",
+        "% of errors",
+        "p",
+        "",
+        *(f"{KINDS[kind]}, %" for kind in kinds),
+    )
     filters = [{"slice": f"{each.family}={each.value}"} for each in slices]
     return Table(title, columns, rows, filters=filters, open=open)
-
-
-def _kinds_by_slice(name: str, slices: Sequence[Slice]) -> Table:
-    shown = [kind for kind in KINDS if any(kind in each.kinds for each in slices)]
-    rows = [
-        (visible(each.value), *(f"{100 * each.kinds.get(kind, 0) / each.questions:.1f}" for kind in shown))
-        for each in slices
-    ]
-    filters = [{"slice": f"{each.family}={each.value}"} for each in slices]
-    columns = (name, *(KINDS[kind] for kind in shown))
-    return Table(f"By {name}: kinds of answers, % of its questions", columns, rows, filters=filters, open=False)

@@ -52,9 +52,10 @@ def _logged(key: str, title: str, unit: str, note: str, points: Sequence[tuple[i
     mean = Curve(unit, x, [float(value_N[part].mean()) for part in parts])
     curves = [mean]
     per_point = math.ceil(len(step_N) / len(parts))
-    if per_point > 1:
+    if per_point > 1 and key != "learning_rate":
         low, high = ([float(of(value_N[part])) for part in parts] for of in (np.min, np.max))
         curves.insert(0, Curve("lowest to highest", x, mean.y, "band", low, high))
+    if per_point > 1:
         note = f"{note} Each point is the mean of {per_point} steps.".strip()
     return Figure(key.replace("_", "-"), title, "step", unit, curves, note=note)
 

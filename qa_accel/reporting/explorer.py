@@ -20,7 +20,7 @@ MOST_QUESTIONS = 500
 MOST_CHARACTERS = 3000
 MOST_TEXT = 400
 """Characters of a question, an answer or an id."""
-MOST_BYTES = 900_000
+MOST_BYTES = 850_000
 NBEST = 5
 ERRORS = 0.8
 """Part of the questions that are errors, if there are so many."""

@@ -73,7 +73,9 @@ def _figure_html(figure: Figure) -> str:
 
 
 def _table_html(table: Table, has_explorer: bool) -> str:
-    assert not table.filters or len(table.filters) == len(table.rows), f"{table.caption}: a filter for each row, or none"
+    assert not table.filters or len(table.filters) == len(table.rows), (
+        f"{table.caption}: a filter for each row, or none"
+    )
     formats = [_column(cells) for cells in zip(*table.rows)] if table.rows else [(False, []) for _ in table.columns]
     head = "".join(
         f'<th scope="col"{_right(numeric)}>{escaped(name)}</th>' for name, (numeric, _) in zip(table.columns, formats)

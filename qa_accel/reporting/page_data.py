@@ -52,7 +52,9 @@ def fitting(explorer: Explorer, most_bytes: int) -> Explorer:
             break
         kept += 1
     questions = explorer.questions[:kept]
-    places = {place: number for number, place in enumerate(dict.fromkeys(question["context"] for question in questions))}
+    places = {
+        place: number for number, place in enumerate(dict.fromkeys(question["context"] for question in questions))
+    }
     return replace(
         explorer,
         contexts=[explorer.contexts[place] for place in places],

@@ -56,7 +56,10 @@ def _traces(number: int, curve: Curve) -> list[dict[str, Any]]:
 def _borders(number: int, curve: Curve) -> list[dict[str, Any]]:
     plain = {"mode": "lines", "line": {"width": 0}, "showlegend": False}
     low = _trace(number, curve, "scatter", **plain) | {"name": _text(f"{curve.name}, low"), "y": _numbers(curve.y_low)}
-    high = _trace(number, curve, "scatter", **plain) | {"name": _text(f"{curve.name}, high"), "y": _numbers(curve.y_high)}
+    high = _trace(number, curve, "scatter", **plain) | {
+        "name": _text(f"{curve.name}, high"),
+        "y": _numbers(curve.y_high),
+    }
     return [low, high | {"fill": "tonexty"}]
 
 

@@ -112,17 +112,15 @@ def _table(found: Sequence[ScoresAt]) -> Table:
         (
             each.name,
             "" if each.threshold is None else f"{each.threshold:.4g}",
-            f"{each.exact:.2f}",
-            _interval(each.exact_interval),
-            f"{each.f1:.2f}",
-            _interval(each.f1_interval),
+            f"{each.exact:.2f} ({_interval(each.exact_interval)})",
+            f"{each.f1:.2f} ({_interval(each.f1_interval)})",
             "" if each.has_answer_f1 is None else f"{each.has_answer_f1:.2f}",
             "" if each.no_answer_exact is None else f"{each.no_answer_exact:.2f}",
             f"{each.answered:.1f}",
         )
         for each in found
     ]
-    columns = ("at", "threshold", "exact", "95 %", "F1", "95 %", "F1, answerable", "exact, unanswerable", "answered, %")
+    columns = ("at", "threshold", "exact (95 %)", "F1 (95 %)", "F1, answerable", "exact, unanswerable", "answered, %")
     return Table("Scores by threshold", columns, rows)
 
 

@@ -168,7 +168,9 @@ def questions() -> list[dict[str, Any]]:
     for number in range(22):
         asked, gold, predicted, kind = rivers[number % 4]
         sure = round(0.3 + 0.025 * number, 3)
-        made.append(question(f"river-{number}", asked, 1, [gold] if gold else [], predicted, kind, "Amazon", None, None, sure))
+        made.append(
+            question(f"river-{number}", asked, 1, [gold] if gold else [], predicted, kind, "Amazon", None, None, sure)
+        )
     return made
 
 
@@ -209,7 +211,14 @@ def figures() -> list[Figure]:
             "Threshold (null odds)",
             "Score",
             [
-                Curve("F1", limits, [at(x, 81) for x in limits], "band", [at(x, 81) - 1 for x in limits], [at(x, 81) + 1 for x in limits]),
+                Curve(
+                    "F1",
+                    limits,
+                    [at(x, 81) for x in limits],
+                    "band",
+                    [at(x, 81) - 1 for x in limits],
+                    [at(x, 81) + 1 for x in limits],
+                ),
                 Curve("exact match", limits, [at(x, 78) for x in limits], dashed=True),
             ],
             {"stored": 1.25, "best": 1.9, "zero": 0.0},
@@ -265,13 +274,21 @@ def sample_report() -> Report:
                 [
                     scores,
                     Text("A BERT of 6 layers was trained for two epochs.\n\nTexts have paragraphs."),
-                    Table("Settings that differ from the defaults", ["Setting", "Value", "Default"], settings, open=False),
-                    Code("accelerate launch scripts/train.py --config scripts/recipes/quickstart.yaml --learning_rate 3e-5 --output_dir runs/quickstart"),
+                    Table(
+                        "Settings that differ from the defaults", ["Setting", "Value", "Default"], settings, open=False
+                    ),
+                    Code(
+                        "accelerate launch scripts/train.py --config scripts/recipes/quickstart.yaml --learning_rate 3e-5 --output_dir runs/quickstart"
+                    ),
                 ],
             ),
-            Section("scores", "Scores", [Table("Scores by threshold", ["At", "EM", "F1", "Threshold"], rows), threshold]),
+            Section(
+                "scores", "Scores", [Table("Scores by threshold", ["At", "EM", "F1", "Threshold"], rows), threshold]
+            ),
             Section("curves", "Training curves", [loss, gradient]),
-            Section("calibration", "Calibration", [reliability, Text("The data was seen in training.", is_warning=True)]),
+            Section(
+                "calibration", "Calibration", [reliability, Text("The data was seen in training.", is_warning=True)]
+            ),
             Section(
                 "errors",
                 "Errors",
