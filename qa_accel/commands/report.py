@@ -20,7 +20,7 @@ from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.common_questions import common_data
 from qa_accel.reporting.comparison_section import Side, as_dict, compare_sides
 from qa_accel.reporting.console_tables import print_section
-from qa_accel.reporting.judged_run import JudgedRun, judge
+from qa_accel.reporting.judged_run import judge
 from qa_accel.reporting.requirements import check_installed
 from qa_accel.reporting.run_data import GivenData, RunData, load_data
 from qa_accel.reporting.run_files import RunFiles, read_run
@@ -119,11 +119,8 @@ def _judged_sides(found: list[tuple[RunFiles, RunData]], count: int) -> tuple[Si
     names = _names([run_files.path for run_files, _ in found])
     sides = (judged[:count], judged[count:]), (names[:count], names[count:])
     here, there = (Side(_side_name(side_names), runs) for runs, side_names in zip(*sides))
-    return here, there, notes + _notes_of(judged, names)
-
-
-def _notes_of(judged: list[JudgedRun], names: list[str]) -> list[str]:
-    return [f"{name}: {note}" for each, name in zip(judged, names) for note in each.notes]
+    doubts = [f"{name}: {warning}" for each, name in zip(judged, names) for warning in each.warnings]
+    return here, there, notes + doubts
 
 
 def _names(paths: list[Path]) -> list[str]:

@@ -83,19 +83,19 @@ def section(comparison: Comparison, one: Side, other: Side, notes: Sequence[str]
     ]
     tiles += [
         Tile(f"only {visible(one.name)} right", f"{comparison.better:,}", "questions"),
-        Tile(f"only {visible(other.name)} right", f"{comparison.worse:,}", f"sign test: p = {_p(comparison.p_value)}"),
+        Tile(f"only {visible(other.name)} right", f"{comparison.worse:,}", f"sign test: p {_p(comparison.p_value)}"),
     ]
     blocks: list[Block] = [Text(line, is_warning=True) for line in [*notes, *warnings(one, other)]]
     blocks += [
-        Tiles(tiles),
         Text(verdict(f1, one, other)),
+        Tiles(tiles),
         _scores(comparison, one, other),
         *_seeds(comparison, one, other),
         _flips(one, other),
         *_slices(comparison, one, other),
         *_settings(one, other),
     ]
-    return Section("comparison", f"{visible(one.name)} against {visible(other.name)}", blocks)
+    return Section("comparison", "Comparison", blocks)
 
 
 def verdict(f1: Difference, one: Side, other: Side) -> str:
@@ -111,7 +111,7 @@ def verdict(f1: Difference, one: Side, other: Side) -> str:
         return f"{better.name} is better by {size}, more than the choice of questions and the seeds explain."
     if f1.seeds.beyond_chance:
         return f"{better.name} is better than {worse.name} by {size}: beyond the seeds, but within the choice of questions."
-    return f"A difference of {size} is within the noise of seeds (p = {_p(f1.seeds.p_value)})."
+    return f"A difference of {size} is within the noise of seeds (p {_p(f1.seeds.p_value)})."
 
 
 def warnings(one: Side, other: Side) -> list[str]:
@@ -168,7 +168,7 @@ def _seeds(comparison: Comparison, one: Side, other: Side) -> list[Block]:
         blocks.append(
             Text(
                 f"Over seeds the difference of F1 is {seeds.difference:+.2f}, 95 % {seeds.low:+.2f} to {seeds.high:+.2f} "
-                f"(Welch's t-test, p = {_p(seeds.p_value)})."
+                f"(Welch's t-test, p {_p(seeds.p_value)})."
             )
         )
     return blocks
@@ -193,7 +193,7 @@ def _slices(comparison: Comparison, one: Side, other: Side) -> list[Block]:
             f"{each.other:.1f}",
             each.better,
             each.worse,
-            "" if each.p_value is None else _p(each.p_value),
+            "" if each.p_value is None else _p(each.p_value).removeprefix("= "),
             "" if not each.beyond_chance else "better" if each.better > each.worse else "worse",
         )
         for each in comparison.slices
@@ -231,4 +231,5 @@ def _shown(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    """With its sign: "= 0.020", "< 0.001"."""
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -93,7 +93,7 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
     blocks: list[Block] = []
     if not run.files.ended:
         blocks.append(Text("The run has not ended: these are the answers of its best model so far.", is_warning=True))
-    blocks += [Text(note, is_warning=True) for note in run.notes]
+    blocks += [Text(warning, is_warning=True) for warning in run.warnings]
     blocks.append(Table("Run", ("", ""), [(name, visible(value)) for name, value in rows]))
     blocks += _stages(results)
     if settings:
@@ -101,6 +101,7 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
         blocks.append(Code(repeat_command(run, defaults)))
     else:
         blocks.append(Text("A file of predictions: what made them is not known."))
+    blocks += [Text(note) for note in run.notes]
     return Section("run", "What ran", blocks)
 
 

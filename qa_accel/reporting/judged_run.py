@@ -37,8 +37,10 @@ class JudgedRun:
     """bool: the questions that calibration has not seen."""
     predicted: list[Place]
     analysis: ErrorAnalysis
+    warnings: list[str]
+    """What makes the numbers doubtful."""
     notes: list[str]
-    """What a reader must know before the numbers."""
+    """What the report cannot show, and why."""
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class JudgedRun:
 
 def judge(files: RunFiles, data: RunData) -> JudgedRun:
     """Raises ValueError where the answers are of other questions."""
-    notes = _check_ids(files, data)
+    warnings = _check_ids(files, data)
     negative = _has_negative(files, data)
     threshold, source = _threshold(files, negative)
     best = _best_entries(files, data)
@@ -64,8 +66,8 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
     )
     answered = outcomes.answered_Q(threshold).tolist()
     predicted = [best[key] if is_answered else Place("") for key, is_answered in zip(data.ids, answered)]
-    notes += _other_answers(files, negative, outcomes)
-    notes += _misplaced(data, best)
+    warnings += _other_answers(files, negative, outcomes)
+    notes = _misplaced(data, best)
     if data.no_windows:
         notes.append(f"Windows are not known: {data.no_windows}.")
     confidence_Q, confidence_source, judged_Q = _confidences(files, data, best, threshold, negative)
@@ -108,6 +110,7 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
         judged_Q=judged_Q,
         predicted=predicted,
         analysis=analyse(analysed),
+        warnings=warnings,
         notes=notes,
     )
 
@@ -167,9 +170,7 @@ def _misplaced(data: RunData, best: Mapping[str, Place]) -> list[str]:
     unknown = sum(bool(place.text) and place.start is None for place in best.values())
     if not unknown:
         return []
-    return [
-        f"{unknown:,} answers are not marked: their place in the context is not known, or the context was changed since."
-    ]
+    return [f"{unknown:,} answers are not marked: the files do not say where in the context they are."]
 
 
 def _other_answers(files: RunFiles, negative: bool, outcomes: Outcomes) -> list[str]:
