@@ -51,8 +51,12 @@ def fitting(explorer: Explorer, most_bytes: int) -> Explorer:
         if used > most_bytes:
             break
         kept += 1
+    if kept == len(explorer.questions):
+        return explorer
     questions = explorer.questions[:kept]
-    places = {place: number for number, place in enumerate(dict.fromkeys(question["context"] for question in questions))}
+    places = {
+        place: number for number, place in enumerate(dict.fromkeys(question["context"] for question in questions))
+    }
     return replace(
         explorer,
         contexts=[explorer.contexts[place] for place in places],

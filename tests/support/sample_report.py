@@ -1,10 +1,6 @@
-"""A report with every kind of block and thirty questions, some of them hostile, and what has to hold of any report in a browser."""
+"""A report with every kind of block and thirty questions, some of whose texts are markup, control characters or emoji."""
 
 import math
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from qa_accel.reporting.blocks import (
@@ -19,12 +15,6 @@ from qa_accel.reporting.blocks import (
     Tile,
     Tiles,
 )
-
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-NO_BROWSER = "no chromium here (Debian: apt-get install chromium)"
 
 SCRIPT = "<script>document.title = 'ran'</script>"
 IMAGE = '"><img src=x onerror="document.title = \'ran\'">'
@@ -168,7 +158,9 @@ def questions() -> list[dict[str, Any]]:
     for number in range(22):
         asked, gold, predicted, kind = rivers[number % 4]
         sure = round(0.3 + 0.025 * number, 3)
-        made.append(question(f"river-{number}", asked, 1, [gold] if gold else [], predicted, kind, "Amazon", None, None, sure))
+        made.append(
+            question(f"river-{number}", asked, 1, [gold] if gold else [], predicted, kind, "Amazon", None, None, sure)
+        )
     return made
 
 
@@ -209,7 +201,14 @@ def figures() -> list[Figure]:
             "Threshold (null odds)",
             "Score",
             [
-                Curve("F1", limits, [at(x, 81) for x in limits], "band", [at(x, 81) - 1 for x in limits], [at(x, 81) + 1 for x in limits]),
+                Curve(
+                    "F1",
+                    limits,
+                    [at(x, 81) for x in limits],
+                    "band",
+                    [at(x, 81) - 1 for x in limits],
+                    [at(x, 81) + 1 for x in limits],
+                ),
                 Curve("exact match", limits, [at(x, 78) for x in limits], dashed=True),
             ],
             {"stored": 1.25, "best": 1.9, "zero": 0.0},
@@ -230,8 +229,10 @@ def figures() -> list[Figure]:
             "Kinds of answers & <b>names</b>",
             "",
             "Questions",
-            [Curve(f"this {SCRIPT}", [name for _, name, _ in KINDS], [number for *_, number in KINDS], "bars")]
-            + [Curve("other", [name for _, name, _ in KINDS], [0.9 * number for *_, number in KINDS], "bars")],
+            [
+                Curve(f"this {SCRIPT}", [name for _, name, _ in KINDS], [number for *_, number in KINDS], "bars"),
+                Curve("other", [name for _, name, _ in KINDS], [0.9 * number for *_, number in KINDS], "bars"),
+            ],
         ),
         Figure("gradient", "Gradient norm", "Step", "Norm", [Curve("norm", steps, [y**3 for y in loss])], log_y=True),
     ]
@@ -265,13 +266,21 @@ def sample_report() -> Report:
                 [
                     scores,
                     Text("A BERT of 6 layers was trained for two epochs.\n\nTexts have paragraphs."),
-                    Table("Settings that differ from the defaults", ["Setting", "Value", "Default"], settings, open=False),
-                    Code("accelerate launch scripts/train.py --config scripts/recipes/quickstart.yaml --learning_rate 3e-5 --output_dir runs/quickstart"),
+                    Table(
+                        "Settings that differ from the defaults", ["Setting", "Value", "Default"], settings, open=False
+                    ),
+                    Code(
+                        "accelerate launch scripts/train.py --config scripts/recipes/quickstart.yaml --learning_rate 3e-5 --output_dir runs/quickstart"
+                    ),
                 ],
             ),
-            Section("scores", "Scores", [Table("Scores by threshold", ["At", "EM", "F1", "Threshold"], rows), threshold]),
+            Section(
+                "scores", "Scores", [Table("Scores by threshold", ["At", "EM", "F1", "Threshold"], rows), threshold]
+            ),
             Section("curves", "Training curves", [loss, gradient]),
-            Section("calibration", "Calibration", [reliability, Text("The data was seen in training.", is_warning=True)]),
+            Section(
+                "calibration", "Calibration", [reliability, Text("The data was seen in training.", is_warning=True)]
+            ),
             Section(
                 "errors",
                 "Errors",
@@ -290,18 +299,3 @@ def sample_report() -> Report:
         ],
         explorer=explorer(),
     )
-
-
-# --- in a browser
-
-
-@contextmanager
-def opened_browser(home: Path) -> Iterator[Any]:
-    """A headless Chromium. The caller has asked for playwright and CHROMIUM."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-sync"], env=environment)
-        yield browser
-        browser.close()
