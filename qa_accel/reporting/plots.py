@@ -6,6 +6,7 @@ Plotly obeys some markup in texts, so theirs is escaped. Numbers keep six digits
 
 import html
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ LABEL_STEP = 18
 """Pixels by which the label of a vertical line is above that of the line before it: close ones must not overlap."""
 BAR_HEIGHT = 20
 """Pixels of a bar that goes from left to right, and of the space after its category."""
+LABEL_WIDTH = 16
+"""Characters of a line of a category's name beside its bar."""
 
 
 def plotly_figure(figure: Figure) -> dict[str, Any]:
@@ -55,9 +58,17 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
 
 def _turned(traces: list[dict[str, Any]], layout: dict[str, Any]) -> dict[str, Any]:
     turned = [trace | {"x": trace["y"], "y": trace["x"], "orientation": "h"} for trace in traces]
-    bars = len({name for trace in traces for name in trace["x"]}) * (len(traces) + 1)
-    axes = {"xaxis": layout["yaxis"], "yaxis": layout["xaxis"] | {"autorange": "reversed"}}  # the first one on top
-    return {"data": turned, "layout": layout | axes | {"height": 110 + BAR_HEIGHT * bars}}
+    names = list(dict.fromkeys(name for trace in traces for name in trace["x"]))
+    lines = ["<br>".join(map(_text, textwrap.wrap(html.unescape(str(name)), LABEL_WIDTH))) for name in names]
+    categories = {
+        "autorange": "reversed",
+        "tickmode": "array",
+        "tickvals": names,
+        "ticktext": lines,
+    }  # the first on top
+    axes = {"xaxis": layout["yaxis"] | {"tickangle": 0, "nticks": 5}, "yaxis": layout["xaxis"] | categories}
+    height = 110 + BAR_HEIGHT * max(len(traces) + 1, 2) * len(names)
+    return {"data": turned, "layout": layout | axes | {"height": height}}
 
 
 def _traces(number: int, curve: Curve) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,14 @@ def page_opener(browser: Any) -> Iterator[Callable[..., Any]]:
     yield open_page
     for context in contexts:
         context.close()
+
+
+def wait_until(page: Any, expression: str, seconds: float = 20) -> None:
+    """Until the page's JavaScript says so. Playwright's own way of it needs `eval`, which a page's policy may forbid."""
+    end = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, f"not so within {seconds} s: {expression}"
+        page.wait_for_timeout(20)
 
 
 def artefacts() -> Path:

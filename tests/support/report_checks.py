@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from browsers import wait_until
+
 DRAWN = """() => [...document.querySelectorAll(".plot")].map((plot) => ({
     name: plot.dataset.figure,
     width: plot.querySelector(".main-svg")?.getBoundingClientRect().width || 0,
@@ -19,7 +21,7 @@ CONTEXT = """(place) => JSON.parse(document.getElementById("report-data").textCo
 
 def wait_for_figures(page: Any) -> list[dict[str, Any]]:
     """What each figure shows, when all are drawn."""
-    page.wait_for_function(ALL_DRAWN)
+    wait_until(page, ALL_DRAWN)
     return page.evaluate(DRAWN)
 
 
