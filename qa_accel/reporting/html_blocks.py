@@ -37,7 +37,7 @@ def _block_html(block: Block, has_explorer: bool) -> str:
         return _text_html(block)
     if isinstance(block, Code):
         text = html.escape(visible_lines(block.text))
-        return f'<div class="code"><button type="button" class="copy">Copy</button><pre tabindex="0">{text}</pre></div>'
+        return f'<div class="code"><button type="button" class="copy">Copy</button><pre tabindex="0" role="region" aria-label="Lines to copy">{text}</pre></div>'
     if isinstance(block, Tiles):
         return _tiles_html(block)
     if isinstance(block, Figure):
@@ -65,9 +65,10 @@ def _tiles_html(block: Tiles) -> str:
 def _figure_html(figure: Figure) -> str:
     """The page's script draws into it, and fills the table when it is opened."""
     title, note = escaped(figure.title), html.escape(visible_lines(figure.note))
+    spoken = f"{title}. {escaped(figure.note)}" if note else title
     return (
         f'<figure id="figure-{escaped(figure.id)}"><figcaption><h3>{title}</h3>{f"<p>{note}</p>" if note else ""}</figcaption>'
-        f'<div class="plot" role="img" aria-label="{title}. {escaped(figure.note)}" data-figure="{escaped(figure.id)}"></div>'
+        f'<div class="plot" role="img" aria-label="{spoken}" data-figure="{escaped(figure.id)}"></div>'
         f'<details class="data"><summary>Data as a table<span class="unseen">: {title}</span></summary></details></figure>'
     )
 

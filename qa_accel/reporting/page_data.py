@@ -51,6 +51,8 @@ def fitting(explorer: Explorer, most_bytes: int) -> Explorer:
         if used > most_bytes:
             break
         kept += 1
+    if kept == len(explorer.questions):
+        return explorer
     questions = explorer.questions[:kept]
     places = {
         place: number for number, place in enumerate(dict.fromkeys(question["context"] for question in questions))

@@ -6,6 +6,7 @@ Plotly obeys some markup in texts, so theirs is escaped. Numbers keep six digits
 
 import html
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +19,17 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 """Of dots, likewise."""
 LABEL_STEP = 18
 """Pixels by which the label of a vertical line is above that of the line before it: close ones must not overlap."""
+BAR_HEIGHT = 20
+"""Pixels of a bar that goes from left to right, and of the space after its category."""
+LABEL_WIDTH = 16
+"""Characters of a line of a category's name beside its bar."""
 
 
 def plotly_figure(figure: Figure) -> dict[str, Any]:
-    """{"data": traces, "layout": layout}. A band is three traces, its two borders and its middle, each with a name."""
+    """{"data": traces, "layout": layout}. A band is three traces, its two borders and its middle, each with a name.
+
+    Bars of categories go from left to right, where the categories' names have room on a narrow screen.
+    """
     traces = [trace for number, curve in enumerate(figure.curves) for trace in _traces(number, curve)]
     named = [trace for trace in traces if trace["showlegend"]]
     lines = any(trace["type"] == "scatter" and "lines" in trace["mode"] for trace in traces)
@@ -31,12 +39,36 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
         "hovermode": "x unified" if lines else "closest",
         "barmode": "group",
         "showlegend": len(named) > 1,
-        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        "legend": {
+            "orientation": "h",
+            "yref": "container",
+            "y": 0,
+            "yanchor": "bottom",
+            "x": 0,
+            "traceorder": "normal",
+        },
         "margin": {"l": 8, "r": 12, "t": 12 + LABEL_STEP * len(figure.marks), "b": 8},
         "shapes": [_line(x) for x in figure.marks.values()],
         "annotations": _labels(figure),
     }
+    if _has_categories(figure) and all(curve.style == "bars" for curve in figure.curves):
+        return _turned(traces, layout)
     return {"data": traces, "layout": layout}
+
+
+def _turned(traces: list[dict[str, Any]], layout: dict[str, Any]) -> dict[str, Any]:
+    turned = [trace | {"x": trace["y"], "y": trace["x"], "orientation": "h"} for trace in traces]
+    names = list(dict.fromkeys(name for trace in traces for name in trace["x"]))
+    lines = ["<br>".join(map(_text, textwrap.wrap(html.unescape(str(name)), LABEL_WIDTH))) for name in names]
+    categories = {
+        "autorange": "reversed",
+        "tickmode": "array",
+        "tickvals": names,
+        "ticktext": lines,
+    }  # the first on top
+    axes = {"xaxis": layout["yaxis"] | {"tickangle": 0, "nticks": 5}, "yaxis": layout["xaxis"] | categories}
+    height = 110 + BAR_HEIGHT * max(len(traces) + 1, 2) * len(names)
+    return {"data": turned, "layout": layout | axes | {"height": height}}
 
 
 def _traces(number: int, curve: Curve) -> list[dict[str, Any]]:
@@ -70,17 +102,24 @@ def _trace(number: int, curve: Curve, type: str, **more: Any) -> dict[str, Any]:
 
 
 def _axis(title: str) -> dict[str, Any]:
-    return {"title": {"text": _text(title)}, "automargin": True, "hoverformat": ".4~g", "fixedrange": False}
+    numbers = {"hoverformat": ",.4~g", "separatethousands": True, "exponentformat": "e"}
+    return {"title": {"text": _text(title)}, "automargin": True} | numbers
 
 
 def _y_scale(figure: Figure) -> dict[str, Any]:
-    scale: dict[str, Any] = {"type": "log" if figure.log_y else "linear"}
+    scale: dict[str, Any] = {"type": "log", "dtick": _log_ticks(figure)} if figure.log_y else {"type": "linear"}
     if figure.y_range is None:
         return scale
     if not figure.log_y:
         return scale | {"range": list(figure.y_range)}
     assert min(figure.y_range) > 0, f"{figure.id}: the range of a logarithmic axis is above 0"
     return scale | {"range": [math.log10(end) for end in figure.y_range]}
+
+
+def _log_ticks(figure: Figure) -> str | int:
+    """Over few powers of ten also their double and fivefold."""
+    values = [y for curve in figure.curves for y in curve.y if y is not None and y > 0]
+    return "D2" if values and max(values) < 1000 * min(values) else 1
 
 
 def _has_categories(figure: Figure) -> bool:
@@ -106,9 +145,12 @@ def _labels(figure: Figure) -> list[dict[str, Any]]:
             "xanchor": "left" if x <= middle else "right",
             "y": 1,
             "yref": "paper",
-            "yanchor": "bottom",
-            "yshift": LABEL_STEP * place,
-            "showarrow": False,
+            "yanchor": "middle",
+            "showarrow": True,
+            "arrowhead": 0,
+            "arrowwidth": 1,
+            "ax": 0,
+            "ay": -LABEL_STEP * (place + 0.6),
         }
         for place, (label, x) in enumerate(ordered)
     ]

@@ -1,10 +1,6 @@
-"""A report with every kind of block and thirty questions, some of them hostile, and what has to hold of any report in a browser."""
+"""A report with every kind of block and thirty questions, some of whose texts are markup, control characters or emoji."""
 
 import math
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from qa_accel.reporting.blocks import (
@@ -19,12 +15,6 @@ from qa_accel.reporting.blocks import (
     Tile,
     Tiles,
 )
-
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-NO_BROWSER = "no chromium here (Debian: apt-get install chromium)"
 
 SCRIPT = "<script>document.title = 'ran'</script>"
 IMAGE = '"><img src=x onerror="document.title = \'ran\'">'
@@ -239,8 +229,10 @@ def figures() -> list[Figure]:
             "Kinds of answers & <b>names</b>",
             "",
             "Questions",
-            [Curve(f"this {SCRIPT}", [name for _, name, _ in KINDS], [number for *_, number in KINDS], "bars")]
-            + [Curve("other", [name for _, name, _ in KINDS], [0.9 * number for *_, number in KINDS], "bars")],
+            [
+                Curve(f"this {SCRIPT}", [name for _, name, _ in KINDS], [number for *_, number in KINDS], "bars"),
+                Curve("other", [name for _, name, _ in KINDS], [0.9 * number for *_, number in KINDS], "bars"),
+            ],
         ),
         Figure("gradient", "Gradient norm", "Step", "Norm", [Curve("norm", steps, [y**3 for y in loss])], log_y=True),
     ]
@@ -307,18 +299,3 @@ def sample_report() -> Report:
         ],
         explorer=explorer(),
     )
-
-
-# --- in a browser
-
-
-@contextmanager
-def opened_browser(home: Path) -> Iterator[Any]:
-    """A headless Chromium. The caller has asked for playwright and CHROMIUM."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-sync"], env=environment)
-        yield browser
-        browser.close()

@@ -53,7 +53,7 @@ function row(question) {
   const golds = distinct(question.gold.map(([, , text]) => text));
   const brief = element("span", { class: "brief" }, "answered ", answerOr(question.predicted.text), ", expected ",
     answerOr(golds[0]), golds.length > 1 ? ` (or ${golds.length - 1} more)` : "", ` · F1 ${percent(question.f1)}`,
-    sureness(question) ? ` · ${percent(sureness(question))} sure` : "", question.flip ? ` · ${question.flip} than the other run` : "");
+    sureness(question) ? ` · ${percent(sureness(question))} sure` : "", question.flip ? ` · ${question.flip} than ${visible(explorer.names[1])}` : "");
   const right = question.exact >= 1 ? " right" : "";
   const made = element("details", { class: "question", name: "question", "data-id": visible(question.id) },
     element("summary", {}, element("span", { class: "asked", dir: "auto" }, visible(question.question)),
@@ -61,10 +61,16 @@ function row(question) {
   const fill = () => { if (made.children.length === 1) made.append(body(question)); };
   if (state.open === question.id) { made.open = true; fill(); }
   made.addEventListener("toggle", () => {
-    if (made.open) { fill(); state.open = question.id; } else if (state.open === question.id) state.open = "";
+    if (made.open) { fill(); state.open = question.id; showFirstMark(made.querySelector(".passage")); } else if (state.open === question.id) state.open = "";
     saveState();
   });
   return made;
+}
+
+// In a long context, whose box scrolls.
+function showFirstMark(box) {
+  const mark = box.querySelector("mark");
+  if (mark) box.scrollTop = mark.getBoundingClientRect().top - box.getBoundingClientRect().top + box.scrollTop - box.clientHeight / 3;
 }
 
 function body(question) {

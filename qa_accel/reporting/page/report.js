@@ -43,16 +43,17 @@ function coloured(figure, width) {
     const own = colour("series-" + (trace.meta.series % SERIES));
     if (trace.line) trace.line.color = own;
     trace.marker = { ...trace.marker, color: own };
-    if (trace.marker.pattern) trace.marker.pattern.fgcolor = paper;
-    if (trace.fill) trace.fillcolor = own + "2e";
+    if (trace.marker.pattern) Object.assign(trace.marker.pattern, { bgcolor: own, fgcolor: paper, size: 6 });
+    if (trace.fill) trace.fillcolor = own + "40";
   }
   for (const axis of [layout.xaxis, layout.yaxis]) {
-    Object.assign(axis, { gridcolor: line, zerolinecolor: line, linecolor: colour("strong-line"), tickfont: { color: soft } });
+    Object.assign(axis, { gridcolor: line, zerolinecolor: line, linecolor: colour("strong-line"), spikecolor: soft, spikethickness: 1, tickfont: { color: soft } });
+    axis.title.font = { size: 13 };
   }
-  layout.xaxis.showgrid = false;
-  layout.xaxis.showline = true;
+  const across = traces.some((trace) => trace.orientation === "h") ? layout.yaxis : layout.xaxis;
+  Object.assign(across, { showgrid: false, showline: true, zeroline: false });
   for (const shape of layout.shapes) shape.line.color = soft;
-  for (const label of layout.annotations) label.bgcolor = paper;
+  for (const label of layout.annotations) Object.assign(label, { bgcolor: paper, arrowcolor: soft });
   Object.assign(layout, {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", width, autosize: width === undefined,
     font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 13 },
@@ -64,6 +65,7 @@ function coloured(figure, width) {
 
 async function draw(plot, width) {
   const { traces, layout } = coloured(data.figures[plot.dataset.figure], width);
+  if (layout.height) plot.style.height = layout.height + "px";
   await window.Plotly.react(plot, traces, layout, { displayModeBar: false, responsive: true });
   plot.dataset.drawn = "true";
 }
@@ -78,28 +80,30 @@ function drawNext() {
   if (plot) draw(plot).finally(() => setTimeout(drawNext));
 }
 
-function dataTable(title, traces) {
-  const plain = (text) => (typeof text === "string" ? text.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&") : text);
-  const shown = traces.filter((trace) => trace.y.some((y) => y !== null));
-  const shared = shown.every((trace) => JSON.stringify(trace.x) === JSON.stringify(shown[0].x));
+function dataTable(figure, title) {
+  const plain = (text) => String(text).replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
+  const turned = figure.data.some((trace) => trace.orientation === "h");
+  const { xaxis, yaxis } = figure.layout;
+  const [xTitle, yTitle] = (turned ? [yaxis, xaxis] : [xaxis, yaxis]).map((axis) => axis.title.text);
+  const curves = figure.data.map(({ name, x, y }) => (turned ? { name, x: y, y: x } : { name, x, y })).filter(({ y }) => y.some((value) => value !== null));
+  const shared = curves.length && curves.every(({ x }) => JSON.stringify(x) === JSON.stringify(curves[0].x));
   const rows = shared
-    ? (shown[0] || { x: [] }).x.map((x, place) => [x, ...shown.map((trace) => trace.y[place])])
-    : shown.flatMap((trace) => trace.x.map((x, place) => [trace.name, x, trace.y[place]]));
-  const head = shared ? ["x", ...shown.map((trace) => trace.name)] : ["Curve", "x", "y"];
-  const cell = (value) => element("td", { class: typeof value === "number" ? "number" : null }, value === null ? "–" : plain(String(value)));
-  return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Data of the figure: " + title },
-    element("table", {}, element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, plain(name))))),
-      element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell))))));
+    ? curves[0].x.map((x, place) => [x, ...curves.map(({ y }) => y[place])])
+    : curves.flatMap(({ name, x, y }) => x.map((value, place) => [name, value, y[place]]));
+  const head = shared ? [xTitle || "", ...curves.map(({ name }) => name)] : ["Curve", xTitle, yTitle];
+  const number = (column) => (rows.some((row) => typeof row[column] === "number") ? "number" : null);
+  const cell = (value, column) => element("td", { class: number(column) }, value === null ? "–" : plain(value));
+  return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Data of the figure: " + title }, element("table", {},
+    element("caption", { class: "unseen" }, title),
+    element("thead", {}, element("tr", {}, ...head.map((name, column) => element("th", { scope: "col", class: number(column) }, plain(name))))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map(cell))))));
 }
 
 for (const details of document.querySelectorAll("details.data")) {
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("table")) return;
     const figure = details.closest("figure");
-    const { data: traces, layout } = data.figures[figure.querySelector(".plot").dataset.figure];
-    const table = dataTable(figure.querySelector("h3").textContent, traces);
-    table.querySelectorAll("th").forEach((head) => { if (head.textContent === "x") head.textContent = layout.xaxis.title.text || "x"; });
-    details.append(table);
+    details.append(dataTable(data.figures[figure.querySelector(".plot").dataset.figure], figure.querySelector("h3").textContent));
   });
 }
 
