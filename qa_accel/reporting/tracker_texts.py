@@ -20,8 +20,8 @@ def texts(report: blocks.Report, html_file: Path | None) -> dict[str, str]:
     about = [f"# {_literal(report.title)}", _literal(report.subtitle)]
     if html_file is not None:
         about.append(f"The whole report, with interactive plots: {_literal(str(html_file.resolve()))}")
-    found = {"report/0_about": "\n\n".join(about)}
     width = len(str(len(report.sections)))
+    found = {f"report/{0:0{width}}_about": "\n\n".join(about)}
     for number, section in enumerate(report.sections, 1):
         parts = [part for block in section.blocks for part in _markdown(block)]
         found[f"report/{number:0{width}}_{section.id}"] = "\n\n".join([f"## {_literal(section.title)}", *parts])
@@ -64,4 +64,4 @@ def _literal(text: str) -> str:
     """One line that Markdown and HTML show as it is. Entities, since TensorBoard's Markdown knows few escapes."""
     line = html.escape(visible(" ".join(text.split())), quote=False)
     # anywhere; then what begins a heading, a list or a line under a heading
-    return re.sub(r"[\\`*_\[\]|~$]|^[#+=-]|^\d(?=\d*[.)])", lambda found: f"&#{ord(found[0])};", line)
+    return re.sub(r"[\\`*_\[\]|~$]|^[#+=-]|^\d(?=\d*[.)]\s)", lambda found: f"&#{ord(found[0])};", line)
