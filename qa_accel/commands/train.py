@@ -28,16 +28,18 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
     stopped = False
     try:
         with trainer.metrics:
-            try:
-                trainer.train()
-            except StopRequested:
-                stopped = True
-                trainer.save_and_exit()
-        trainer.stop.close()
-        if trainer.loss.compiled:
-            trainer.console.print(f"compiled graphs: {trainer.loss.graphs}")
-        if not stopped:
-            trainer.publish()
+            timer.end_stage("model")
+            with trainer.metrics.bar:
+                try:
+                    trainer.train()
+                except StopRequested:
+                    stopped = True
+                    trainer.save_and_exit()
+            trainer.stop.close()
+            if trainer.loss.compiled:
+                trainer.console.print(f"compiled graphs: {trainer.loss.graphs}")
+            if not stopped:
+                trainer.publish()
     except NonFiniteLoss as error:
         trainer.rank_status.failed(error)
         raise ValueError(trainer.describe_bad_step(error)) from error

@@ -1,4 +1,4 @@
-"""Numbers of a run -> metrics.jsonl, the console and accelerate's trackers. No-op on other ranks than 0, except for the reduction of losses.
+"""Numbers of a run, at last its report -> metrics.jsonl, the console and accelerate's trackers. No-op on other ranks than 0, except for the reduction of losses.
 
 Losses and gradient norms stay on the device until `flush`, so that no step waits for the device.
 """
@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rich.text import Text
 from qa_accel import files
 from qa_accel.batching.plan import NOTHING
 from qa_accel.ranges import COUNT, check_ranges
+from qa_accel.reporting import blocks, trackers
 from qa_accel.training import loss
 from qa_accel.training.progress import Progress
 
@@ -44,7 +46,8 @@ class LogConfig:
                     f"--report_to {name}: accelerate has no such tracker; known: {', '.join(LoggerType.list())}"
                 )
             if name != LoggerType.ALL and LoggerType(name) not in get_available_trackers():
-                raise ValueError(f"--report_to {name}: its package is not installed; install it, or leave the name out")
+                get = "pip install 'qa-accel[tracking]'" if name in ("tensorboard", "wandb") else "install it"
+                raise ValueError(f"--report_to {name}: its package is not installed; {get}, or leave the name out")
 
 
 class NonFiniteLoss(RuntimeError):
@@ -56,7 +59,10 @@ class NonFiniteLoss(RuntimeError):
 
 
 class MetricsLog:
-    """metrics.jsonl, the console with its progress bar, and the trackers of one run."""
+    """metrics.jsonl, the console with its progress bar, and the trackers of one run.
+
+    A context: the trackers are open in it. `bar`, a context too, is the progress bar, which belongs around the steps.
+    """
 
     def __init__(
         self,
@@ -76,11 +82,11 @@ class MetricsLog:
         """
         self.accelerator, self.console, self.path, self.config = accelerator, console, path, config
         self.epoch_windows = epoch_windows
-        self.total_steps = total_steps
+        self.settings, self.total_steps, self.last_step = settings, total_steps, first_step
         self._pending: list[tuple[dict[str, Any], np.ndarray]] = []
         self._since = time.perf_counter()
         self._said = 0.0
-        self._bar = bars.Progress(
+        self.bar = bars.Progress(
             bars.TextColumn("[progress.description]{task.description}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
@@ -90,20 +96,17 @@ class MetricsLog:
             console=self.console,
             disable=not accelerator.is_main_process or not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("training", total=total_steps, completed=first_step, note="")
-        if config.report_to:
-            accelerator.init_trackers(config.project_name, config=_plain(settings))
+        self._task = self.bar.add_task("training", total=total_steps, completed=first_step, note="")
         if accelerator.is_main_process and (damaged := _cut(path, first_step)):
             self.console.print(f"{path.name}: {damaged} lines cannot be read and are dropped")
 
     def __enter__(self) -> "MetricsLog":
-        self._bar.start()
+        project = self.config.project_name
+        trackers.start(self.accelerator, project, self.settings, self.path.parent, self.last_step)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-        if self.config.report_to:
-            self.accelerator.end_training()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        trackers.close(self.accelerator, failed=kind is not None)
 
     def restart_clock(self) -> None:
         """Leave what happened since the last flush (evaluation, saving) out of the next steps' speed."""
@@ -136,6 +139,7 @@ class MetricsLog:
             "tokens": tokens,
             "padding": round(1 - tokens / computed_tokens, 4),
         }
+        self.last_step = progress.step
         self._pending.append((line, step_plan))
         if progress.step % self.config.logging_steps == 0:
             self.flush()
@@ -180,19 +184,21 @@ class MetricsLog:
         said = "  ".join(f"{key} {scores[key]:.2f}" for key in main if key in scores)
         self.console.print(Text.assemble(("evaluation", "bold"), f" at step {step} (epoch {epoch:.2f}): {said}"))
 
+    def report(self, report: blocks.Report | None, html_file: Path | None, scores: Mapping[str, Any] | None) -> None:
+        """Give the trackers the final scores and the finished report, `html_file` being the page that shows it."""
+        trackers.send(self.accelerator, report, html_file, scores, self.last_step)
+
     def _say(self, line: dict[str, Any]) -> None:
         note = f"loss {line['loss']:.3f}  lr {line['learning_rate']:.1e}  {line['windows_per_second']:.0f} windows/s"
-        self._bar.update(self._task, completed=line["step"], note=note)
+        self.bar.update(self._task, completed=line["step"], note=note)
         now = time.monotonic()
         if not self.console.is_terminal and now - self._said > 10:
             self.console.print(f"step {line['step']}/{self.total_steps} (epoch {line['epoch']:.2f})  {note}")
             self._said = now
 
     def _write(self, *lines: dict[str, Any]) -> None:
-        if self.config.report_to:
-            for line in lines:
-                numbers = {key: value for key, value in line.items() if isinstance(value, (int, float))}
-                self.accelerator.log(numbers, step=line["step"])
+        for line in lines:
+            trackers.log(self.accelerator, line, line["step"])
         if self.accelerator.is_main_process:
             with files.writing(self.path), open(self.path, "a", encoding="utf-8", opener=_follow_no_link) as file:
                 file.writelines(json.dumps(line) + "\n" for line in lines)
@@ -200,11 +206,6 @@ class MetricsLog:
 
 def _follow_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW, 0o666)
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings as trackers take them: numbers, switches and strings."""
-    return {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in settings.items()}
 
 
 def _cut(path: Path, step: int) -> int:

@@ -217,6 +217,7 @@ class Trainer:
             predictions = json.loads((self.folder / "predictions.json").read_text(encoding="utf-8"))
             self.console.print(report.samples_table(self.splits["validation"].questions, predictions))
             self.console.print(report.scores_table(scores))
+        self.metrics.report(None, None, scores)
         seconds = f" after {self.timer.total:.0f} s ({self.timer}): "
         self.console.print(Text.assemble(("finished", "bold"), seconds, visible(self.folder)))
 

@@ -74,17 +74,6 @@ def test_a_run_without_metrics_has_nothing_to_cut(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_trackers_get_settings_as_plain_values():
-    assert log._plain({"a": 1, "b": 0.5, "c": True, "d": "x", "e": None, "f": ["y"]}) == {
-        "a": 1,
-        "b": 0.5,
-        "c": True,
-        "d": "x",
-        "e": "None",
-        "f": "['y']",
-    }
-
-
 def test_looking_at_the_device_less_than_once_a_step_is_refused():
     with pytest.raises(ValueError, match="--logging_steps must be at least 1, got 0"):
         log.LogConfig(logging_steps=0)
