@@ -121,6 +121,18 @@ def as_dict(config: Any) -> dict[str, Any]:
     return flat
 
 
+def changed(config: Any) -> dict[str, Any]:
+    """As `as_dict`, without the settings that have their default; those that have none are there."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            flat.update(changed(value))
+        elif value != field.default:
+            flat[field.name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
 def dump(config: Any) -> str:
     """A recipe that gives this config back, every setting written out."""
     return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
