@@ -7,6 +7,7 @@ file that `hf auth login` writes); it is in no setting, no message and no file.
 import fnmatch
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, validate_repo_id
+from huggingface_hub.utils import (
+    build_hf_headers,
+    disable_progress_bars,
+    get_session,
+    hf_raise_for_status,
+    validate_repo_id,
+)
 
 from qa_accel.input_files import read_json
 from qa_accel.messages import one_line, short
@@ -32,6 +39,8 @@ UPLOADED = (*WEIGHTS, "model.safetensors.index.json", "config.json", ADAPTER, *T
 """All that is ever uploaded: names of files at the top of the run's folder, with `*` for numbers of shards."""
 PLACEHOLDER = "path/to/this/folder"
 """How the card names the model in its commands. The uploaded card has the repository's id in its place."""
+HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
+"""Modules of what huggingface_hub's versions send requests with."""
 SECONDS = 30
 """For each answer to a check."""
 LOGIN = "Set HF_TOKEN, or run `hf auth login`"
@@ -106,6 +115,8 @@ def push(folder: Path, config: HubConfig) -> Pushed:
     if ADAPTER in names:
         check_adapter(str(_mapping(folder / ADAPTER).get("base_model_name_or_path")))
     token = _token(config, folder)
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # a log would get a line for each step of a bar
     with _explained():
         repo_id = _repository(config, folder, token)
         api = HfApi(token=token)
@@ -256,10 +267,11 @@ def _explained() -> Iterator[None]:
 
 
 def _explanation(error: BaseException) -> ValueError:
-    response, cause = None, error
-    while cause is not None and response is None:
-        response, cause = getattr(cause, "response", None), cause.__cause__
-    status = getattr(response, "status_code", None)
+    chain = [error]
+    while chain[-1].__cause__ is not None:  # an upload's own error is the cause of another
+        chain.append(chain[-1].__cause__)
+    status = next(filter(None, (getattr(getattr(one, "response", None), "status_code", None) for one in chain)), None)
+    of_network = any(isinstance(one, OSError) or type(one).__module__.startswith(HTTP_LIBRARIES) for one in chain)
     place = f"--push_to_hub: {_endpoint()}"
     said = one_line(getattr(error, "server_message", None) or str(error) or type(error).__name__)
     if status == 401:
@@ -274,6 +286,10 @@ def _explanation(error: BaseException) -> ValueError:
         return Busy(f"{place} answers {status} ({said}); try again later")
     if status is not None or isinstance(error, ValueError):
         return ValueError(f"{place} refuses the upload ({said})")
+    if not of_network:
+        return ValueError(
+            f"{place}: the upload failed ({type(error).__name__}: {said}); try again, or update huggingface_hub"
+        )
     return ValueError(
         f"{place} cannot be reached from here ({said}). Check the network, HTTPS_PROXY and HF_ENDPOINT; on a node without "
         "network leave --push_to_hub out, and upload later from one that has it: scripts/report.py RUN --push_to_hub"

@@ -28,4 +28,5 @@ def quoted(word: str) -> str:
     if visible(word) == word:
         return shlex.quote(word)
     escaped = word.replace("\\", "\\\\").replace("'", "\\'")
-    return f"$'{visible(escaped)}'"
+    # not as `visible` writes them: to bash \x9b is a byte, \u009b a character
+    return "$'" + "".join(one if visible(one) == one else f"\\u{ord(one):04x}" for one in escaped) + "'"

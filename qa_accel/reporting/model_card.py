@@ -256,7 +256,8 @@ def _lines(start: str, flags: Sequence[str], separator: str = BREAK) -> str:
 def _without_place(name: str, value: Any) -> Any:
     """A setting's value without the folders that lead to a file."""
     if name in FILES and value is not None:
-        return [_last_part(one) for one in value]
+        names = map(_last_part, value)
+        return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
     is_place = name in PLACES and value not in ("auto", "no")
     if isinstance(value, str) and (is_place or (name in NAMES_OR_PLACES and not is_hub_id(value))):
         return _last_part(value)
