@@ -134,6 +134,12 @@ def defaults(config_class: type) -> dict[str, Any]:
     return flat
 
 
+def changed(config: Any) -> dict[str, Any]:
+    """As `as_dict`, without the settings that have their default; those that have none are there."""
+    own = defaults(type(config))
+    return {name: value for name, value in as_dict(config).items() if name not in own or own[name] != value}
+
+
 def dump(config: Any) -> str:
     """A recipe that gives this config back, every setting written out."""
     return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from qa_accel import config, files
+from qa_accel import config, files, hub
 from qa_accel.data import splits
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
@@ -55,6 +55,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     )
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
+    _check_hub(settings, accelerator, folder)
     where = runtime.describe(accelerator, bfloat16_where_fast=True)
     runtime.announce(
         console,
@@ -162,6 +163,21 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         stop=stop,
         rank_status=rank_status,
     )
+
+
+def _check_hub(settings: TrainConfig, accelerator: Accelerator, folder: Path) -> None:
+    """Raises ValueError, on all ranks, for a push that would fail after the training. Rank 0 asks the hub."""
+    if settings.hub.push_to_hub and settings.tuning.lora_r and not settings.tuning.merge_lora:
+        hub.check_adapter(settings.model.model_name_or_path)
+    box = [None]
+    if accelerator.is_main_process:
+        try:
+            hub.check(settings.hub, folder)
+        except ValueError as error:
+            box = [str(error)]
+    broadcast_object_list(box)
+    if box[0] is not None:
+        raise ValueError(box[0])
 
 
 def _build_model(

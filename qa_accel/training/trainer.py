@@ -17,23 +17,25 @@ from rich.console import Console
 from rich.text import Text
 from torch.optim.lr_scheduler import LambdaLR
 
-from qa_accel import config, files
+from qa_accel import config, files, hub, shell_words
 from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.mode import Collator
 from qa_accel.data import splits
 from qa_accel.data.splits import Split
+from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import report
-from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
+from qa_accel.reporting.model_card import CardOfRun
 from qa_accel.terminal import visible
 from qa_accel.training import checkpoint
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
 from qa_accel.training.evaluator import EvaluationConfig, Evaluator
-from qa_accel.training.export import KeptModel
+from qa_accel.training.export import BEST, KeptModel
 from qa_accel.training.log import MetricsLog, NonFiniteLoss
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
@@ -221,14 +223,39 @@ class Trainer:
         seconds = f" after {self.timer.total:.0f} s ({self.timer}): "
         self.console.print(Text.assemble(("finished", "bold"), seconds, visible(self.folder)))
 
+    def push(self) -> None:
+        """Upload the published folder if the settings ask for it. The last thing of a run: the ranks part here, since an upload
+        may take longer than they would wait for one another. Raises ValueError on rank 0, with the folder complete."""
+        if not self.settings.hub.push_to_hub:
+            return
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if not self.accelerator.is_main_process:
+            return
+        size = sum((self.folder / name).stat().st_size for name in hub.files_to_upload(self.folder)) / 1e6
+        self.console.print(f"uploading {size:.0f} MB to the hub ...")
+        try:
+            pushed = hub.push(self.folder, self.settings.hub)
+        except ValueError as error:
+            raise ValueError(f"{error}. {self._how_to_push_again()}") from None
+        self.console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
+
+    def _how_to_push_again(self) -> str:
+        folder, flags = shell_words.quoted(str(self.folder)), shell_words.flags(config.changed(self.settings.hub))
+        return f"The run has finished and {folder} is complete; upload it with: {' '.join(['python scripts/report.py', folder, *flags])}"
+
     def _model_card(self, scores: dict[str, Any] | None) -> str:
-        return report.model_card(
-            base=self.settings.model.model_name_or_path,
-            scores=scores,
+        kept = json.loads((self.folder / BEST / "config.json").read_text(encoding="utf-8"))
+        card = CardOfRun(
             settings=config.as_dict(self.settings),
-            data_report=splits.audit_as_dict(self.splits),
+            changed=config.changed(self.settings),
+            launch=f"{runtime.launch_line(self.accelerator)} scripts/train.py",
             where=self.where,
+            data_report=splits.audit_as_dict(self.splits),
+            scores=scores,
+            stored_threshold=kept[CONFIG_KEY][THRESHOLD_KEY],
         )
+        return card.text()
 
     def describe_bad_step(self, error: NonFiniteLoss) -> str:
         """The step whose loss was not finite, its questions, and what is left of the run."""
