@@ -120,7 +120,8 @@ def run(settings: PredictConfig) -> int | None:
             report.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
         )
     files.write_text(folder / SETTINGS, config.dump(settings))
-    environment.write(folder, accelerator, runtime.describe(accelerator), seconds=round(time.perf_counter() - began, 1))
+    seconds, launch = round(time.perf_counter() - began, 1), runtime.launch_line(accelerator)
+    environment.write(folder, accelerator, runtime.describe(accelerator), launch=launch, seconds=seconds)
     console.print(f"answers: {visible(folder / 'predictions.json')}")
 
 

@@ -7,14 +7,15 @@ A run is the output_dir of train.py or predict.py, or a file of predictions (wit
 error_analysis.json holds the kind of every answer and all slices; a comparison writes comparison.html and comparison.json.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tyro
 from rich.console import Console
 
-from qa_accel import config, files, run_layout
+from qa_accel import config, files, hub, run_layout
+from qa_accel.hub import HubConfig
 from qa_accel.reporting import contents
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.common_questions import common_data
@@ -49,6 +50,7 @@ class ReportConfig:
     """Folder to write in. Not given: that of the first run."""
     console: bool = False
     """Print the error analysis, or the comparison, as tables instead of writing a report."""
+    hub: HubConfig = field(default_factory=HubConfig)
 
 
 Config = ReportConfig
@@ -59,6 +61,11 @@ def run(settings: ReportConfig) -> None:
     check_installed(html=not settings.console)
     one, other = _sides(settings)
     folder = settings.output_dir or _folder_of(one[0])
+    if settings.hub.push_to_hub and (other or settings.console or folder != one[0]):
+        raise ValueError(
+            "--push_to_hub uploads a training run with its report: give one run, and neither --console nor --output_dir"
+        )
+    hub.check(settings.hub, folder)
     console = make_console(soft_wrap=True)
     found = [(run_files, load_data(run_files, _given(settings))) for run_files in map(read_run, [*one, *other])]
     if not other:
@@ -69,6 +76,9 @@ def run(settings: ReportConfig) -> None:
             print_section(console, contents.errors(judged))
         else:
             _print(console, write_report(folder, judged, defaults_of(judged.files)), folder / run_layout.REPORT)
+        if settings.hub.push_to_hub:
+            pushed = hub.push(folder, settings.hub)
+            console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
         return
     here, there, notes = _judged_sides(found, len(one))
     comparison = compare_sides(here, there)

@@ -1,11 +1,11 @@
 """A judged run -> the sections of its report, in the order in which people ask: what ran, how good it is, what is wrong."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from qa_accel import shell_words
 from qa_accel.data.audit import SplitReport
 from qa_accel.data.audit_table import counts, remarks
 from qa_accel.evaluation.comparison import Comparison
@@ -135,16 +135,10 @@ def _spelled(value: Any) -> str:
 
 def repeat_command(run: JudgedRun, defaults: Mapping[str, Any]) -> str:
     """The command that gives this run again, in another folder."""
-    words: list[str] = []
-    for name, value in differing(run.files.settings, defaults).items():
-        if isinstance(value, bool) and isinstance(defaults.get(name), bool):
-            words.append(f"--{name}" if value else f"--no_{name}")
-        else:
-            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    processes = (run.files.environment or {}).get("processes", 1)
-    launch = ["python"] if processes == 1 else ["accelerate", "launch", "--num_processes", str(processes)]
+    launch = (run.files.environment or {}).get("launch", "python")
     script = "scripts/train.py" if run.files.trained else "scripts/predict.py"
-    return shlex.join([*launch, script, *map(visible, words), "--output_dir", "runs/again"])
+    own = shell_words.flags(differing(run.files.settings, defaults))
+    return " ".join([str(launch), script, *own, "--output_dir runs/again"])
 
 
 def audits_of(run: JudgedRun) -> dict[str, SplitReport]:

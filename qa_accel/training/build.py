@@ -98,7 +98,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     if accelerator.is_main_process:  # not before: a resume that is refused leaves the folder as it is
         files.write_text(folder / SETTINGS, config.dump(settings))
         files.write_json(folder / DATA_REPORT, splits.audit_as_dict(prepared_splits))
-        environment.write(folder, accelerator, where)
+        environment.write(folder, accelerator, where, launch=runtime.launch_line(accelerator))
 
     collate = task.mode.collator(windows, task.tokenizer, qa.inputs, epochs.plans(progress), qa.max_seq_length)
     total_steps = epochs.total_steps(progress)

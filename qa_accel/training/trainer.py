@@ -28,14 +28,16 @@ from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import report
 from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
+from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.model_card import CardOfRun
+from qa_accel.run_layout import BEST, PREDICTIONS, REPORT
 from qa_accel.terminal import visible
-from qa_accel.training import checkpoint
+from qa_accel.training import checkpoint, final_report
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
 from qa_accel.training.evaluator import EvaluationConfig, Evaluator
-from qa_accel.training.export import BEST, KeptModel
+from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog, NonFiniteLoss
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
@@ -216,12 +218,25 @@ class Trainer:
             self.progress, self.timer, self._model_card, kept_is_best=self.evaluation.load_best_model_at_end
         )
         if scores is not None:
-            predictions = json.loads((self.folder / "predictions.json").read_text(encoding="utf-8"))
+            predictions = json.loads((self.folder / PREDICTIONS).read_text(encoding="utf-8"))
             self.console.print(report.samples_table(self.splits["validation"].questions, predictions))
             self.console.print(report.scores_table(scores))
-        self.metrics.report(None, None, scores)
+        page = self._report() if scores is not None and self.accelerator.is_main_process else None
+        self.metrics.report(page, None if page is None else self.folder / REPORT, scores)
         seconds = f" after {self.timer.total:.0f} s ({self.timer}): "
         self.console.print(Text.assemble(("finished", "bold"), seconds, visible(self.folder)))
+
+    def _report(self) -> Report | None:
+        """Write report.html. The run has finished: what fails here is printed, and can be repeated."""
+        reason = final_report.why_not()
+        if reason is None:
+            try:
+                return final_report.write_final_report(self.folder, self.splits["validation"])
+            except Exception as error:  # whatever it is, the trained model must not count as failed for it
+                reason = f"{type(error).__name__}: {error}"
+        again = f"python scripts/report.py {shell_words.quoted(str(self.folder))}"
+        self.console.print(visible(f"no {REPORT}: {reason}. Write it later with: {again}"))
+        return None
 
     def push(self) -> None:
         """Upload the published folder if the settings ask for it. The last thing of a run: the ranks part here, since an upload
