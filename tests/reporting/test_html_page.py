@@ -149,7 +149,7 @@ def test_columns_of_numbers_are_set_as_numbers_with_the_same_decimals():
     assert cells == ["6,078", "0.5000", "3e-07", "81.2 [80.1, 82.3]", "yes", "12", "–", "0.2500", "9.5", "12"]
 
 
-def test_rows_stand_for_a_filter_only_where_there_are_questions_to_filter(elements):
+def test_rows_are_buttons_only_where_there_are_questions_to_filter(elements):
     """Breaks if a report without questions has buttons that do nothing."""
     table = Table("Kinds", ["Kind"], [["Wrong"], ["Other"]], [{"kind": "wrong"}, None])
     assert 'class="filter"' not in page_of(table)
@@ -193,6 +193,16 @@ def test_the_range_of_a_logarithmic_axis_is_in_powers_of_ten():
     """Breaks if plotly is given the values: the axis would end at ten to the hundredth power."""
     made = plotly_figure(Figure("f", "F", "", "", [Curve("c", [1, 2], [1, 100])], y_range=(0.1, 100), log_y=True))
     assert made["layout"]["yaxis"]["range"] == [-1, 2]
+
+
+def test_bars_of_categories_go_from_left_to_right_in_the_order_given():
+    """Breaks if long names of categories are written upright below the bars, or the last one comes on top."""
+    names = ["Right", "Answered the unanswerable", "a < b"]
+    made = plotly_figure(Figure("f", "F", "", "Questions", [Curve("c", names, [3, 2, 1], "bars")]))
+    [bars], across, down = made["data"], made["layout"]["xaxis"], made["layout"]["yaxis"]
+    assert bars["orientation"] == "h" and bars["x"] == [3, 2, 1] and bars["y"] == [*names[:2], "a &lt; b"]
+    assert down["type"] == "category" and down["autorange"] == "reversed" and across["title"]["text"] == "Questions"
+    assert down["ticktext"] == ["Right", "Answered the<br>unanswerable", "a &lt; b"]
 
 
 def test_without_plotly_the_message_says_how_to_get_it(monkeypatch):

@@ -8,7 +8,7 @@ const explorer = data.explorer;
 let state = { ...EMPTY };
 
 const kindName = (id) => visible((explorer.kinds.find(([kind]) => kind === id) || [id, id])[1]);
-const answerOr = (text) => (text ? element("span", { dir: "auto" }, visible(text)) : element("span", { class: "none" }, "no answer"));
+const answerOr = (text) => (text ? element("span", { class: "said", dir: "auto" }, visible(text)) : element("span", { class: "none" }, "no answer"));
 const distinct = (texts) => [...new Set(texts)];
 
 function sureness(question) {
@@ -168,13 +168,13 @@ function passage(question) {
     const box = element("input", { type: "checkbox", onchange: () => held.classList.toggle("edges", box.checked) });
     legend.append(element("li", {}, element("label", {}, box, ` show the ${question.windows.length} windows`)));
   }
-  return element("div", {}, element("h4", {}, "Context"), legend, held);
+  return element("div", {}, element("h3", {}, "Context"), legend, held);
 }
 
 function nullOdds(question) {
   const odds = question.null_odds;
   if (odds === null || odds === undefined) return null;
-  const title = element("h4", {}, "Is there an answer?");
+  const title = element("h3", {}, "Is there an answer?");
   const limit = explorer.threshold;
   if (typeof limit !== "number" || typeof odds !== "number") return element("div", {}, title, element("p", {}, `Null odds ${decimal(odds)}.`));
   const words = odds > limit
