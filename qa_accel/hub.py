@@ -198,7 +198,7 @@ def _token(config: HubConfig, folder: Path) -> str:
     """The token, after all that can be refused without a request."""
     if config.hub_model_id is None:
         _check_id(folder.resolve().name, f"--push_to_hub: the name of the folder {folder}", "; give --hub_model_id")
-    if constants.is_offline_mode():
+    if constants.HF_HUB_OFFLINE:
         raise ValueError(
             "--push_to_hub: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set; unset it, or leave --push_to_hub out and upload "
             "later, from a machine with network: scripts/report.py RUN --push_to_hub"

@@ -218,6 +218,8 @@ class CardOfRun:
         yield f"{prints}, but for rounding in another precision or on other hardware."
         if self._tuned is not None:
             yield f"Without `--{THRESHOLD_KEY}`, that of `config.json` applies: F1 {self.scores['best_f1']:.2f}."
+        if self._uses_data_set:
+            yield "Of a data set that has a split `test`, `predict.py` answers that: save `validation` as a file, and give it."
 
     def _data(self) -> Iterator[str]:
         splits = self.data_report

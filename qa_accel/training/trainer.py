@@ -247,8 +247,7 @@ class Trainer:
             torch.distributed.destroy_process_group()
         if not self.accelerator.is_main_process:
             return
-        size = sum((self.folder / name).stat().st_size for name in hub.files_to_upload(self.folder)) / 1e6
-        self.console.print(f"uploading {size:.0f} MB to the hub ...")
+        self.console.print("uploading to the hub ...")
         try:
             pushed = hub.push(self.folder, self.settings.hub)
         except ValueError as error:

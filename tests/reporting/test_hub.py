@@ -125,8 +125,9 @@ def test_a_branch_is_created_and_main_stays_as_it_is(hub, tmp_path):
     settings = HubConfig(push_to_hub=True, hub_revision="seeds/7")
     folder = folder_of_a_run(tmp_path)
     push(folder, settings)
-    push(folder, settings)  # it is there already
+    push(folder, settings)  # it is there already, with the same files
     repository = hub.repositories["ada/toy-run"]
+    assert len(repository.branches["seeds/7"]) == 2, "nothing has changed: no empty commit"
     assert repository.branches.keys() == {"main", "seeds/7"}
     assert repository.files("main") == {} and repository.files("seeds/7").keys() == {*MODEL, "README.md"}
 

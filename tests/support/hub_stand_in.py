@@ -144,15 +144,15 @@ class Hub:
         return {"errors": [], "warnings": []}
 
     def before_upload(self, repo_id: str, revision: str, *, body: bytes, **_: Any) -> dict[str, Any]:
-        self._branch(repo_id, revision)
-        asked = json.loads(body)["files"]
-        modes = {True: "lfs", False: "regular"}
-        return {
-            "files": [
-                {"path": one["path"], "uploadMode": modes[one["path"].endswith(".safetensors")], "shouldIgnore": False}
-                for one in asked
-            ]
-        }
+        there = self._branch(repo_id, revision)[-1].files
+        answers = []
+        for name in (one["path"] for one in json.loads(body)["files"]):
+            is_large = name.endswith(".safetensors")
+            answer = {"path": name, "uploadMode": "lfs" if is_large else "regular", "shouldIgnore": False}
+            if name in there:
+                answer["oid"] = _oid(there[name], is_large=is_large)
+            answers.append(answer)
+        return {"files": answers}
 
     def batch(self, repo_id: str, *, body: bytes, **_: Any) -> dict[str, Any]:
         objects = json.loads(body)["objects"]
@@ -188,6 +188,13 @@ class Hub:
         if revision not in branches:
             raise Refused(404, f"Invalid rev id: {revision}", "RevisionNotFound")
         return branches[revision]
+
+
+def _oid(content: bytes, *, is_large: bool) -> str:
+    """The hash by which the client knows a file that is there: of the content, or git's of a blob."""
+    if is_large:
+        return hashlib.sha256(content).hexdigest()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 _ID = r"([^/]+/[^/]+)"
