@@ -66,7 +66,7 @@ class ErrorAnalysis:
     kinds: dict[str, int]
     """Number of questions of each kind, all kinds."""
     slices: Sequence[Slice]
-    """Worse than chance first, by their excess of errors; then the others; then those that are better than chance."""
+    """Worse beyond chance first, the surest first; then the others, by their excess of errors; then those that are better."""
 
     @property
     def worse(self) -> list[Slice]:
@@ -133,9 +133,10 @@ def analyse(questions: Sequence[AnalysedQuestion]) -> ErrorAnalysis:
     return ErrorAnalysis(questions, {kind: kinds[kind] for kind in KINDS}, sorted(slices, key=_order))
 
 
-def _order(each: Slice) -> tuple[int, float]:
+def _order(each: Slice) -> tuple[int, float, float]:
+    """What is beyond chance by how sure that is: a slice within a larger one that it makes worse comes before that one."""
     worse_first = 0 if not each.beyond_chance else -1 if each.exact < each.rest_exact else 1
-    return worse_first, -each.excess_errors
+    return worse_first, each.p_value or 0.0 if worse_first else 0.0, -each.excess_errors
 
 
 def _slices(questions: Sequence[AnalysedQuestion]) -> list[Slice]:

@@ -25,9 +25,9 @@ UNINTERESTING = frozenset({"output_dir", "overwrite_output_dir", "cache_dir"})
 
 def report(run: JudgedRun, defaults: Mapping[str, Any]) -> Report:
     """The report of one run. `defaults`: of the settings of the command that wrote it."""
-    named = f"{run.name}: {model_of(run)}, fine-tuned" if run.files.trained else model_of(run)
+    named = f"{run.name}: {model_of(run)}" if run.files.trained else model_of(run)
     return Report(
-        title=f"{named} on {run.data.source}",
+        title=f"{named} evaluated on {run.data.source}",
         subtitle=scores.headline(run),
         sections=sections(run, defaults),
         explorer=explorer.explorer(run),
@@ -90,7 +90,7 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
         rows.append(("started" if run.files.trained else "finished", str(environment["written"])))
     if isinstance(environment.get("versions"), dict):
         rows.append(("versions", ", ".join(f"{name} {version}" for name, version in environment["versions"].items())))
-    blocks: list[Block] = []
+    blocks: list[Block] = [scores.tiles(run)]
     if not run.files.ended:
         blocks.append(Text("The run has not ended: these are the answers of its best model so far.", is_warning=True))
     blocks += [Text(warning, is_warning=True) for warning in run.warnings]

@@ -81,15 +81,13 @@ def _table_html(table: Table, has_explorer: bool) -> str:
     head = "".join(
         f'<th scope="col"{_right(numeric)}>{escaped(name)}</th>' for name, (numeric, _) in zip(table.columns, formats)
     )
+    head = f"<thead><tr>{head}</tr></thead>" if any(table.columns) else ""
     filters = table.filters if has_explorer and table.filters else [None] * len(table.rows)
     body = "\n".join(_row_html(row, formats, filters[row]) for row in range(len(table.rows)))
     caption = escaped(table.caption)
     label = f'role="region" aria-label="{caption}" tabindex="0"'
     visible_caption = f"<caption>{caption}</caption>" if table.open else f'<caption class="unseen">{caption}</caption>'
-    held = (
-        f'<div class="scroll" {label}><table>{visible_caption}<thead><tr>{head}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table></div>"
-    )
+    held = f'<div class="scroll" {label}><table>{visible_caption}{head}<tbody>\n{body}\n</tbody></table></div>'
     return held if table.open else f'<details class="folded"><summary>{caption}</summary>{held}</details>'
 
 

@@ -65,20 +65,23 @@ def all_scores(run: JudgedRun) -> list[ScoresAt]:
     return [*found, ScoresAt(**{**vars(at_best), "f1": 100 * best, "f1_interval": f1_interval})]
 
 
-def section(run: JudgedRun) -> Section:
-    found = all_scores(run)
-    own = next((each for each in found if each.threshold == run.threshold), found[0])
-    tiles = [
-        Tile("F1", f"{own.f1:.2f}", _interval(own.f1_interval)),
-        Tile("exact match", f"{own.exact:.2f}", _interval(own.exact_interval)),
+def tiles(run: JudgedRun) -> Tiles:
+    """What a person came for: the scores of the answers as the model gives them."""
+    own, has_Q = scores_at(run, run.threshold_source, run.threshold), run.outcomes.has_answer_Q
+    found = [
+        Tile("F1", f"{own.f1:.2f}", f"95 %: {_interval(own.f1_interval)}"),
+        Tile("exact match", f"{own.exact:.2f}", f"95 %: {_interval(own.exact_interval)}"),
     ]
     if own.has_answer_f1 is not None and own.no_answer_exact is not None:
-        tiles.append(
-            Tile("F1, answerable", f"{own.has_answer_f1:.2f}", f"{int(run.outcomes.has_answer_Q.sum()):,} questions")
-        )
-        unanswerable = int((~run.outcomes.has_answer_Q).sum())
-        tiles.append(Tile("exact, unanswerable", f"{own.no_answer_exact:.2f}", f"{unanswerable:,} questions"))
-    blocks: list[Block] = [Tiles(tiles), _table(found)]
+        found += [
+            Tile("F1, answerable", f"{own.has_answer_f1:.2f}", f"{int(has_Q.sum()):,} questions"),
+            Tile("exact, unanswerable", f"{own.no_answer_exact:.2f}", f"{int((~has_Q).sum()):,} questions"),
+        ]
+    return Tiles(found)
+
+
+def section(run: JudgedRun) -> Section:
+    found = all_scores(run)
     paragraphs = int(run.outcomes.paragraph_Q.max()) + 1
     note = f"Intervals: 95 %, {RESAMPLES:,} bootstrap resamples of the {paragraphs:,} contexts."
     if len(found) > 1:
@@ -86,10 +89,10 @@ def section(run: JudgedRun) -> Section:
             " At the best threshold each resample finds its own. That threshold was chosen on these very questions, so its score "
             "flatters the model."
         )
-    return Section("scores", "Scores", [*blocks, Text(note), *_stored(run, own)])
+    return Section("scores", "Scores", [_table(found), Text(note), *_stored(run)])
 
 
-def _stored(run: JudgedRun, own: ScoresAt) -> list[Block]:
+def _stored(run: JudgedRun) -> list[Block]:
     """A warning where all_results.json does not say what is computed here: other data, or another normalisation."""
     at_run = run.files.results.get("null_score_diff_threshold")
     threshold = None if at_run is None or run.threshold is None else float(at_run)
