@@ -84,9 +84,9 @@ def check(config: HubConfig, folder: Path) -> None:
     For one process: it sends a few requests, which create nothing. A hub that is too busy to answer is a warning.
     """
     if not config.push_to_hub:
-        set_here = [name for name in ("hub_model_id", "hub_private_repo", "hub_revision") if getattr(config, name)]
-        for name in set_here:
-            logger.warning("--%s is ignored without --push_to_hub", name)
+        for name in ("hub_model_id", "hub_private_repo", "hub_revision"):
+            if getattr(config, name) is not None:
+                logger.warning("--%s is ignored without --push_to_hub", name)
         return
     token = _token(config, folder)
     try:
