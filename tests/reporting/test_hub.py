@@ -36,7 +36,14 @@ MODEL = {
 """All but the card, whose bytes differ."""
 OTHERS = ("predictions.json", "nbest_predictions.json", "metrics.jsonl", "config.yaml", "data_report.json", ".lock")
 OTHERS += ("secrets.txt", ".env", "error_analysis.json", "checkpoint-3/model.safetensors", "checkpoint-3/config.json")
-OTHERS += ("wandb/run-1/README.md", "best/config.json", "model.safetensors.bak", "old_model.safetensors", "token")
+OTHERS += (
+    "wandb/run-1/README.md",
+    "best/config.json",
+    "model.safetensors.bak",
+    "old_model.safetensors",
+    "token",
+    "model-of-mine-of-2026.safetensors",
+)
 """What a run's folder may hold and nobody asked for."""
 
 
