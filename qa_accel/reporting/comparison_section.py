@@ -15,6 +15,7 @@ from qa_accel.evaluation.error_kinds import KINDS
 from qa_accel.evaluation.question_features import FAMILIES
 from qa_accel.reporting.blocks import Block, Cell, Section, Table, Text, Tile, Tiles
 from qa_accel.reporting.judged_run import JudgedRun
+from qa_accel.reporting.local_places import without_place
 from qa_accel.terminal import visible
 
 NAMES = {"exact": "exact match", "f1": "F1"}
@@ -226,7 +227,7 @@ def _settings(one: Side, other: Side) -> list[Block]:
 
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:
-    value = settings.get(name)
+    value = without_place(name, settings.get(name))
     return "" if value is None else " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

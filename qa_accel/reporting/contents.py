@@ -16,6 +16,7 @@ from qa_accel.reporting import comparison_section, curves, explorer, scores
 from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text
 from qa_accel.reporting.comparison_section import Side
 from qa_accel.reporting.judged_run import JudgedRun
+from qa_accel.reporting.local_places import without_place
 from qa_accel.terminal import visible
 
 CONFIDENT_AND_WRONG = 15
@@ -121,9 +122,9 @@ def _settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Table
 
 
 def differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that were given: without a default, or other than it."""
+    """Those that were given: without a default, or other than it. Of files and folders their names, not where they are."""
     return {
-        name: value
+        name: without_place(name, value)
         for name, value in settings.items()
         if name not in UNINTERESTING and value is not None and (name not in defaults or defaults[name] != value)
     }
@@ -134,7 +135,7 @@ def _spelled(value: Any) -> str:
 
 
 def repeat_command(run: JudgedRun, defaults: Mapping[str, Any]) -> str:
-    """The command that gives this run again, in another folder."""
+    """The command that gives this run again, in another folder, with names of files as `differing` shows them."""
     launch = (run.files.environment or {}).get("launch", "python")
     script = "scripts/train.py" if run.files.trained else "scripts/predict.py"
     own = shell_words.flags(differing(run.files.settings, defaults))

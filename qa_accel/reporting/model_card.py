@@ -5,7 +5,6 @@ command of each figure. Of local files and folders the card shows names, never w
 """
 
 import math
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,9 @@ from qa_accel.evaluation.report import CONFIDENCE, SCORES
 from qa_accel.hub import PLACEHOLDER, HubConfig, is_hub_id
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
 from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.reporting.local_places import FILES, last_part, without_place
 from qa_accel.terminal import visible
 
-FILES = ("train_file", "validation_file", "test_file")
-PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")
-NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name")
 NOT_REPEATED = {
     *("cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
     *("report_to", "project_name", *config.setting_types(HubConfig)),
@@ -164,12 +161,12 @@ class CardOfRun:
         """Settings of these names as others may see them, in the settings' order; a data set that is not read is left out."""
         unused = () if self._uses_data_set else ("dataset_name", "dataset_config_name")
         kept = (name for name in self.settings if name in names and name not in unused)
-        return {name: _without_place(name, self.settings[name]) for name in kept}
+        return {name: without_place(name, self.settings[name]) for name in kept}
 
     # --- text
 
     def _head(self) -> Iterator[str]:
-        base = _markdown(_without_place("model_name_or_path", self.settings["model_name_or_path"]))
+        base = _markdown(without_place("model_name_or_path", self.settings["model_name_or_path"]))
         yield f"# {base}, fine-tuned for extractive question answering"
         yield ""
         yield f"Trained with qa-accel from {base} on {_markdown(self.where)}."
@@ -255,24 +252,9 @@ def _lines(start: str, flags: Sequence[str], separator: str = BREAK) -> str:
     return separator.join([start, *flags])
 
 
-def _without_place(name: str, value: Any) -> Any:
-    """A setting's value without the folders that lead to a file."""
-    if name in FILES and value is not None:
-        names = map(_last_part, value)
-        return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
-    is_place = name in PLACES and value not in ("auto", "no")
-    if isinstance(value, str) and (is_place or (name in NAMES_OR_PLACES and not is_hub_id(value))):
-        return _last_part(value)
-    return value
-
-
-def _last_part(path: str) -> str:
-    return os.path.basename(os.path.abspath(path)) or path
-
-
 def _name(path: str) -> str:
     """A file's or folder's name for metadata: one line, nothing hidden."""
-    return visible(_last_part(path))
+    return visible(last_part(path))
 
 
 def _number(threshold: Any) -> str:

@@ -12,7 +12,6 @@ from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
-from qa_accel.messages import first_line
 from qa_accel.reporting.run_files import RunFiles
 
 
@@ -140,8 +139,8 @@ def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple
         model = replace(model, model_name_or_path=str(run.path), tokenizer_name=None)
     try:
         tokenizer = load_tokenizer(model)
-    except (ValueError, OSError) as error:
-        return None, f"the tokenizer cannot be read: {first_line(error)}"
+    except (ValueError, OSError):  # the message would show where the model was: reports are passed on
+        return None, "the run's tokenizer cannot be read here"
     window_config = WindowConfig(**_stored(WindowConfig, run.settings))
     cache, processes = question_data.cache_folder(config), config.preprocessing_num_workers
     return prepare_windows(rows, tokenizer, window_config, cache_dir=cache, num_proc=processes), ""
