@@ -19,7 +19,7 @@ from qa_accel.data import audit, audit_table
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, run_folder
 from qa_accel.distributed.rank_status import RankStatus
-from qa_accel.evaluation import report
+from qa_accel.evaluation import score_tables
 from qa_accel.preflight.checks import Finding, Network
 from qa_accel.preflight.probe import HostProbe
 from qa_accel.terminal import make_console, visible, visible_lines
@@ -89,9 +89,9 @@ def test_a_table_of_sample_answers_shows_question_gold_and_prediction_literally(
         {"id": ["1"], "question": ["q"], "answers": [{"text": [text.replace("\ud800", "")], "answer_start": [0]}]}
     )
     seen_in_arrow = seen.replace(r"\ud800", "")  # which holds no half of a pair
-    assert seen_in_arrow in shown(report.samples_table(questions, {"1": "p"}))
-    assert seen_in_arrow in shown(report.samples_table(gold, {"1": "p"}))
-    assert seen in shown(report.samples_table(questions, {"1": text}))
+    assert seen_in_arrow in shown(score_tables.samples_table(questions, {"1": "p"}))
+    assert seen_in_arrow in shown(score_tables.samples_table(gold, {"1": "p"}))
+    assert seen in shown(score_tables.samples_table(questions, {"1": text}))
 
 
 @texts
@@ -217,7 +217,7 @@ def test_every_console_is_made_by_make_console_and_nothing_is_written_as_markup(
 def test_tables_of_scores_have_only_our_own_words():
     """Keys of a foreign file are not printed."""
     scores = {"total": 1, "exact": 1.0, "f1": 1.0, "[/]": 3.0}
-    assert "[/]" not in shown(report.scores_table(scores))
+    assert "[/]" not in shown(score_tables.scores_table(scores))
     assert isinstance(summary.table(summary.summary({"[/]": scores})), Table)
     assert "[/]" not in shown(summary.table(summary.summary({"[/]": scores})))
 

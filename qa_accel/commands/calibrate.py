@@ -23,7 +23,7 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import open_answers
-from qa_accel.evaluation import calibration, report, scoring
+from qa_accel.evaluation import calibration, score_tables, scoring
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import risk_coverage
 from qa_accel.inference.confidence import Calibration
@@ -89,7 +89,7 @@ def run(settings: CalibrateConfig) -> None:
     except calibration.NotCalibrated as error:
         raise ValueError(f"these questions cannot calibrate a model: {error}; give more of them") from error
     columns = {name: found[name] for name in ("before", "after", "swapped") if name in found}
-    console.print(report.calibration_table(columns))
+    console.print(score_tables.calibration_table(columns))
     console.print(
         "before: softmax over the n-best list. after: fitted on the other half. swapped: as after, the halves exchanged"
     )

@@ -17,7 +17,7 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import environment
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import open_answers
-from qa_accel.evaluation import report, scoring
+from qa_accel.evaluation import score_tables, scoring
 from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration, withheld
@@ -113,11 +113,11 @@ def run(settings: PredictConfig) -> int | None:
         if answers.confidences:
             scores |= scoring.confidence_scores(answers, split, least, version_2_with_negative=negative)
         files.write_json(folder / FINISHED, scores)
-        console.print(report.scores_table(scores))
+        console.print(score_tables.scores_table(scores))
     if least is not None:
         count = sum(confidence >= least for confidence in answers.confidences.values())
         console.print(
-            report.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
+            score_tables.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
         )
     files.write_text(folder / SETTINGS, config.dump(settings))
     seconds, launch = round(time.perf_counter() - began, 1), runtime.launch_line(accelerator)

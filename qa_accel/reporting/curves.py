@@ -8,7 +8,7 @@ import numpy as np
 
 from qa_accel.evaluation.confidence_figures import BINS, figures, risk_coverage
 from qa_accel.evaluation.outcomes import F1, best_threshold, threshold_curve
-from qa_accel.evaluation.report import CONFIDENCE
+from qa_accel.evaluation.score_tables import CONFIDENCE
 from qa_accel.reporting.blocks import MOST_POINTS, Block, Curve, Figure, Table, Text
 from qa_accel.reporting.judged_run import JudgedRun
 

@@ -17,7 +17,7 @@ from qa_accel import config, shell_words
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
-from qa_accel.evaluation.report import CONFIDENCE, SCORES
+from qa_accel.evaluation.score_tables import CONFIDENCE, SCORES
 from qa_accel.hub import PLACEHOLDER, HubConfig, is_hub_id
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
 from qa_accel.inference.postprocess import SpanConfig

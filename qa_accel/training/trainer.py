@@ -26,7 +26,7 @@ from qa_accel.data.splits import Split
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
-from qa_accel.evaluation import report
+from qa_accel.evaluation import score_tables
 from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.model_card import CardOfRun
@@ -219,8 +219,8 @@ class Trainer:
         )
         if scores is not None:
             predictions = json.loads((self.folder / PREDICTIONS).read_text(encoding="utf-8"))
-            self.console.print(report.samples_table(self.splits["validation"].questions, predictions))
-            self.console.print(report.scores_table(scores))
+            self.console.print(score_tables.samples_table(self.splits["validation"].questions, predictions))
+            self.console.print(score_tables.scores_table(scores))
         page = self._report() if scores is not None and self.accelerator.is_main_process else None
         self.metrics.report(page, None if page is None else self.folder / REPORT, scores)
         seconds = f" after {self.timer.total:.0f} s ({self.timer}): "

@@ -1,4 +1,4 @@
-"""Scores and answers -> what a person reads: tables on the console."""
+"""Scores and answers -> what a person reads on the console: tables and lines."""
 
 from collections.abc import Mapping
 from typing import Any
