@@ -129,7 +129,7 @@ def best_answers(
     `calibration` adds confidences; nothing else depends on it.
     """
     ids: Sequence[str] = questions["id"][:]
-    contexts = _contexts(questions)
+    contexts = shared_contexts(questions)
     spans = _sorted_spans(windows, candidates, config, ids)
     empty_entries = _empty_entries(windows, candidates, ids)
     threshold = config.null_score_diff_threshold or 0.0
@@ -173,7 +173,7 @@ def _add_confidences(
     return of_spans, of_empty
 
 
-def _contexts(questions: "Dataset | Mapping[str, Sequence[str]]") -> list[str]:
+def shared_contexts(questions: "Dataset | Mapping[str, Sequence[str]]") -> list[str]:
     """The context of each question. Equal ones are one string: hundreds of questions may share a long document."""
     shared: dict[str, str] = {}
     column = questions["context"]

@@ -12,6 +12,7 @@ from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
+from qa_accel.inference.postprocess import shared_contexts
 from qa_accel.reporting.run_files import RunFiles
 
 
@@ -37,12 +38,11 @@ class RunData:
     @classmethod
     def of(cls, rows: datasets.Dataset, windows: Windows | None, **facts: Any) -> "RunData":
         """`rows` must have answers."""
-        shared: dict[str, str] = {}
         answers = rows["answers"][:]
         return cls(
             ids=rows["id"][:],
             questions=rows["question"][:],
-            contexts=[shared.setdefault(text, text) for text in rows["context"][:]],
+            contexts=shared_contexts(rows),
             titles=rows["title"][:] if "title" in rows.column_names else [None] * len(rows),
             gold_texts=[answer["text"] for answer in answers],
             gold_starts=[answer["answer_start"] for answer in answers],
