@@ -255,7 +255,8 @@ def test_a_tracker_that_dies_in_the_middle_does_not_end_the_run(trainer, tmp_pat
         arrangements=[(kill_wandb_after, 2), (send_small_report,)],
         max_train_steps=4,
         environment=offline(tmp_path),
-        **BOTH,
+        report_to="all",
+        logging_steps=1,
     )
     assert left.code == 0, left.output
     assert "tracker wandb" in left.output
