@@ -121,6 +121,25 @@ def as_dict(config: Any) -> dict[str, Any]:
     return flat
 
 
+def defaults(config_class: type) -> dict[str, Any]:
+    """Flat mapping setting -> its default as a recipe holds it, without the settings that have none."""
+    flat: dict[str, Any] = {}
+    kinds = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        kind = kinds[field.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            flat.update(defaults(kind))
+        elif field.default is not dataclasses.MISSING:
+            flat[field.name] = list(field.default) if isinstance(field.default, tuple) else field.default
+    return flat
+
+
+def changed(config: Any) -> dict[str, Any]:
+    """As `as_dict`, without the settings that have their default; those that have none are there."""
+    own = defaults(type(config))
+    return {name: value for name, value in as_dict(config).items() if name not in own or own[name] != value}
+
+
 def dump(config: Any) -> str:
     """A recipe that gives this config back, every setting written out."""
     return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)

@@ -67,3 +67,21 @@ def trainer(toy, tmp_path_factory) -> "Trainer":
     from training_runs import Trainer
 
     return Trainer(toy, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium, or a skip with the reason."""
+    from browsers import opened_browser
+
+    with opened_browser(tmp_path_factory.mktemp("home")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens a page, and lists of what it requested and complained about."""
+    from browsers import page_opener
+
+    with page_opener(browser) as open_page:
+        yield open_page

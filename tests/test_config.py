@@ -187,6 +187,18 @@ def test_a_dumped_config_reads_back_as_itself(boat, tmp_path):
     assert config.parse(Boat, ["--config", str(recipe)]) == boat
 
 
+def test_what_differs_from_the_defaults_is_all_that_is_needed_to_get_the_settings_back():
+    """Breaks if a setting without a default is left out, a nested one is lost, or one with its default is listed."""
+    words = ["--model_name_or_path=m", "--output_dir=o", "--train_file=a", "--no_load_best_model_at_end", "--seed=42"]
+    found = config.changed(config.parse(TrainConfig, words))
+    assert found == {
+        "model_name_or_path": "m",
+        "output_dir": "o",
+        "train_file": ["a"],
+        "load_best_model_at_end": False,
+    }
+
+
 def test_every_setting_of_the_scripts_survives_the_way_to_a_file_and_back(tmp_path):
     """Breaks if a setting of some kind (a choice, several files, a number like 3e-05) cannot be written and read."""
     words = """--model_name_or_path m --output_dir o --train_file a.json b*.json --learning_rate 1e-7 --report_to tensorboard

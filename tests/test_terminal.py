@@ -232,24 +232,3 @@ def test_a_terminal_of_another_encoding_gets_escapes_for_what_it_lacks(monkeypat
     make_console(file=sys.stdout).print("東京")
     sys.stdout.flush()
     assert raw.getvalue().splitlines()[-1] == rb"\u6771\u4eac"
-
-
-@texts
-def test_the_model_card_is_plain_markdown_whatever_the_base_is_called(text, seen):
-    """The base's name is one line without link, code or HTML; the settings stay in their block of code, a line each."""
-    evil = f"{text}](javascript:alert(1))<img src=x>`|~~~\n```\n# owned"
-    card = report.model_card(
-        base=f"runs|{evil}".replace("/", "|"),
-        scores=None,
-        settings={"model_name_or_path": evil, "train_file": [evil, "b"], "learning_rate": 3e-05, "cache_dir": None},
-        data_report={},
-        where="1 process on <CPU>",
-    )
-    lines = card.splitlines()
-    [heading] = [line for line in lines if line.startswith("# ")]
-    for character in "[]<>`|~$":
-        assert not re.search(rf"(?<!\\)(\\\\)*{re.escape(character)}", heading), f"{character} is escaped"
-    assert [line for line in lines if line.startswith("```")] == ["```yaml", "```", "```python", "```"]
-    block = lines[lines.index("```yaml") + 1 : lines.index("```yaml") + 4]
-    assert [line.partition(":")[0] for line in block] == ["model_name_or_path", "train_file", "learning_rate"]
-    assert r"\<CPU\>" in card and "\x1b" not in card and "\u202e" not in card

@@ -3,6 +3,7 @@
 accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_file questions.json --output_dir runs/answers
 """
 
+import time
 from dataclasses import dataclass, field, replace
 
 from qa_accel import config, files
@@ -13,10 +14,11 @@ from qa_accel.data import questions
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import environment
 from qa_accel.distributed.accelerator import RuntimeConfig
-from qa_accel.distributed.run_folder import FINISHED, open_answers
+from qa_accel.distributed.run_folder import open_answers
 from qa_accel.evaluation import report, scoring
-from qa_accel.inference.answer_files import ANSWER_FILES, CONFIDENCES, write_answers
+from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration, withheld
 from qa_accel.inference.postprocess import SpanConfig
@@ -24,6 +26,7 @@ from qa_accel.inference.predictor import PredictorConfig
 from qa_accel.inference.reader_backends import Backend
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
+from qa_accel.run_layout import CONFIDENCES, ENVIRONMENT, FINISHED, SETTINGS
 from qa_accel.terminal import visible
 
 
@@ -70,9 +73,10 @@ def run(settings: PredictConfig) -> int | None:
             runtime_config=settings.runtime,
             calibration_of=lambda policy, negative: _calibration(settings, policy, version_2_with_negative=negative),
         )
+    began = time.perf_counter()
     accelerator = make_accelerator(settings.backend, settings.runtime)
     console = runtime.console(accelerator)
-    names = (*ANSWER_FILES, CONFIDENCES, FINISHED, "config.yaml")
+    names = (*ANSWER_FILES, CONFIDENCES, ENVIRONMENT, FINISHED, SETTINGS)
     folder = open_answers(settings.output_dir, accelerator, names)
     task = load_task(settings.backend, accelerator, settings.model, settings.windows, settings.batching)
     span_config = task.answer_policy.apply(settings.spans)
@@ -115,7 +119,9 @@ def run(settings: PredictConfig) -> int | None:
         console.print(
             report.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
         )
-    files.write_text(folder / "config.yaml", config.dump(settings))
+    files.write_text(folder / SETTINGS, config.dump(settings))
+    seconds, launch = round(time.perf_counter() - began, 1), runtime.launch_line(accelerator)
+    environment.write(folder, accelerator, runtime.describe(accelerator), launch=launch, seconds=seconds)
     console.print(f"answers: {visible(folder / 'predictions.json')}")
 
 

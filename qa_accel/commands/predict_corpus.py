@@ -30,7 +30,7 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import signals, strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.ranks import Rank, leave_launch
-from qa_accel.distributed.run_folder import FINISHED, open_shared
+from qa_accel.distributed.run_folder import open_shared
 from qa_accel.inference import corpus
 from qa_accel.inference.answer_files import ANSWER_FILES
 from qa_accel.inference.answer_policy import AnswerPolicy
@@ -46,6 +46,7 @@ from qa_accel.inference.qa_model import QAModel
 from qa_accel.inference.reader_backends import Backend
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
+from qa_accel.run_layout import FINISHED
 from qa_accel.terminal import make_console, visible
 
 SECONDS_ON_A_TERMINAL = 2

@@ -47,4 +47,7 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
         trainer.rank_status.failed(error)
         raise
     trainer.rank_status.ended()
-    return exit_code() if stopped else 0
+    if stopped:
+        return exit_code()
+    trainer.push()  # nothing that needs all ranks may come after it
+    return 0

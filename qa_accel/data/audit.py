@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
-from qa_accel.data.label_audit import LabelReport, audit_labels
+from qa_accel.data.label_audit import LabelReport, UnlikeLabel, audit_labels
 from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
 from qa_accel.data.windows import Windows
 from qa_accel.messages import quoted
@@ -89,6 +89,16 @@ class SplitReport:
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "SplitReport":
+        """Of `as_dict`, lists in place of tuples allowed, as in data_report.json. Raises TypeError or KeyError for other content."""
+        questions, windows = dict(content["questions"]), content.get("windows")
+        questions["misplaced_answers"] = tuple(MisplacedAnswer(**each) for each in questions["misplaced_answers"])
+        if windows is not None and (labels := windows.get("labels")) is not None:
+            unlike = tuple(UnlikeLabel(**each) for each in labels["unlike_labels"])
+            windows = {**windows, "labels": LabelReport(**{**labels, "unlike_labels": unlike})}
+        return cls(QuestionReport(**questions), None if windows is None else WindowReport(**windows))
 
 
 def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[datasets.Dataset, QuestionReport]:

@@ -15,21 +15,22 @@ LISTED = 3  # rows per kind; data_report.json lists all
 
 def report_table(reports: Mapping[str, SplitReport]) -> Table:
     """Counts, one column per split; below them the first faulty rows."""
-    counts = Table("", title="Data", title_justify="left")
+    table = Table("", title="Data", title_justify="left")
     for split in reports:
-        counts.add_column(split, justify="right")
-    columns = [_column(report) for report in reports.values()]
+        table.add_column(split, justify="right")
+    columns = [counts(report) for report in reports.values()]
     for name in columns[0] if columns else ():
-        counts.add_row(name, *(column[name] for column in columns))
-    lines = [f"{split}: {line}" for split, report in reports.items() for line in _remarks(report)]
+        table.add_row(name, *(column[name] for column in columns))
+    lines = [f"{split}: {line}" for split, report in reports.items() for line in remarks(report)]
     layout = Table.grid()
-    layout.add_row(counts)
+    layout.add_row(table)
     # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
     layout.add_row(Text("\n".join(lines)))
     return layout
 
 
-def _column(report: SplitReport) -> dict[str, str]:
+def counts(report: SplitReport) -> dict[str, str]:
+    """Name of each count -> its number in words."""
     questions, windows = report.questions, report.windows
     column = {
         "questions": _count(questions.questions),
@@ -77,7 +78,8 @@ def _count(count: int | None, share: float | None = None) -> str:
     return f"{count:,}" + (f" ({share:.1%})" if share is not None else "")
 
 
-def _remarks(report: SplitReport) -> Iterator[str]:
+def remarks(report: SplitReport) -> Iterator[str]:
+    """The first faulty rows of each kind, a line each."""
     questions, windows = report.questions, report.windows
     remark = "dropped (offsets count characters)" if questions.dropped_ids else "kept, since every question is scored"
     yield from _some([f"{answer.described()}; {remark}" for answer in questions.misplaced_answers])

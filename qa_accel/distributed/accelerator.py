@@ -163,6 +163,20 @@ def faster_launch(accelerator: Accelerator, batch_size: int) -> str | None:
     )
 
 
+def launch_line(accelerator: Accelerator) -> str:
+    """What starts such processes again, in the same precision, up to the script's name."""
+    on_cuda = accelerator.device.type == "cuda"
+    configs = {"": "single_gpu" if on_cuda else "cpu", "DDP": "multi_gpu" if on_cuda else "cpu_ddp"}
+    strategy_name = strategy.name(accelerator)
+    file = configs.get(strategy_name) or (
+        strategy_name.lower().replace(" with ", "_").replace(" zero-", "_zero")  # deepspeed_zero3_offload, fsdp2
+    )
+    return (
+        f"accelerate launch --config_file accelerate_configs/{file}.yaml --num_processes {accelerator.num_processes} "
+        f"--mixed_precision {strategy.precision(accelerator)}"
+    )
+
+
 def seed_everything(seed: int, accelerator: Accelerator | None = None) -> None:
     """The same seed on every rank (first weights), or with an accelerator one per rank (dropout)."""
     set_seed(seed, device_specific=accelerator is not None)

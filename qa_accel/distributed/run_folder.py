@@ -15,15 +15,12 @@ from accelerate import Accelerator
 
 from qa_accel import files
 from qa_accel.messages import PATH, short
+from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, METRICS
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "all_results.json"
-"""The file that only a finished run has."""
-METRICS = "metrics.jsonl"
-"""The file that a run appends to, by its name."""
 LOCK = ".lock"
-OF_A_RUN = (METRICS, "data_report.json", "stopped.json", "best", "checkpoint-*")
+OF_A_RUN = (METRICS, DATA_REPORT, "stopped.json", BEST, "checkpoint-*")
 """What tells a training run's folder, prepared, interrupted or finished, from one of answers."""
 SECONDS_FOR_A_DEAD_NODE = 150
 """How long a requeued job waits for its previous start: a file server frees a lost node's lock after 90 s."""

@@ -1,13 +1,9 @@
-"""Scores, answers and settings -> what a person reads: tables on the console, the model card."""
+"""Scores and answers -> what a person reads: tables on the console."""
 
-import math
-import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
-import yaml
 from rich.table import Table
 from rich.text import Text
 
@@ -100,90 +96,5 @@ def samples_table(questions: datasets.Dataset, predictions: Mapping[str, str], c
     return table
 
 
-def model_card(
-    *,
-    base: str,
-    scores: Mapping[str, Any] | None,
-    settings: Mapping[str, Any],
-    data_report: Mapping[str, Any],
-    where: str,
-) -> str:
-    """README.md of a trained model: where it comes from, what it scored, how to use it."""
-    name = _markdown(Path(base).name)
-    lines = [
-        "---",
-        "pipeline_tag: question-answering",
-        "library_name: transformers",
-        "tags: [extractive-qa, qa-accel]",
-        "---",
-        "",
-        f"# {name}, fine-tuned for extractive question answering",
-        "",
-        f"Trained with qa-accel from {name} on {_markdown(where)}.",
-        "",
-        "## Scores",
-        "",
-    ]
-    if scores is None:
-        lines.append("Not evaluated: the run had no validation data.")
-    else:
-        lines += ["| score | % |", "| --- | ---: |"]
-        lines += [f"| {name} | {scores[key]:.2f} |" for key, name in SCORES.items() if key in scores]
-        lines += [f"| {name} | {100 * scores[key]:.2f} |" for key, name in CONFIDENCE.items() if key in scores]
-        lines.append("")
-        lines.append(f"On {scores['total']} validation questions, by the official definitions.")
-        if "best_f1_thresh" in scores:
-            lines += [
-                "",
-                f"`config.json` keeps `null_score_diff_threshold: {scores['best_f1_thresh']:.6g}`, tuned for F1 on the validation "
-                "data: a question is answered with nothing where the null score exceeds the best span's by more than that.",
-            ]
-        if "confidence_questions" in scores:
-            lines += [
-                "",
-                "`config.json` keeps a calibration too, fitted on one half of the validation questions. The figures of confidence "
-                f"are those of the other half, {scores['confidence_questions']} questions.",
-            ]
-        elif "not_calibrated" in scores:
-            lines += ["", f"Without a calibration: {_markdown(scores['not_calibrated'])}."]
-    lines += ["", "## Data", "", "| | " + " | ".join(data_report) + " |", "| --- |" + " ---: |" * len(data_report)]
-    for name, part, key in (
-        ("questions", "questions", "questions"),
-        ("contexts", "questions", "contexts"),
-        ("without answer", "questions", "without_answer"),
-        ("windows", "windows", "windows"),
-    ):
-        lines.append(f"| {name} | " + " | ".join(f"{split[part][key]:,}" for split in data_report.values()) + " |")
-    lines += ["", "## Settings", "", "```yaml", *_settings_lines(settings)]
-    lines += [
-        "```",
-        "",
-        "## Use",
-        "",
-        "```python",
-        "from qa_accel import Reader",
-        "",
-        'reader = Reader("path/to/this/folder")',
-        'reader.answer("Who wrote it?", "It was written by Ada.")',
-        "```",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _settings_lines(settings: Mapping[str, Any]) -> Iterator[str]:
-    """A line of YAML each, which can therefore not end the code block that they are in."""
-    for key, value in settings.items():
-        if value is not None:
-            plain = [visible(one) for one in value] if isinstance(value, list) else value
-            plain = visible(value) if isinstance(value, str) else plain
-            listed = yaml.safe_dump([plain], default_flow_style=True, width=math.inf, allow_unicode=True)
-            yield f"{key}: {listed.strip()[1:-1]}"
-
-
 def _cell(text: str, style: str = "") -> Text:
     return Text(visible(text), style)
-
-
-def _markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line: no link, no HTML, no formula."""
-    return re.sub(r"[\\`*_\[\]<>&|~$]", r"\\\g<0>", visible(text))

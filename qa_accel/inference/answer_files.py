@@ -6,10 +6,9 @@ from pathlib import Path
 
 from qa_accel import files
 from qa_accel.inference.postprocess import Answers, NBestEntry
+from qa_accel.run_layout import CONFIDENCES, NBEST, NULL_ODDS, PREDICTIONS
 
-ANSWER_FILES = ("predictions.json", "nbest_predictions.json", "null_odds.json")
-CONFIDENCES = "confidences.json"
-"""Beside them if the model is calibrated."""
+ANSWER_FILES = (PREDICTIONS, NBEST, NULL_ODDS)
 
 
 def write_answers(answers: Answers, folder: Path | str) -> None:
@@ -20,9 +19,9 @@ def write_answers(answers: Answers, folder: Path | str) -> None:
     """
     folder = Path(folder)
     contents: dict[str, Iterable[str]] = {
-        "predictions.json": [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
-        "nbest_predictions.json": _nbest_json(answers.nbest),
-        "null_odds.json": [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
+        PREDICTIONS: [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
+        NBEST: _nbest_json(answers.nbest),
+        NULL_ODDS: [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
     }
     assert tuple(contents) == ANSWER_FILES, "whoever clears these files goes by their names"
     if answers.confidences:

@@ -7,22 +7,23 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
-from qa_accel import config, files
+from qa_accel import config, files, hub
 from qa_accel.data import splits
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import run_folder, strategy
+from qa_accel.distributed import environment, run_folder, strategy
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
 from qa_accel.models import adapters, architectures, loading
+from qa_accel.run_layout import BEST, DATA_REPORT, METRICS, SETTINGS
 from qa_accel.terminal import visible
 from qa_accel.training import checkpoint, optim, restoring
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
 from qa_accel.training.evaluator import Evaluator
-from qa_accel.training.export import BEST, KeptModel
+from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
@@ -54,6 +55,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     )
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
+    _check_hub(settings, accelerator, folder)
     where = runtime.describe(accelerator, bfloat16_where_fast=True)
     runtime.announce(
         console,
@@ -94,8 +96,9 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     )
     progress = _resume(settings, accelerator, folder, fingerprint, console)
     if accelerator.is_main_process:  # not before: a resume that is refused leaves the folder as it is
-        files.write_text(folder / "config.yaml", config.dump(settings))
-        files.write_json(folder / "data_report.json", splits.audit_as_dict(prepared_splits))
+        files.write_text(folder / SETTINGS, config.dump(settings))
+        files.write_json(folder / DATA_REPORT, splits.audit_as_dict(prepared_splits))
+        environment.write(folder, accelerator, where, launch=runtime.launch_line(accelerator))
 
     collate = task.mode.collator(windows, task.tokenizer, qa.inputs, epochs.plans(progress), qa.max_seq_length)
     total_steps = epochs.total_steps(progress)
@@ -103,7 +106,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     metrics = MetricsLog(
         accelerator,
         console,
-        folder / run_folder.METRICS,
+        folder / METRICS,
         settings.log,
         settings=config.as_dict(settings),
         total_steps=total_steps,
@@ -160,6 +163,21 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         stop=stop,
         rank_status=rank_status,
     )
+
+
+def _check_hub(settings: TrainConfig, accelerator: Accelerator, folder: Path) -> None:
+    """Raises ValueError, on all ranks, for a push that would fail after the training. Rank 0 asks the hub."""
+    if settings.hub.push_to_hub and settings.tuning.lora_r and not settings.tuning.merge_lora:
+        hub.check_adapter(settings.model.model_name_or_path)
+    box = [None]
+    if accelerator.is_main_process:
+        try:
+            hub.check(settings.hub, folder)
+        except ValueError as error:
+            box = [str(error)]
+    broadcast_object_list(box)
+    if box[0] is not None:
+        raise ValueError(box[0])
 
 
 def _build_model(

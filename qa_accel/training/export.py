@@ -17,17 +17,14 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel import files
 from qa_accel.distributed import strategy
-from qa_accel.distributed.run_folder import FINISHED
 from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import Answers
 from qa_accel.models import adapters
+from qa_accel.run_layout import BEST, FINISHED, SCORES_OF_BEST
 from qa_accel.training.checkpoint import atomic_folder
 from qa_accel.training.progress import Progress
 from qa_accel.training.stage_timer import StageTimer
-
-BEST = "best"
-SCORES = "scores.json"
 
 
 class KeptModel:
@@ -59,7 +56,7 @@ class KeptModel:
             save_model(self.accelerator, self.model, self.tokenizer, partial, policy, merge_lora=self.merge_lora)
             if answers is not None:
                 write_answers(answers, partial)
-                files.write_json(partial / SCORES, {"scores": scores, "step": step})
+                files.write_json(partial / SCORES_OF_BEST, {"scores": scores, "step": step})
 
     def publish(
         self,
@@ -77,11 +74,11 @@ class KeptModel:
         scores = None
         if self.accelerator.is_main_process:
             kept = self.folder / BEST
-            published = [path for path in sorted(kept.iterdir()) if path.name not in (files.MANIFEST, SCORES)]
+            published = [path for path in sorted(kept.iterdir()) if path.name not in (files.MANIFEST, SCORES_OF_BEST)]
             files.check_no_folders(self.folder, ["README.md", FINISHED, *(path.name for path in published)])
             best_step = progress.best_step
-            if (kept / SCORES).is_file():
-                content = json.loads((kept / SCORES).read_text(encoding="utf-8"))
+            if (kept / SCORES_OF_BEST).is_file():
+                content = json.loads((kept / SCORES_OF_BEST).read_text(encoding="utf-8"))
                 scores = content["scores"]
                 if kept_is_best:
                     # progress may remember an older best one, whose files were replaced just before a kill

@@ -7,6 +7,7 @@ from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.stop import StopConfig
+from qa_accel.hub import HubConfig
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.models.adapters import AdapterConfig
 from qa_accel.models.loading import ModelConfig
@@ -34,3 +35,4 @@ class TrainConfig:
     stop: StopConfig = field(default_factory=StopConfig)
     log: LogConfig = field(default_factory=LogConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    hub: HubConfig = field(default_factory=HubConfig)

@@ -17,18 +17,22 @@ from rich.console import Console
 from rich.text import Text
 from torch.optim.lr_scheduler import LambdaLR
 
-from qa_accel import config, files
+from qa_accel import config, files, hub, shell_words
 from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.mode import Collator
 from qa_accel.data import splits
 from qa_accel.data.splits import Split
+from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import report
-from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
+from qa_accel.reporting.blocks import Report
+from qa_accel.reporting.model_card import CardOfRun
+from qa_accel.run_layout import BEST, PREDICTIONS, REPORT
 from qa_accel.terminal import visible
-from qa_accel.training import checkpoint
+from qa_accel.training import checkpoint, final_report
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
@@ -214,21 +218,58 @@ class Trainer:
             self.progress, self.timer, self._model_card, kept_is_best=self.evaluation.load_best_model_at_end
         )
         if scores is not None:
-            predictions = json.loads((self.folder / "predictions.json").read_text(encoding="utf-8"))
+            predictions = json.loads((self.folder / PREDICTIONS).read_text(encoding="utf-8"))
             self.console.print(report.samples_table(self.splits["validation"].questions, predictions))
             self.console.print(report.scores_table(scores))
-        self.metrics.report(None, None, scores)
+        page = self._report() if scores is not None and self.accelerator.is_main_process else None
+        self.metrics.report(page, None if page is None else self.folder / REPORT, scores)
         seconds = f" after {self.timer.total:.0f} s ({self.timer}): "
         self.console.print(Text.assemble(("finished", "bold"), seconds, visible(self.folder)))
 
+    def _report(self) -> Report | None:
+        """Write report.html. The run has finished: what fails here is printed, and can be repeated."""
+        reason = final_report.why_not()
+        if reason is None:
+            try:
+                return final_report.write_final_report(self.folder, self.splits["validation"])
+            except Exception as error:  # whatever it is, the trained model must not count as failed for it
+                reason = f"{type(error).__name__}: {error}"
+        again = f"python scripts/report.py {shell_words.quoted(str(self.folder))}"
+        self.console.print(visible(f"no {REPORT}: {reason}. Write it later with: {again}"))
+        return None
+
+    def push(self) -> None:
+        """Upload the published folder if the settings ask for it. The last thing of a run: the ranks part here, since an upload
+        may take longer than they would wait for one another. Raises ValueError on rank 0, with the folder complete."""
+        if not self.settings.hub.push_to_hub:
+            return
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if not self.accelerator.is_main_process:
+            return
+        self.console.print("uploading to the hub ...")
+        try:
+            pushed = hub.push(self.folder, self.settings.hub)
+        except ValueError as error:
+            raise ValueError(f"{error}. {self._how_to_push_again()}") from None
+        self.console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
+
+    def _how_to_push_again(self) -> str:
+        folder, flags = shell_words.quoted(str(self.folder)), shell_words.flags(config.changed(self.settings.hub))
+        return f"The run has finished and {folder} is complete; upload it with: {' '.join(['python scripts/report.py', folder, *flags])}"
+
     def _model_card(self, scores: dict[str, Any] | None) -> str:
-        return report.model_card(
-            base=self.settings.model.model_name_or_path,
-            scores=scores,
+        kept = json.loads((self.folder / BEST / "config.json").read_text(encoding="utf-8"))
+        card = CardOfRun(
             settings=config.as_dict(self.settings),
-            data_report=splits.audit_as_dict(self.splits),
+            changed=config.changed(self.settings),
+            launch=f"{runtime.launch_line(self.accelerator)} scripts/train.py",
             where=self.where,
+            data_report=splits.audit_as_dict(self.splits),
+            scores=scores,
+            stored_threshold=kept[CONFIG_KEY][THRESHOLD_KEY],
         )
+        return card.text()
 
     def describe_bad_step(self, error: NonFiniteLoss) -> str:
         """The step whose loss was not finite, its questions, and what is left of the run."""

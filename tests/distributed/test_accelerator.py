@@ -4,13 +4,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from processes import call, run
 
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import entry
+from qa_accel.distributed import entry, strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
 
 
@@ -27,6 +28,28 @@ def test_all_processes_that_were_launched_are_one_group(processes):
     assert [(rank, world) for rank, world, _, _ in found] == [(rank, processes) for rank in range(processes)]
     what = "1 process on CPU, fp32" if processes == 1 else "3 processes on CPU, DDP, fp32"
     assert found[0][3] == f"{what}, torch {torch.__version__}"
+
+
+def launch_line() -> str:
+    return runtime.launch_line(runtime.make_accelerator(RuntimeConfig()))
+
+
+@pytest.mark.parametrize(("processes", "file"), [(1, "cpu"), (2, "cpu_ddp")])
+def test_the_line_that_launches_such_processes_again(processes, file):
+    """Breaks if the model card's command starts another number of them, or in another precision."""
+    expected = f"accelerate launch --config_file accelerate_configs/{file}.yaml --num_processes {processes} --mixed_precision no"
+    assert call(launch_line, processes=processes) == [expected] * processes
+
+
+@pytest.mark.parametrize("name", ["FSDP2", *(f"DeepSpeed ZeRO-{n}" for n in "123"), "DeepSpeed ZeRO-3 with offload"])
+def test_each_strategy_has_its_launch_config(name, monkeypatch, repository):
+    """Names as `strategy.name` gives them. Breaks if a file is renamed, or a strategy displayed otherwise."""
+    accelerator = SimpleNamespace(device=torch.device("cpu"), num_processes=4)
+    monkeypatch.setattr(strategy, "name", lambda accelerator: name)
+    monkeypatch.setattr(strategy, "precision", lambda accelerator: "bf16")
+    line = runtime.launch_line(accelerator).split()  # type: ignore
+    assert line[4:] == ["--num_processes", "4", "--mixed_precision", "bf16"]
+    assert (repository / line[3]).is_file(), line[3]
 
 
 def alone() -> tuple[str, str | None]:

@@ -1,51 +1,13 @@
 """The page, in a real browser: a passage is pasted, a question asked, the answer is marked in it."""
 
-import shutil
-
 import pytest
+from browsers import CONTRAST
 from served import served
 from toy import context_about
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 KEY = "0123456789abcdef-key"
 TREES = "🌳🌳 <b>bold</b> <script>document.title = 'ran'</script> & "
 PASSAGE = TREES + context_about("Tess") * 3
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here (Debian: apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        environment = {"HOME": str(tmp_path_factory.mktemp("home")), "PATH": "/usr/bin:/bin"}
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, "--disable-sync"], env=environment)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def opened(browser):
-    """A function that opens the page, and lists of what it requested and complained about."""
-    contexts = []
-
-    def open_page(url: str, **options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
-        page.requested, page.complaints = [], []
-        page.on("request", lambda request: page.requested.append(request.url))
-        page.on("console", lambda message: page.complaints.append(message.text))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.goto(url)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 def test_a_person_asks_and_sees_the_answer_marked_in_the_passage(reader, opened):
@@ -118,20 +80,6 @@ def test_the_page_fits_a_narrow_screen_in_both_schemes(reader, opened, scheme):
         assert page.evaluate("document.documentElement.scrollWidth") <= 320
         for selector in ("#best", "#sure", "#ask", "li button", "footer"):
             assert page.evaluate(CONTRAST, selector) >= 4.5, selector
-
-
-CONTRAST = """(selector) => {
-    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-    const light = (colour) => {
-        const [r, g, b] = parts(colour).map((c) => c / 255).map((c) => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    let ground = document.querySelector(selector);
-    const ink = light(getComputedStyle(ground).color);
-    while (parts(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
-    const paper = light(getComputedStyle(ground).backgroundColor);
-    return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-}"""
 
 
 def test_only_the_pages_own_script_may_run(reader, opened):

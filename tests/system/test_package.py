@@ -56,7 +56,8 @@ def test_the_wheel_holds_every_module(wheel, repository):
         held = {name for name in archive.namelist() if name.startswith("qa_accel/")}
     there = {path.relative_to(repository).as_posix() for path in (repository / "qa_accel").rglob("*.py")}
     assert "qa_accel/training/trainer.py" in there
-    assert held == there | {"qa_accel/py.typed", "qa_accel/serving/page.html"}
+    pages = {f"qa_accel/reporting/page/{name}" for name in ("explorer.html", "explorer.js", "report.css", "report.js")}
+    assert held == there | pages | {"qa_accel/py.typed", "qa_accel/serving/page.html"}
 
 
 def test_the_command_and_the_package_work_without_any_dependency(installed, tmp_path):

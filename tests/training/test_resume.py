@@ -34,7 +34,7 @@ MOMENTS = {
     "right after an evaluation": ("training.evaluator.Evaluator.evaluate", 4),
     "while a checkpoint is written": ("training.checkpoint.write_manifest", 6),
     "before the run's folder is filled": ("training.trainer.Trainer.train", 1),
-    "while the run's folder is filled": ("evaluation.report.model_card", 1),
+    "while the run's folder is filled": ("reporting.model_card.CardOfRun.text", 1),
     "between a file's link and its final name": ("training.export.files.os.link", 2),
 }
 

@@ -1,0 +1,167 @@
+"""Write report.html of a run, or of two runs that are compared: one file to open offline or to mail.
+
+python scripts/report.py runs/squad_v2
+python scripts/report.py runs/squad_v2 runs/squad_v2_large
+
+A run is the output_dir of train.py or predict.py, or a file of predictions (with --validation_file). Beside the report,
+error_analysis.json holds the kind of every answer and all slices; a comparison writes comparison.html and comparison.json.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from qa_accel import config, files, hub, run_layout
+from qa_accel.hub import HubConfig
+from qa_accel.reporting import contents
+from qa_accel.reporting.blocks import Report
+from qa_accel.reporting.common_questions import common_data
+from qa_accel.reporting.comparison_section import Side, as_dict, compare_sides
+from qa_accel.reporting.console_tables import print_section
+from qa_accel.reporting.judged_run import judge
+from qa_accel.reporting.requirements import check_installed
+from qa_accel.reporting.run_data import GivenData, RunData, load_data
+from qa_accel.reporting.run_files import RunFiles, read_run
+from qa_accel.reporting.write import write_analysis, write_page, write_report
+from qa_accel.terminal import make_console, visible
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """A run, or two runs to compare. With --against, all of them are one side: runs that differ in their seed."""
+    against: tuple[Path, ...] = ()
+    """The other side of a comparison: one run, or several that differ in their seed."""
+    validation_file: tuple[str, ...] | None = None
+    """Questions with gold answers, if not those that the run's config.yaml names: the files were moved, or predictions alone are
+    given."""
+    id_column: str | None = None
+    """Column of the question's id, if not as in the run."""
+    question_column: str | None = None
+    """Column of the question's text, if not as in the run."""
+    context_column: str | None = None
+    """Column of the context, if not as in the run."""
+    answers_column: str | None = None
+    """Column of the gold answers, if not as in the run."""
+    output_dir: Path | None = None
+    """Folder to write in. Not given: that of the first run."""
+    console: bool = False
+    """Print the error analysis, or the comparison, as tables instead of writing a report."""
+    hub: HubConfig = field(default_factory=HubConfig)
+
+
+Config = ReportConfig
+
+
+def run(settings: ReportConfig) -> None:
+    """Raises ValueError for what is no run, for runs of different questions, and without the packages of the extra `report`."""
+    check_installed(html=not settings.console)
+    one, other = _sides(settings)
+    folder = settings.output_dir or _folder_of(one[0])
+    if settings.hub.push_to_hub and (other or settings.console or folder != one[0]):
+        raise ValueError(
+            "--push_to_hub uploads a training run with its report: give one run, and neither --console nor --output_dir"
+        )
+    hub.check(settings.hub, folder)
+    console = make_console(soft_wrap=True)
+    found = [(run_files, load_data(run_files, _given(settings))) for run_files in map(read_run, [*one, *other])]
+    if not other:
+        judged = judge(*found[0])
+        folder.mkdir(parents=True, exist_ok=True)
+        if settings.console:
+            write_analysis(folder, judged)
+            print_section(console, contents.errors(judged))
+        else:
+            _print(console, write_report(folder, judged, defaults_of(judged.files)), folder / run_layout.REPORT)
+        if settings.hub.push_to_hub:
+            pushed = hub.push(folder, settings.hub)
+            console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
+        return
+    here, there, notes = _judged_sides(found, len(one))
+    comparison = compare_sides(here, there)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_json(folder / run_layout.COMPARISON, as_dict(comparison, here, there, notes))
+    report = contents.comparison_report(comparison, here, there, notes, defaults_of(here.first.files))
+    if settings.console:
+        print_section(console, report.sections[0])
+    else:
+        write_page(folder / run_layout.COMPARISON_PAGE, report)
+        _print(console, report, folder / run_layout.COMPARISON_PAGE)
+
+
+def _print(console: Console, report: Report, path: Path) -> None:
+    console.print(f"{visible(report.title)}: {visible(report.subtitle)}")
+    console.print(f"report: {visible(path)} ({path.stat().st_size / 1e6:.1f} MB)")
+
+
+def _sides(settings: ReportConfig) -> tuple[list[Path], list[Path]]:
+    runs, against = list(settings.runs), list(settings.against)
+    if not runs:
+        raise ValueError("give a run: the output_dir of train.py or predict.py, or a file of predictions")
+    if not against and len(runs) == 2:
+        runs, against = runs[:1], runs[1:]
+    if not against and len(runs) > 2:
+        raise ValueError(
+            f"{len(runs)} runs are given; to compare two sides with several seeds each, give those of the other side to --against"
+        )
+    absolute = [path.absolute() for path in [*runs, *against]]
+    if twice := next((path for path in absolute if absolute.count(path) > 1), None):
+        raise ValueError(f"{twice} is given twice; a run compared with itself says nothing")
+    return runs, against
+
+
+def _folder_of(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def _given(settings: ReportConfig) -> GivenData:
+    names = ("id_column", "question_column", "context_column", "answers_column")
+    columns = {name: getattr(settings, name) for name in names}
+    return GivenData(settings.validation_file, {name: column for name, column in columns.items() if column is not None})
+
+
+def _judged_sides(found: list[tuple[RunFiles, RunData]], count: int) -> tuple[Side, Side, list[str]]:
+    datas, notes = common_data(found)
+    judged = [judge(run_files, data) for (run_files, _), data in zip(found, datas)]
+    names = _names([run_files.path for run_files, _ in found])
+    sides = (judged[:count], judged[count:]), (names[:count], names[count:])
+    here, there = (Side(_side_name(side_names), runs) for runs, side_names in zip(*sides))
+    doubts = [f"{name}: {warning}" for each, name in zip(judged, names) for warning in each.warnings]
+    return here, there, notes + doubts
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """The ends of the paths, as long as it takes to tell them apart."""
+    parts = [path.absolute().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(each[-length:]) for each in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
+
+
+def _side_name(names: list[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    folders = {name.rpartition("/")[0] for name in names}
+    return (
+        f"{names[0]} and {len(names) - 1} more"
+        if len(folders) > 1 or folders == {""}
+        else f"{folders.pop()} ({len(names)} runs)"
+    )
+
+
+def defaults_of(run_files: RunFiles) -> dict[str, Any]:
+    """Of the settings of the command that wrote the folder. Imports torch."""
+    if not run_files.settings:
+        return {}
+    if run_files.trained:
+        from qa_accel.training.settings import TrainConfig
+
+        return config.defaults(TrainConfig)
+    from qa_accel.commands.predict import PredictConfig
+
+    return config.defaults(PredictConfig)

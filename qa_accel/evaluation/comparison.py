@@ -1,0 +1,114 @@
+"""The same questions answered by two models, each maybe with several seeds -> whether one is better, and where.
+
+Each side's score of a question is its mean over the side's runs. Intervals resample paragraphs of the paired differences (see
+`bootstrap`); flips are counted by the exact sign test; seeds by Welch's t-test. Needs scipy (extra `report`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qa_accel.evaluation.bootstrap import mean_interval
+from qa_accel.evaluation.outcomes import EXACT, F1
+from qa_accel.evaluation.significance import LEAST, LEVEL, SeedDifference, holm, seed_difference, sign_test
+
+METRICS = ("exact", "f1")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One side minus the other, in points of percent."""
+
+    metric: str
+    one: float
+    other: float
+    low: float
+    high: float
+    """95 % interval of the difference."""
+    seeds: SeedDifference | None
+    """Whether it is more than the spread of seeds; None where a side has one run only."""
+
+    @property
+    def difference(self) -> float:
+        return self.one - self.other
+
+    @property
+    def beyond_chance(self) -> bool:
+        """Whether the interval over paragraphs excludes 0 and, where it is known, so does that over seeds."""
+        return (self.low > 0 or self.high < 0) and (self.seeds is None or self.seeds.beyond_chance)
+
+
+@dataclass(frozen=True)
+class SliceDifference:
+    family: str
+    value: str
+    questions: int
+    one: float
+    other: float
+    """Exact match in percent."""
+    better: int
+    worse: int
+    """Questions on which the one side has the higher, or the lower exact match."""
+    p_value: float | None
+    """Of the sign test, corrected for the number of slices; None: too few questions to test."""
+
+    @property
+    def beyond_chance(self) -> bool:
+        return self.p_value is not None and self.p_value < LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    questions: int
+    differences: Mapping[str, Difference]
+    """By metric."""
+    better: int
+    worse: int
+    """Questions on which the one side has the higher, or the lower exact match: the flips."""
+    p_value: float
+    """Of the exact sign test on the flips."""
+    slices: Sequence[SliceDifference]
+    """Beyond chance first, by the number of flips that are not made up for."""
+
+
+def compare(
+    one: Sequence[np.ndarray],
+    other: Sequence[np.ndarray],
+    paragraph_Q: np.ndarray,
+    slices: Mapping[tuple[str, str], np.ndarray],
+) -> Comparison:
+    """(Q, 2) exact match and F1, 0 to 1, of each run of both sides; `slices`: (family, value) -> rows."""
+    one_Q2, other_Q2 = np.mean(one, axis=0), np.mean(other, axis=0)
+    differences = {}
+    for metric, column in zip(METRICS, (EXACT, F1)):
+        low, high = mean_interval(100 * (one_Q2 - other_Q2)[:, column], paragraph_Q)
+        here, there = ([100 * float(run_Q2[:, column].mean()) for run_Q2 in runs] for runs in (one, other))
+        differences[metric] = Difference(
+            metric, float(np.mean(here)), float(np.mean(there)), low, high, seed_difference(here, there)
+        )
+    gain_Q = one_Q2[:, EXACT] - other_Q2[:, EXACT]
+    better, worse = int((gain_Q > 0).sum()), int((gain_Q < 0).sum())
+    return Comparison(
+        len(gain_Q), differences, better, worse, sign_test(better, worse), _slices(one_Q2, other_Q2, gain_Q, slices)
+    )
+
+
+def _slices(
+    one_Q2: np.ndarray, other_Q2: np.ndarray, gain_Q: np.ndarray, slices: Mapping[tuple[str, str], np.ndarray]
+) -> list[SliceDifference]:
+    counts = [(int((gain_Q[rows] > 0).sum()), int((gain_Q[rows] < 0).sum())) for rows in slices.values()]
+    p_values = [sign_test(*count) if len(rows) >= LEAST else np.nan for count, rows in zip(counts, slices.values())]
+    found = [
+        SliceDifference(
+            *name,
+            questions=len(rows),
+            one=100 * float(one_Q2[rows, EXACT].mean()),
+            other=100 * float(other_Q2[rows, EXACT].mean()),
+            better=better,
+            worse=worse,
+            p_value=None if np.isnan(p) else float(p),
+        )
+        for (name, rows), (better, worse), p in zip(slices.items(), counts, holm(np.array(p_values)))
+    ]
+    return sorted(found, key=lambda each: (not each.beyond_chance, -abs(each.better - each.worse)))

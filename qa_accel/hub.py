@@ -1,0 +1,312 @@
+"""A run's folder -> a model repository of the Hugging Face hub, as one commit of the files in UPLOADED.
+
+`check` refuses before a run what would fail after it. The token comes from huggingface_hub's own places (HF_TOKEN, or the
+file that `hf auth login` writes); it is in no setting, no message and no file.
+"""
+
+import fnmatch
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
+from huggingface_hub.utils import (
+    build_hf_headers,
+    disable_progress_bars,
+    get_session,
+    hf_raise_for_status,
+    validate_repo_id,
+)
+
+from qa_accel.input_files import read_json
+from qa_accel.messages import one_line, short
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors")
+CARD, SCORES, ADAPTER = "README.md", "all_results.json", "adapter_config.json"
+TOKENIZER = (
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+    *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
+)
+UPLOADED = (*WEIGHTS, "model.safetensors.index.json", "config.json", ADAPTER, *TOKENIZER, CARD, SCORES, "report.html")
+"""All that is ever uploaded: names of files at the top of the run's folder, with `*` for numbers of shards."""
+PLACEHOLDER = "path/to/this/folder"
+"""How the card names the model in its commands. The uploaded card has the repository's id in its place."""
+HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
+"""Modules of what huggingface_hub's versions send requests with."""
+SECONDS = 30
+"""For each answer to a check."""
+LOGIN = "Set HF_TOKEN, or run `hf auth login`"
+BRANCH = re.compile(r"(?!.*(\.\.|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
+
+
+@dataclass(frozen=True)
+class HubConfig:
+    push_to_hub: bool = False
+    """Upload model, tokenizer, card, scores and report.html to the hub at the end, and nothing else. The token is that of HF_TOKEN
+    or of `hf auth login`."""
+    hub_model_id: str | None = None
+    """Repository to upload to, as OWNER/NAME or NAME. None takes the folder's name; without an owner it is the token's."""
+    hub_private_repo: bool | None = None
+    """Whether a repository that is created is private; None: as the owner's account creates them. With `true` a public repository
+    that exists is refused."""
+    hub_revision: str | None = None
+    """Branch to upload to, created if it is missing; None: main."""
+
+    def __post_init__(self):
+        if self.hub_model_id is not None:
+            _check_id(self.hub_model_id, "--hub_model_id")
+        if self.hub_revision is not None and not BRANCH.fullmatch(self.hub_revision):
+            raise ValueError(
+                f"--hub_revision {short(self.hub_revision)}: is no name of a branch; use letters, digits, -, _, . and /"
+            )
+
+
+@dataclass(frozen=True)
+class Pushed:
+    repo_id: str
+    url: str
+    """Of the commit."""
+    names: tuple[str, ...]
+    """Files of the folder that the repository holds now."""
+
+
+def check(config: HubConfig, folder: Path) -> None:
+    """Raises ValueError where a push of this folder would fail, as far as that can be seen before the folder is filled.
+
+    For one process: it sends a few requests, which create nothing. A hub that is too busy to answer is a warning.
+    """
+    if not config.push_to_hub:
+        set_here = [name for name in ("hub_model_id", "hub_private_repo", "hub_revision") if getattr(config, name)]
+        for name in set_here:
+            logger.warning("--%s is ignored without --push_to_hub", name)
+        return
+    token = _token(config, folder)
+    try:
+        with _explained():
+            _repository(config, folder, token)
+    except Busy as error:
+        logger.warning("%s; the run goes on, and uploads at its end", error)
+
+
+def check_adapter(base: str) -> None:
+    """Raises ValueError for an adapter's base that only this machine has: nobody could load the adapter from the hub."""
+    if not is_hub_id(base):
+        raise ValueError(
+            f"--push_to_hub: the model is an adapter of {short(base)}, a folder that is not on the hub, so nobody could load "
+            "it; train with --merge_lora, or on a base model of the hub"
+        )
+
+
+def push(folder: Path, config: HubConfig) -> Pushed:
+    """Upload the folder's files of UPLOADED in one commit; such files of an earlier push that the folder lacks are deleted.
+
+    For one process, after all files are written; it may take as long as the upload takes. Nothing in the folder is changed.
+    Raises ValueError that says what to do: for a folder without a model, and for whatever the hub refuses.
+    """
+    names = files_to_upload(folder)
+    if ADAPTER in names:
+        check_adapter(str(_mapping(folder / ADAPTER).get("base_model_name_or_path")))
+    token = _token(config, folder)
+    if not sys.stderr.isatty():
+        disable_progress_bars()  # a log would get a line for each step of a bar
+    with _explained():
+        repo_id = _repository(config, folder, token)
+        api = HfApi(token=token)
+        api.create_repo(repo_id, private=config.hub_private_repo, exist_ok=True)
+        if config.hub_revision is not None:
+            api.create_branch(repo_id, branch=config.hub_revision, exist_ok=True)
+        there = api.model_info(repo_id, revision=config.hub_revision).siblings or []
+        stale = [file.rfilename for file in there if _is_uploaded(file.rfilename) and file.rfilename not in names]
+        commit = api.create_commit(
+            repo_id,
+            [*(_addition(folder, name, repo_id) for name in names), *map(CommitOperationDelete, stale)],
+            commit_message=commit_message(folder),
+            revision=config.hub_revision,
+        )
+    return Pushed(repo_id, str(commit.commit_url), tuple(names))
+
+
+def files_to_upload(folder: Path) -> list[str]:
+    """Names of the folder's files that are uploaded. Raises ValueError if they are no whole model, and for a link."""
+    names = sorted(path.name for path in folder.iterdir() if _is_uploaded(path.name)) if folder.is_dir() else []
+    for name in names:
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise ValueError(f"--push_to_hub: {folder / name} is not a plain file; put a copy of the file in its place")
+    missing = [name for name in ("config.json", CARD) if name not in names]
+    if not any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in WEIGHTS):
+        missing.append("model.safetensors")
+    if missing:
+        raise ValueError(
+            f"--push_to_hub: {folder} has no {' and no '.join(missing)}; name the folder of a run that has finished"
+        )
+    return names
+
+
+def commit_message(folder: Path) -> str:
+    """One line with the scores of all_results.json, where it has any."""
+    results = _mapping(folder / SCORES) if (folder / SCORES).is_file() else {}
+    scores = [
+        f"{title} {results[key]:.2f}" for key, title in (("exact", "exact match"), ("f1", "F1")) if key in results
+    ]
+    threshold = results.get("null_score_diff_threshold")
+    where = "" if threshold is None or not scores else f" at threshold {float(threshold):g}"
+    return "Model trained with qa-accel" + (f": {', '.join(scores)}{where}" if scores else "")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name can only be that of the hub: it has the form of an id, and no folder or file has it here."""
+    try:
+        validate_repo_id(name)
+        return not Path(name).exists()
+    except (ValueError, OSError):
+        return False
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"--push_to_hub: {path}: expected a mapping, found {type(content).__name__}; write it again")
+    return content
+
+
+def _is_uploaded(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in UPLOADED)
+
+
+def _addition(folder: Path, name: str, repo_id: str) -> CommitOperationAdd:
+    if name != CARD:
+        return CommitOperationAdd(name, folder / name)
+    return CommitOperationAdd(name, (folder / name).read_bytes().replace(PLACEHOLDER.encode(), repo_id.encode()))
+
+
+# --- what the hub says
+
+
+class Busy(ValueError):
+    """The hub is there, and could not answer now."""
+
+
+def _token(config: HubConfig, folder: Path) -> str:
+    """The token, after all that can be refused without a request."""
+    if config.hub_model_id is None:
+        _check_id(folder.resolve().name, f"--push_to_hub: the name of the folder {folder}", "; give --hub_model_id")
+    if constants.HF_HUB_OFFLINE:
+        raise ValueError(
+            "--push_to_hub: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set; unset it, or leave --push_to_hub out and upload "
+            "later, from a machine with network: scripts/report.py RUN --push_to_hub"
+        )
+    with _explained():
+        token = get_token()
+    if token is None:
+        raise ValueError(f"--push_to_hub: there is no token for the hub. {LOGIN}")
+    if not re.fullmatch(r"[!-~]+", token):  # HTTP libraries would show it in their errors
+        raise ValueError(f"--push_to_hub: the token has a blank or a character that no token has. {LOGIN}")
+    return token
+
+
+def _repository(config: HubConfig, folder: Path, token: str) -> str:
+    """The id with its owner. Raises ValueError where the token may not write to it, or it is visible to more people than
+    the settings allow."""
+    who = _get("whoami-v2", token)
+    owner, _, name = (config.hub_model_id or folder.resolve().name).rpartition("/")
+    repo_id = f"{owner or who['name']}/{name}"
+    role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
+    if role == "read":
+        raise ValueError(f"--push_to_hub: the token of {who['name']} can only read. {LOGIN} with one that can write")
+    found = _get(f"models/{repo_id}", token, missing_ok=True)
+    if found is None:
+        owners = {who["name"], *(organization["name"] for organization in who.get("orgs") or [])}
+        # a fine-grained token does not list the organizations that it may write to
+        if owner and owner not in owners and role != "fineGrained":
+            raise ValueError(
+                f"--push_to_hub: {repo_id} does not exist, and {who['name']} cannot create it; the owner can be one of "
+                f"{', '.join(sorted(owners))}"
+            )
+        return repo_id
+    _get(f"models/{repo_id}/auth-check/write", token, missing_ok=True, body=False)
+    if config.hub_private_repo and not found.get("private"):
+        raise ValueError(
+            f"--hub_private_repo true: {repo_id} exists and is public; make it private in its settings on the hub, or take "
+            "another --hub_model_id"
+        )
+    if config.hub_private_repo is False and found.get("private"):
+        logger.warning("--hub_private_repo false: %s exists, and stays private", repo_id)
+    return repo_id
+
+
+def _get(path: str, token: str, *, missing_ok: bool = False, body: bool = True) -> Any:
+    """The JSON of a request to the hub's API, None for 404 if `missing_ok`."""
+    url = f"{constants.ENDPOINT}/api/{path}"
+    response = get_session().get(url, headers=build_hf_headers(token=token), timeout=SECONDS)
+    if missing_ok and response.status_code == 404:
+        return None
+    hf_raise_for_status(response)
+    return response.json() if body else None
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors of the hub and of its client become one ValueError that says what to do."""
+    try:
+        yield
+    except Exception as error:  # the client, its HTTP library and its threads each raise their own kinds
+        is_ours = isinstance(error, ValueError) and str(error).startswith("--")
+        is_a_bug = isinstance(error, AssertionError | AttributeError | TypeError)
+        if is_ours or is_a_bug or (isinstance(error, OSError) and error.filename is not None):  # a file of the folder
+            raise
+        # not `from error`: requests, with their headers, hang on these exceptions
+        raise _explanation(error) from None
+
+
+def _explanation(error: BaseException) -> ValueError:
+    chain = [error]
+    while chain[-1].__cause__ is not None:  # an upload's own error is the cause of another
+        chain.append(chain[-1].__cause__)
+    status = next(filter(None, (getattr(getattr(one, "response", None), "status_code", None) for one in chain)), None)
+    of_network = any(isinstance(one, OSError) or type(one).__module__.startswith(HTTP_LIBRARIES) for one in chain)
+    place = f"--push_to_hub: {_endpoint()}"
+    said = one_line(getattr(error, "server_message", None) or str(error) or type(error).__name__)
+    if status == 401:
+        return ValueError(f"{place} does not accept the token. {LOGIN} with one that is valid and can write")
+    if status == 403:
+        return ValueError(
+            f"{place} does not let this token write there ({said}). {LOGIN} with one that can, or take another --hub_model_id"
+        )
+    if status == 404:
+        return ValueError(f"{place} does not find the repository or the branch ({said}); check --hub_model_id")
+    if status == 429 or (status or 0) >= 500:
+        return Busy(f"{place} answers {status} ({said}); try again later")
+    if status is not None or isinstance(error, ValueError):
+        return ValueError(f"{place} refuses the upload ({said})")
+    if not of_network:
+        return ValueError(
+            f"{place}: the upload failed ({type(error).__name__}: {said}); try again, or update huggingface_hub"
+        )
+    return ValueError(
+        f"{place} cannot be reached from here ({said}). Check the network, HTTPS_PROXY and HF_ENDPOINT; on a node without "
+        "network leave --push_to_hub out, and upload later from one that has it: scripts/report.py RUN --push_to_hub"
+    )
+
+
+def _endpoint() -> str:
+    """The hub's address, without a password that somebody put there."""
+    parts = urlsplit(constants.ENDPOINT)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _check_id(name: str, place: str, remedy: str = "") -> None:
+    try:
+        validate_repo_id(name)
+    except ValueError:
+        raise ValueError(
+            f"{place} {short(repr(name))}: is no id of a repository: expected OWNER/NAME or NAME, of letters, digits, -, _ "
+            f"and ., at most 96 each, none of -- or .. in it, no - or . at an end, no .git at the end{remedy}"
+        ) from None

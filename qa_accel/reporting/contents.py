@@ -1,0 +1,260 @@
+"""A judged run -> the sections of its report, in the order in which people ask: what ran, how good it is, what is wrong."""
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from qa_accel import shell_words
+from qa_accel.data.audit import SplitReport
+from qa_accel.data.audit_table import counts, remarks
+from qa_accel.evaluation.comparison import Comparison
+from qa_accel.evaluation.error_analysis import Slice, verdict
+from qa_accel.evaluation.error_kinds import KINDS
+from qa_accel.evaluation.question_features import FAMILIES
+from qa_accel.reporting import comparison_section, curves, explorer, scores
+from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text
+from qa_accel.reporting.comparison_section import Side
+from qa_accel.reporting.judged_run import JudgedRun
+from qa_accel.terminal import visible
+
+CONFIDENT_AND_WRONG = 15
+UNINTERESTING = frozenset({"output_dir", "overwrite_output_dir", "cache_dir"})
+"""Settings that differ from the defaults in every run."""
+
+
+def report(run: JudgedRun, defaults: Mapping[str, Any]) -> Report:
+    """The report of one run. `defaults`: of the settings of the command that wrote it."""
+    named = f"{run.name}: {model_of(run)}" if run.files.trained else model_of(run)
+    return Report(
+        title=f"{named} evaluated on {run.data.source}",
+        subtitle=scores.headline(run),
+        sections=sections(run, defaults),
+        explorer=explorer.explorer(run),
+    )
+
+
+def comparison_report(
+    comparison: Comparison, one: Side, other: Side, notes: Sequence[str], defaults: Mapping[str, Any]
+) -> Report:
+    """The comparison, then the report of the one side's first run; the explorer has the answers of both."""
+    f1 = comparison.differences["f1"]
+    return Report(
+        title=f"{one.name} against {other.name}",
+        subtitle=f"F1 {f1.one:.2f} against {f1.other:.2f} on {comparison.questions:,} questions of {one.first.data.source}",
+        sections=[comparison_section.section(comparison, one, other, notes), *sections(one.first, defaults)],
+        explorer=explorer.explorer(one.first, other.first),
+    )
+
+
+def sections(run: JudgedRun, defaults: Mapping[str, Any]) -> list[Section]:
+    found = [what_ran(run, defaults), scores.section(run)]
+    if run.files.metrics:
+        found.append(Section("training", "Training", curves.training(run.files.metrics)))
+    if run.version_2_with_negative and run.outcomes.null_odds_Q is not None:
+        found.append(Section("threshold", "The no-answer threshold", curves.threshold(run)))
+    if run.confidence_Q is not None:
+        found.append(Section("confidence", "Confidence", curves.confidence(run)))
+    audits = audits_of(run)
+    if audits:
+        found.append(data(audits))
+    return [*found, errors(run)]
+
+
+def model_of(run: JudgedRun) -> str:
+    name = run.files.settings.get("model_name_or_path")
+    return Path(str(name)).name if name else run.name
+
+
+def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
+    settings, results, environment = run.files.settings, run.files.results, run.files.environment or {}
+    rows: list[Sequence[Cell]] = [
+        ("run", run.name),
+        ("model", f"{model_of(run)}, fine-tuned by this run" if run.files.trained else model_of(run)),
+        ("questions", f"{len(run.data.ids):,} of {run.data.source}"),
+    ]
+    if run.data.reach is not None:
+        rows.append(("windows", f"{len(run.data.reach):,}"))
+    rows += [
+        (name.replace("_", " "), str(environment[name]))
+        for name in ("runs", "gpu", "cpu", "cores", "memory_gib")
+        if environment.get(name) is not None
+    ]
+    seconds = results.get("seconds", environment.get("seconds"))
+    if isinstance(seconds, int | float):
+        rows.append(("duration", f"{timedelta(seconds=round(seconds))} ({seconds:,.0f} s)"))
+    if "steps" in results:
+        early = ", stopped early" if results.get("stopped_early") else ""
+        rows.append(("training", f"{results['steps']:,} steps, best at step {results.get('best_step')}{early}"))
+    if environment.get("written"):
+        rows.append(("started" if run.files.trained else "finished", str(environment["written"])))
+    if isinstance(environment.get("versions"), dict):
+        rows.append(("versions", ", ".join(f"{name} {version}" for name, version in environment["versions"].items())))
+    blocks: list[Block] = [scores.tiles(run)]
+    if not run.files.ended:
+        blocks.append(Text("The run has not ended: these are the answers of its best model so far.", is_warning=True))
+    blocks += [Text(warning, is_warning=True) for warning in run.warnings]
+    blocks.append(Table("Run", ("", ""), [(name, visible(value)) for name, value in rows]))
+    blocks += _stages(results)
+    if settings:
+        blocks.append(_settings(settings, defaults))
+        blocks.append(Code(repeat_command(run, defaults)))
+    else:
+        blocks.append(Text("A file of predictions: what made them is not known."))
+    blocks += [Text(note) for note in run.notes]
+    return Section("run", "What ran", blocks)
+
+
+def _stages(results: Mapping[str, Any]) -> list[Block]:
+    stages = results.get("seconds_of")
+    if not isinstance(stages, dict) or not sum(stages.values()):
+        return []
+    total = sum(stages.values())
+    longest = sorted(stages.items(), key=lambda entry: -entry[1])
+    rows = [(name, f"{seconds:,.1f}", f"{100 * seconds / total:.1f}") for name, seconds in longest]
+    return [Table("Where the time went", ("stage", "seconds", "%"), rows, open=False)]
+
+
+def _settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Table:
+    rows = [(name, visible(_spelled(value))) for name, value in differing(settings, defaults).items()]
+    return Table("Settings that differ from the defaults", ("setting", "value"), rows, open=len(rows) <= 12)
+
+
+def differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that were given: without a default, or other than it."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name not in UNINTERESTING and value is not None and (name not in defaults or defaults[name] != value)
+    }
+
+
+def _spelled(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def repeat_command(run: JudgedRun, defaults: Mapping[str, Any]) -> str:
+    """The command that gives this run again, in another folder."""
+    launch = (run.files.environment or {}).get("launch", "python")
+    script = "scripts/train.py" if run.files.trained else "scripts/predict.py"
+    own = shell_words.flags(differing(run.files.settings, defaults))
+    return " ".join([str(launch), script, *own, "--output_dir runs/again"])
+
+
+def audits_of(run: JudgedRun) -> dict[str, SplitReport]:
+    """Of each split; of answers, and of a run whose data_report.json cannot be read, of the answered split alone."""
+    try:
+        stored = {name: SplitReport.from_dict(each) for name, each in (run.files.data_report or {}).items()}
+    except (KeyError, TypeError, AttributeError):  # written by another version
+        stored = {}
+    return stored or ({} if run.data.audit is None else {run.data.split: run.data.audit})
+
+
+def data(audits: Mapping[str, SplitReport]) -> Section:
+    columns = [counts(audit) for audit in audits.values()]
+    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    lines = [f"{split}: {line}" for split, audit in audits.items() for line in remarks(audit)]
+    blocks: list[Block] = [Table("What is in the data", ("", *audits), rows)]
+    return Section("data", "Data", blocks + [Text(line, is_warning=True) for line in lines])
+
+
+def errors(run: JudgedRun) -> Section:
+    analysis = run.analysis
+    wrong = sum(analysis.kinds.values()) - analysis.kinds["right"]
+    at = "as predicted" if run.threshold is None else f"at threshold {run.threshold:.4g}"
+    blocks: list[Block] = [Text(f"{wrong:,} of {len(analysis.questions):,} answers are wrong ({at}).")]
+    if wrong:
+        blocks += [confident_and_wrong(run), kinds_table(run), *slice_tables(run)]
+    return Section("errors", "Errors", blocks)
+
+
+def confident_and_wrong(run: JudgedRun, count: int = CONFIDENT_AND_WRONG) -> Table:
+    row_of = {key: row for row, key in enumerate(run.data.ids)}
+    rows = []
+    for each in run.analysis.confident_and_wrong()[:count]:
+        row = row_of[each.id]
+        golds = list(dict.fromkeys(run.data.gold_texts[row])) or ["(no answer)"]
+        confidence = "" if each.confidence is None else f"{each.confidence:.2f}"
+        cells = (run.data.questions[row].strip(), " | ".join(golds[:3]), run.predicted[row].text or "(no answer)")
+        rows.append((confidence, *(_short(visible(cell)) for cell in cells), KINDS[each.kind]))
+    return Table("Confident and wrong", ("confidence", "question", "gold", "answered", "kind"), rows)
+
+
+def _short(text: str, most: int = 160) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def kinds_table(run: JudgedRun) -> Table:
+    """Every question falls into one kind."""
+    kinds, total = run.analysis.kinds, len(run.analysis.questions)
+    wrong = max(total - kinds["right"], 1)
+    rows = [
+        (
+            name,
+            kinds[kind],
+            f"{100 * kinds[kind] / total:.1f}",
+            "" if kind == "right" else f"{100 * kinds[kind] / wrong:.1f}",
+        )
+        for kind, name in KINDS.items()
+    ]
+    return Table(
+        "Kinds of answers",
+        ("kind", "questions", "% of all", "% of errors"),
+        rows,
+        filters=[{"kind": kind} for kind in KINDS],
+    )
+
+
+def slice_tables(run: JudgedRun) -> list[Block]:
+    """What is worse or better than chance; then every family, folded."""
+    analysis = run.analysis
+    tested = sum(each.p_value is not None for each in analysis.slices)
+    explained = (
+        f"{tested} slices are tested against the rest of their family. p is the larger one of Fisher's exact test and a test with "
+        "paragraphs as units, corrected for the number of slices by Holm's method: if nothing differed, one slice or more would "
+        "come below 0.05 in less than one report of 20."
+    )
+    blocks: list[Block] = []
+    for title, found in (("Worse beyond chance", analysis.worse), ("Better beyond chance", analysis.better)):
+        if found:
+            blocks.append(slice_table(title, found))
+        else:
+            blocks.append(Text(f"{title}: no slice."))
+    blocks.insert(0, Text(explained))
+    for family, name in FAMILIES.items():
+        of_family = [each for each in analysis.slices if each.family == family]
+        if of_family:
+            blocks.append(slice_table(f"By {name}", of_family, open=False))
+    return blocks
+
+
+def slice_table(title: str, slices: Sequence[Slice], *, open: bool = True) -> Table:
+    """Scores of each slice and, in percent of its questions, the kinds of wrong answers."""
+    kinds = [kind for kind in KINDS if kind != "right" and any(kind in each.kinds for each in slices)]
+    rows = [
+        (
+            f"{FAMILIES[each.family]}: {visible(each.value)}",
+            each.questions,
+            f"{each.exact:.1f}",
+            f"{each.f1:.1f}",
+            f"{each.rest_exact:.1f}",
+            f"{100 * each.share_of_errors:.1f}",
+            "" if each.p_value is None else f"{each.p_value:.3f}" if each.p_value >= 0.001 else "< 0.001",
+            verdict(each),
+            *(f"{100 * each.kinds.get(kind, 0) / each.questions:.1f}" for kind in kinds),
+        )
+        for each in slices
+    ]
+    columns = (
+        "slice",
+        "questions",
+        "exact",
+        "F1",
+        "exact, rest",
+        "% of errors",
+        "p",
+        "",
+        *(f"{KINDS[kind]}, %" for kind in kinds),
+    )
+    filters = [{"slice": f"{each.family}={each.value}"} for each in slices]
+    return Table(title, columns, rows, filters=filters, open=open)

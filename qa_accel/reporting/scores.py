@@ -1,0 +1,135 @@
+"""A judged run -> its scores with intervals: the headline, the numbers in front, the table by threshold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qa_accel.evaluation.bootstrap import RESAMPLES, best_interval, mean_interval
+from qa_accel.evaluation.outcomes import EXACT, F1, best_threshold
+from qa_accel.reporting.blocks import Block, Cell, Section, Table, Text, Tile, Tiles
+from qa_accel.reporting.judged_run import JudgedRun
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class ScoresAt:
+    """Percent, at one threshold; intervals of 95 %."""
+
+    name: str
+    threshold: float | None
+    exact: float
+    exact_interval: Interval
+    f1: float
+    f1_interval: Interval
+    has_answer_f1: float | None
+    no_answer_exact: float | None
+    answered: float
+    """Percent of the questions."""
+
+
+def headline(run: JudgedRun) -> str:
+    exact, f1 = 100 * run.exact_Q.mean(), 100 * run.f1_Q.mean()
+    return f"F1 {f1:.2f}, exact match {exact:.2f} on {len(run.data.ids):,} questions"
+
+
+def scores_at(run: JudgedRun, name: str, threshold: float | None) -> ScoresAt:
+    outcomes = run.outcomes
+    score_Q2 = outcomes.scores_at(threshold)
+    has_Q = outcomes.has_answer_Q
+    low_high = [_percent(mean_interval(score_Q2[:, column], outcomes.paragraph_Q)) for column in (EXACT, F1)]
+    return ScoresAt(
+        name=name,
+        threshold=threshold,
+        exact=100 * float(score_Q2[:, EXACT].mean()),
+        exact_interval=low_high[EXACT],
+        f1=100 * float(score_Q2[:, F1].mean()),
+        f1_interval=low_high[F1],
+        has_answer_f1=100 * float(score_Q2[has_Q, F1].mean()) if has_Q.any() else None,
+        no_answer_exact=100 * float(score_Q2[~has_Q, EXACT].mean()) if not has_Q.all() else None,
+        answered=100 * float(np.mean([bool(text) for text in outcomes.predictions_at(threshold)])),
+    )
+
+
+def all_scores(run: JudgedRun) -> list[ScoresAt]:
+    """At threshold 0, at the stored one and at the best one for F1; one line where there is no threshold."""
+    if run.threshold is None or run.outcomes.null_odds_Q is None:
+        return [scores_at(run, run.threshold_source, None)]
+    found = [scores_at(run, "threshold 0", 0.0)]
+    if run.threshold != 0:
+        found.append(scores_at(run, run.threshold_source, run.threshold))
+    best, where = best_threshold(run.outcomes, F1)
+    at_best = scores_at(run, "best for F1 on these questions", -np.inf if where is None else where)
+    f1_interval = _percent(best_interval(run.outcomes, F1))
+    return [*found, ScoresAt(**{**vars(at_best), "f1": 100 * best, "f1_interval": f1_interval})]
+
+
+def tiles(run: JudgedRun) -> Tiles:
+    """What a person came for: the scores of the answers as the model gives them."""
+    own, has_Q = scores_at(run, run.threshold_source, run.threshold), run.outcomes.has_answer_Q
+    found = [
+        Tile("F1", f"{own.f1:.2f}", f"95 %: {_interval(own.f1_interval)}"),
+        Tile("exact match", f"{own.exact:.2f}", f"95 %: {_interval(own.exact_interval)}"),
+    ]
+    if own.has_answer_f1 is not None and own.no_answer_exact is not None:
+        found += [
+            Tile("F1, answerable", f"{own.has_answer_f1:.2f}", f"{int(has_Q.sum()):,} questions"),
+            Tile("exact, unanswerable", f"{own.no_answer_exact:.2f}", f"{int((~has_Q).sum()):,} questions"),
+        ]
+    return Tiles(found)
+
+
+def section(run: JudgedRun) -> Section:
+    found = all_scores(run)
+    paragraphs = int(run.outcomes.paragraph_Q.max()) + 1
+    note = f"Intervals: 95 %, {RESAMPLES:,} bootstrap resamples of the {paragraphs:,} contexts."
+    if len(found) > 1:
+        note += (
+            " At the best threshold each resample finds its own. That threshold was chosen on these very questions, so its score "
+            "flatters the model."
+        )
+    return Section("scores", "Scores", [_table(found), Text(note), *_stored(run)])
+
+
+def _stored(run: JudgedRun) -> list[Block]:
+    """A warning where all_results.json does not say what is computed here: other data, or another normalisation."""
+    at_run = run.files.results.get("null_score_diff_threshold")
+    threshold = None if at_run is None or run.threshold is None else float(at_run)
+    stated = run.files.results.get("f1")
+    if not isinstance(stated, int | float):
+        return []
+    computed = 100 * float(run.outcomes.scores_at(threshold)[:, F1].mean())
+    if abs(computed - stated) < 0.005:
+        return []
+    return [
+        Text(
+            f"all_results.json has F1 {stated:.2f}; the answers score {computed:.2f} here: the data or the way of scoring changed.",
+            is_warning=True,
+        )
+    ]
+
+
+def _table(found: Sequence[ScoresAt]) -> Table:
+    rows: list[Sequence[Cell]] = [
+        (
+            each.name,
+            "" if each.threshold is None else f"{each.threshold:.4g}",
+            f"{each.exact:.2f} ({_interval(each.exact_interval)})",
+            f"{each.f1:.2f} ({_interval(each.f1_interval)})",
+            "" if each.has_answer_f1 is None else f"{each.has_answer_f1:.2f}",
+            "" if each.no_answer_exact is None else f"{each.no_answer_exact:.2f}",
+            f"{each.answered:.1f}",
+        )
+        for each in found
+    ]
+    columns = ("at", "threshold", "exact (95 %)", "F1 (95 %)", "F1, answerable", "exact, unanswerable", "answered, %")
+    return Table("Scores by threshold", columns, rows)
+
+
+def _percent(interval: Interval) -> Interval:
+    return 100 * interval[0], 100 * interval[1]
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval[0]:.2f} to {interval[1]:.2f}"

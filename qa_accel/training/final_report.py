@@ -1,0 +1,27 @@
+"""A finished run -> report.html and error_analysis.json in its folder, as `scripts/report.py` writes them."""
+
+from pathlib import Path
+
+from qa_accel import config
+from qa_accel.data.splits import Split
+from qa_accel.reporting.blocks import Report
+from qa_accel.reporting.judged_run import judge
+from qa_accel.reporting.requirements import HOW_TO_GET, missing
+from qa_accel.reporting.run_data import GivenData, RunData, source_of
+from qa_accel.reporting.run_files import read_run
+from qa_accel.reporting.write import write_report
+from qa_accel.training.settings import TrainConfig
+
+
+def why_not() -> str | None:
+    """Why no report can be written here, or None."""
+    names = missing(html=True)
+    return f"reports need {' and '.join(names)}: {HOW_TO_GET}" if names else None
+
+
+def write_final_report(folder: Path, split: Split) -> Report:
+    """Of the run in `folder`, evaluated on `split`. For one process."""
+    run = read_run(folder)
+    source = source_of(run.settings, GivenData(), "validation")
+    data = RunData.of(split.questions, split.windows, source=source, audit=split.report)
+    return write_report(folder, judge(run, data), config.defaults(TrainConfig))

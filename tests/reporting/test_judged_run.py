@@ -1,0 +1,160 @@
+"""A folder of answers -> what its report says: read from files made by hand, so that every number is known."""
+
+import json
+import shutil
+
+import pytest
+from answered_runs import context_of, question_rows, right_answers, write_answers, write_questions
+
+from qa_accel.evaluation.squad_scores import squad_scores
+from qa_accel.reporting.judged_run import JudgedRun, judge
+from qa_accel.reporting.run_data import GivenData, load_data
+from qa_accel.reporting.run_files import read_run
+
+
+@pytest.fixture
+def rows() -> list[dict]:
+    return question_rows()
+
+
+@pytest.fixture
+def questions(tmp_path, rows):
+    return write_questions(tmp_path / "dev.json", rows)
+
+
+def judged(folder) -> JudgedRun:
+    files = read_run(folder)
+    return judge(files, load_data(files, GivenData()))
+
+
+def test_kinds_and_scores_are_those_of_the_answers_at_the_runs_threshold(tmp_path, rows, questions):
+    """Breaks if the best span is judged where the threshold leaves it empty, or places are not used."""
+    answers = right_answers(rows)
+    answers["0-0"] = ("Oslo", -9.0)  # wrong span
+    answers["0-1"] = ("in 1970.", -3.0)  # overlaps, F1 2/3
+    answers["0-2"] = ("Oslo", 2.0)  # missed
+    answers["0-3"] = ("1903", -1.0)  # answered the unanswerable
+    answers["1-1"] = ("1903 and died in Oslo in 1970", -2.0)  # holds 1970, F1 2/7
+    run = judged(write_answers(tmp_path / "run", questions, answers))
+    of = {question.id: question.kind for question in run.analysis.questions}
+    assert {key: of[key] for key in ("0-0", "0-1", "0-2", "0-3", "1-1", "1-0")} == {
+        "0-0": "wrong_span",
+        "0-1": "other_words",
+        "0-2": "missed",
+        "0-3": "answered_unanswerable",
+        "1-1": "boundary",
+        "1-0": "right",
+    }
+    predictions = json.loads((tmp_path / "run" / "predictions.json").read_text())
+    official = squad_scores(predictions, {row["id"]: row["answers"]["text"] for row in rows})
+    assert 100 * run.exact_Q.mean() == official["exact"] == 100 * 35 / 40
+    assert 100 * run.f1_Q.mean() == pytest.approx(official["f1"])
+    assert [question.id for question in run.analysis.confident_and_wrong()][0] == "0-0"
+    assert run.warnings == []
+
+
+def test_the_threshold_of_a_training_run_is_the_one_that_its_config_json_keeps(tmp_path, rows, questions):
+    """Breaks if errors are shown at 0 while the model that people use has another threshold."""
+    answers = right_answers(rows)
+    answers["0-0"] = ("Lima", 1.5)
+    folder = write_answers(tmp_path / "run", questions, answers, settings={"learning_rate": 1e-4})
+    (folder / "config.json").write_text(json.dumps({"answer_policy": {"null_score_diff_threshold": 1.5}}))
+    run = judged(folder)
+    assert run.threshold == 1.5 and "config.json" in run.threshold_source
+    assert run.analysis.kinds["right"] == 40, "null odds equal to the threshold still give an answer"
+    shutil.rmtree(folder)
+    folder = write_answers(tmp_path / "run", questions, answers)
+    assert judged(folder).analysis.kinds["missed"] == 1
+
+
+def test_data_where_every_question_has_an_answer_has_no_threshold(tmp_path, rows):
+    """Breaks if v1.1 answers are emptied by null odds."""
+    answerable = [row for row in rows if row["answers"]["text"]]
+    questions = write_questions(tmp_path / "v1.json", answerable)
+    answers = {key: (text, 50.0) for key, (text, _) in right_answers(answerable).items()}
+    folder = write_answers(tmp_path / "run", questions, answers, threshold=100.0)
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + "version_2_with_negative: false\n")
+    run = judged(folder)
+    assert run.threshold is None and run.analysis.kinds["right"] == 30
+
+
+def test_confidences_are_the_files_own_else_those_of_the_n_best_lists(tmp_path, rows, questions):
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows))
+    run = judged(folder)
+    assert run.confidence_Q is not None and run.confidence_Q.tolist() == pytest.approx(
+        [1 / (1 + 2.718281828459045**-4)] * 40
+    )
+    assert "not calibrated" in run.confidence_source
+    (folder / "confidences.json").write_text(json.dumps({row["id"]: 0.25 for row in rows}))
+    again = judged(folder)
+    assert (
+        again.confidence_Q is not None and set(again.confidence_Q) == {0.25} and again.confidence_source == "calibrated"
+    )
+
+
+def test_a_calibrated_run_is_judged_on_the_half_that_calibration_has_not_seen(tmp_path, rows, questions):
+    """Breaks if the reliability diagram shows the questions that the calibration was fitted to."""
+    policy = {"null_score_diff_threshold": 0.0, "temperature": 1.0, "null_odds_weight": 1.0, "null_odds_bias": 0.0}
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows), settings={"learning_rate": 1e-4})
+    (folder / "config.json").write_text(json.dumps({"answer_policy": policy}))
+    run = judged(folder)
+    by_context = {run.data.contexts[row]: bool(unseen) for row, unseen in enumerate(run.judged_Q)}
+    assert 0 < sum(run.judged_Q) < 40 and len(by_context) == 10
+    assert all(by_context[run.data.contexts[row]] == unseen for row, unseen in enumerate(run.judged_Q)), (
+        "whole contexts"
+    )
+
+
+def test_files_of_two_runs_in_one_folder_are_noticed(tmp_path, rows, questions):
+    """Breaks if a report shows n-best lists beside the predictions of another run."""
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows))
+    (folder / "all_results.json").write_text(json.dumps({"f1": 100.0, "null_score_diff_threshold": 0.0}))
+    assert judged(folder).warnings == []
+    predictions = json.loads((folder / "predictions.json").read_text())
+    (folder / "predictions.json").write_text(json.dumps(predictions | {"0-0": "Oslo"}))
+    [warning] = judged(folder).warnings
+    assert warning.startswith("1 predictions are not what the n-best lists give")
+
+
+def test_places_are_used_only_where_the_context_reads_so(tmp_path, rows, questions):
+    """Breaks if marks are put where the data say something else than the answer."""
+    answers = right_answers(rows)
+    folder = write_answers(tmp_path / "run", questions, answers)
+    nbest = json.loads((folder / "nbest_predictions.json").read_text())
+    nbest["0-0"][0]["start"] += 1
+    nbest["0-1"][0]["start"], nbest["0-1"][0]["end"] = 10**6, 10**6 + 4
+    (folder / "nbest_predictions.json").write_text(json.dumps(nbest))
+    run = judged(folder)
+    assert (
+        run.predicted[0].start is None
+        and run.predicted[1].start is None
+        and run.predicted[2].start == context_of(0).index("Oslo")
+    )
+    assert any(note.startswith("2 answers are not marked") for note in run.notes)
+
+
+def test_predictions_alone_are_marked_where_their_text_occurs_once(tmp_path, rows, questions):
+    path = tmp_path / "predictions.json"
+    path.write_text(json.dumps({row["id"]: "in" if row["id"] == "0-0" else "Lima" for row in rows}))
+    files = read_run(path)
+    run = judge(files, load_data(files, GivenData((str(questions),), {})))
+    assert run.predicted[0].start is None, '"in" is there three times'
+    assert run.predicted[1].start == context_of(0).index("Lima")
+    assert run.threshold is None and run.confidence_Q is None
+    assert run.analysis.kinds == {"right": 9, "answered_unanswerable": 10, "wrong_span": 21} | dict.fromkeys(
+        ("other_words", "boundary", "missed", "cut"), 0
+    )
+
+
+def test_answers_of_other_questions_are_refused(tmp_path, rows, questions):
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows))
+    write_questions(questions, [*rows, rows[0] | {"id": "new"}])
+    with pytest.raises(ValueError, match=r"1 of 41 questions of dev.json have no prediction, the first is 'new'"):
+        judged(folder)
+    write_questions(questions, rows[:30])
+    assert judged(folder).warnings == ["10 predictions do not count: dev.json does not have their questions."]
+    odds = json.loads((folder / "null_odds.json").read_text())
+    del odds["3-1"]
+    (folder / "null_odds.json").write_text(json.dumps(odds))
+    with pytest.raises(ValueError, match=r"null_odds.json has no '3-1'"):
+        judged(folder)
