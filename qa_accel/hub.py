@@ -29,14 +29,14 @@ from qa_accel.messages import one_line, short
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "adapter_model.safetensors")
+WEIGHTS = ("model.safetensors", "model-?????-of-?????.safetensors", "adapter_model.safetensors")
 CARD, SCORES, ADAPTER = "README.md", "all_results.json", "adapter_config.json"
 TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
 )
 UPLOADED = (*WEIGHTS, "model.safetensors.index.json", "config.json", ADAPTER, *TOKENIZER, CARD, SCORES, "report.html")
-"""All that is ever uploaded: names of files at the top of the run's folder, with `*` for numbers of shards."""
+"""All that is ever uploaded: names of files at the top of the run's folder, with `?` for the digits of shards."""
 PLACEHOLDER = "path/to/this/folder"
 """How the card names the model in its commands. The uploaded card has the repository's id in its place."""
 HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
@@ -84,9 +84,9 @@ def check(config: HubConfig, folder: Path) -> None:
     For one process: it sends a few requests, which create nothing. A hub that is too busy to answer is a warning.
     """
     if not config.push_to_hub:
-        set_here = [name for name in ("hub_model_id", "hub_private_repo", "hub_revision") if getattr(config, name)]
-        for name in set_here:
-            logger.warning("--%s is ignored without --push_to_hub", name)
+        for name in ("hub_model_id", "hub_private_repo", "hub_revision"):
+            if getattr(config, name) is not None:
+                logger.warning("--%s is ignored without --push_to_hub", name)
         return
     token = _token(config, folder)
     try:

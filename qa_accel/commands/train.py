@@ -18,7 +18,8 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
     """Train, evaluate, write `output_dir`. All ranks must call; rank 0 writes.
 
     `timer`: one that has run since the process began. Returns the exit code: 0, or that of a stopped run. Raises
-    ValueError for settings or data that cannot work, and for a loss that is not finite.
+    ValueError for settings or data that cannot work, for a loss that is not finite, and on rank 0 for a finished run that
+    could not be pushed. With `push_to_hub` the process group is gone afterwards.
     """
     timer = timer or StageTimer()
     trainer = build(settings, timer)

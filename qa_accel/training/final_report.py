@@ -1,8 +1,9 @@
 """A finished run -> report.html and error_analysis.json in its folder, as `scripts/report.py` writes them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from qa_accel import config
 from qa_accel.data.splits import Split
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.judged_run import judge
@@ -10,7 +11,6 @@ from qa_accel.reporting.requirements import HOW_TO_GET, missing
 from qa_accel.reporting.run_data import GivenData, RunData, source_of
 from qa_accel.reporting.run_files import read_run
 from qa_accel.reporting.write import write_report
-from qa_accel.training.settings import TrainConfig
 
 
 def why_not() -> str | None:
@@ -19,9 +19,9 @@ def why_not() -> str | None:
     return f"reports need {' and '.join(names)}: {HOW_TO_GET}" if names else None
 
 
-def write_final_report(folder: Path, split: Split) -> Report:
-    """Of the run in `folder`, evaluated on `split`. For one process."""
+def write_final_report(folder: Path, split: Split, defaults: Mapping[str, Any]) -> Report:
+    """Of the run in `folder`, evaluated on `split`; `defaults` of its settings. For one process."""
     run = read_run(folder)
     source = source_of(run.settings, GivenData(), "validation")
     data = RunData.of(split.questions, split.windows, source=source, audit=split.report)
-    return write_report(folder, judge(run, data), config.defaults(TrainConfig))
+    return write_report(folder, judge(run, data), defaults)

@@ -231,7 +231,8 @@ class Trainer:
         reason = final_report.why_not()
         if reason is None:
             try:
-                return final_report.write_final_report(self.folder, self.splits["validation"])
+                defaults = config.defaults(type(self.settings))
+                return final_report.write_final_report(self.folder, self.splits["validation"], defaults)
             except Exception as error:  # whatever it is, the trained model must not count as failed for it
                 reason = f"{type(error).__name__}: {error}"
         again = f"python scripts/report.py {shell_words.quoted(str(self.folder))}"

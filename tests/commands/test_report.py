@@ -42,8 +42,8 @@ def run(*words: object) -> None:
 
 def refused(capsys, *words: object) -> str:
     """The message of a call that a user can fix."""
+    sys.argv = ["report.py", *map(str, words)]
     with pytest.raises(SystemExit) as error:
-        sys.argv = ["report.py", *map(str, words)]
         cli.main("report")
     assert error.value.code == 2
     return capsys.readouterr().err

@@ -36,7 +36,14 @@ MODEL = {
 """All but the card, whose bytes differ."""
 OTHERS = ("predictions.json", "nbest_predictions.json", "metrics.jsonl", "config.yaml", "data_report.json", ".lock")
 OTHERS += ("secrets.txt", ".env", "error_analysis.json", "checkpoint-3/model.safetensors", "checkpoint-3/config.json")
-OTHERS += ("wandb/run-1/README.md", "best/config.json", "model.safetensors.bak", "old_model.safetensors", "token")
+OTHERS += (
+    "wandb/run-1/README.md",
+    "best/config.json",
+    "model.safetensors.bak",
+    "old_model.safetensors",
+    "token",
+    "model-of-mine-of-2026.safetensors",
+)
 """What a run's folder may hold and nobody asked for."""
 
 
@@ -240,7 +247,7 @@ def test_what_can_be_no_branch_is_refused_with_the_settings(bad):
 
 
 def test_a_hub_that_cannot_be_reached_is_named_without_its_password(hub, tmp_path, monkeypatch):
-    """Breaks if the address is shown with what stands before its @, or if the message does not tell of report.py."""
+    """Breaks if the address is shown with what is before its @, or if the message does not name report.py."""
     monkeypatch.setattr(constants, "ENDPOINT", f"http://user:geheim@127.0.0.1:{free_port()}")
     with pytest.raises(
         ValueError, match=r"127\.0\.0\.1:\d+ cannot be reached.*scripts/report\.py RUN --push_to_hub"
@@ -268,7 +275,7 @@ def test_weights_that_do_not_get_through_end_in_a_message_with_the_status(hub, t
     assert stamps(folder) == before and hub.repositories["ada/toy-run"].files() == {}
 
 
-def test_metadata_that_the_hub_does_not_take_is_told_in_its_words(hub, tmp_path):
+def test_metadata_that_the_hub_refuses_is_reported_in_its_words(hub, tmp_path):
     folder = folder_of_a_run(tmp_path, **{"README.md": b"---\nbase_model: /home/me/model\n---\n"})
     with pytest.raises(ValueError, match="'/home/me/model' is no id"):
         push(folder, HubConfig(push_to_hub=True))
@@ -284,14 +291,14 @@ def test_settings_of_the_hub_without_push_to_hub_are_reported_as_ignored(hub, ca
 
 
 def note_leaving(folder: Path) -> None:
-    """Make a file when this process is about to leave."""
-    leave = entry.exit_process
+    """Make a file when this process has met the others for the last time."""
+    leave = os._exit
 
     def noted(code: int) -> None:
         (folder / f"left-{os.environ.get('RANK', '0')}").touch()
         leave(code)
 
-    entry.exit_process = noted  # type: ignore
+    os._exit = noted  # type: ignore
 
 
 def leave_at_once() -> None:
@@ -329,17 +336,31 @@ def test_a_run_of_two_processes_pushes_once_and_no_rank_waits_for_it(hub, traine
     assert found["model.safetensors"] == (folder / "model.safetensors").read_bytes()
 
 
-def test_a_run_that_may_not_push_ends_on_all_ranks_before_it_trains(hub, trainer, tmp_path):
+@pytest.mark.parametrize(
+    ("token", "words", "expected"),
+    [
+        (READER, (), "the token of ada can only read"),
+        (
+            WRITER,
+            ("--lora_r", "2"),
+            "a folder that is not on the hub, so nobody could load it; train with --merge_lora",
+        ),
+    ],
+)
+def test_a_run_that_may_not_push_ends_on_all_ranks_before_it_trains(hub, trainer, tmp_path, token, words, expected):
     """Breaks if rank 0 alone knows: the other would wait for it until the launcher ends it."""
+    if "--lora_r" in words:
+        pytest.importorskip("peft")
     left = trainer(
         tmp_path / "run",
         "--push_to_hub",
+        *words,
         processes=2,
         arrangements=[(point_at, hub.url), (leave_at_once,)],
-        environment=hub.environment(READER),
+        environment=hub.environment(token),
     )
     assert [one.code for one in left] == [2, 2]
-    assert "the token of ada can only read" in only_message(left[0])
+    assert expected in only_message(left[0])
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
@@ -396,7 +417,7 @@ def test_the_script_with_the_environment_of_a_user_pushes_and_tells_nobody_the_t
 
 
 def test_the_allow_list_is_what_the_documentation_says(repository):
-    """Breaks if a name is added to what is uploaded and nobody is told."""
+    """Breaks if a name is added to what is uploaded and the page does not say so."""
     page = (repository / "docs" / "hub.md").read_text(encoding="utf-8")
     assert len(pushing.UPLOADED) > 10
     assert not [name for name in pushing.UPLOADED if f"`{name}`" not in page]

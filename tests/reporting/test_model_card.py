@@ -150,7 +150,7 @@ def test_where_every_question_has_an_answer_there_is_no_threshold():
     assert "| exact match | 80.00 |  |" in card.text()
 
 
-def test_each_score_stands_beside_its_own_threshold():
+def test_each_score_is_beside_its_own_threshold():
     """Breaks if a tuned score is shown as that of threshold 0, or the other way round."""
     given = {**SCORES, "null_score_diff_threshold": 2.0, "exact_threshold_0": 79.0, "f1_threshold_0": 82.0}
     lines = card_of(settings(), scores=given).text().splitlines()
@@ -164,6 +164,8 @@ def test_each_score_stands_beside_its_own_threshold():
         assert line in lines
     never = card_of(settings(), scores={**SCORES, "best_f1_thresh": 0.0}, stored=None)
     assert "config.json` keeps" not in never.text() and len(never.eval_results()) == 2
+    same = card_of(settings(), scores={**SCORES, "null_score_diff_threshold": -1.5})
+    assert len(same.eval_results()) == 2, "one F1 for one threshold"
 
 
 # ---------------------------------------------------------------------------------------------------------- commands

@@ -33,14 +33,19 @@ def trained(toy, training, tmp_path_factory) -> Path:
 
 OF_A_MODEL = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 OF_PREDICTION = {"predictions.json", "nbest_predictions.json", "null_odds.json"}
-OF_A_RUN = {"README.md", "all_results.json", "config.yaml", "data_report.json", "metrics.jsonl"}
+OF_A_RUN = {"README.md", "all_results.json", "config.yaml", "data_report.json", "environment.json", "metrics.jsonl"}
+OF_REPORTS = {"report.html", "error_analysis.json"}
 
 
 def test_a_launched_run_leaves_exactly_these_files(trained):
     """66 windows in steps of 2 processes x 4 windows x 2 batches: 5 steps an epoch. Breaks if something half written or of
     no use stays, or a name that users rely on changes."""
     names = {path.name for path in trained.iterdir()}
-    assert names == OF_A_MODEL | OF_PREDICTION | OF_A_RUN | {"checkpoint-5", "checkpoint-10", run_folder.LOCK}
+    assert names == OF_A_MODEL | OF_PREDICTION | OF_A_RUN | OF_REPORTS | {
+        "checkpoint-5",
+        "checkpoint-10",
+        run_folder.LOCK,
+    }
     of_ranks = {"random_states_0.pkl", "random_states_1.pkl"}
     for step in (5, 10):
         names = {path.name for path in (trained / f"checkpoint-{step}").iterdir()}
@@ -100,7 +105,9 @@ def test_predictions_are_the_same_bytes_from_one_and_from_three_processes(traine
     one, three = tmp_path / "1", tmp_path / "3"
     for name in sorted(OF_PREDICTION | {"all_results.json"}):
         assert (one / name).read_bytes() == (three / name).read_bytes(), name
-    assert {path.name for path in three.iterdir()} == OF_PREDICTION | {"all_results.json", "config.yaml", ".lock"}
+    assert {path.name for path in three.iterdir()} == OF_PREDICTION | {
+        *("all_results.json", "config.yaml", "environment.json", ".lock")
+    }
     threshold = json.loads((trained / "config.json").read_text())["answer_policy"]["null_score_diff_threshold"]
     assert json.loads((one / "all_results.json").read_text())["null_score_diff_threshold"] == threshold
 
