@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # an optional package
 INCHES, DOTS_PER_INCH = (8, 5), 100
 WIDTH, HEIGHT = 800, 500
 """Pixels of every image."""
+FEW_POINTS = 20
+"""Of a line, below which each has a mark."""
 MOST_NAMES = 30
 """Names of categories below an axis; of more, every second or third is shown."""
 
@@ -46,7 +48,8 @@ def draw(figure: blocks.Figure) -> "Drawing":
                 axes.fill_between(
                     x, _numbers(curve.y_low), _numbers(curve.y_high), color=look["color"], alpha=0.2, linewidth=0
                 )
-            axes.plot(x, _numbers(curve.y), "--" if curve.dashed else "-", **look)
+            marker = "." if len(x) < FEW_POINTS else ""  # a line through one point is nothing to see
+            axes.plot(x, _numbers(curve.y), "--" if curve.dashed else "-", marker=marker, **look)
     for number, (name, place) in enumerate(figure.marks.items()):
         axes.axvline(place, color="0.4", linestyle=(":", "-.", "--")[number % 3], label=_text(name, 40))
     _finish(figure, drawing, axes, places)

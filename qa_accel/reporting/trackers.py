@@ -219,7 +219,7 @@ def _wandb_options(folder: Path, *, resumed: bool) -> dict[str, Any]:
     """Where W&B writes, and the id of its run, unless W&B's own environment variables say so."""
     options: dict[str, Any] = {}
     if not os.environ.get("WANDB_DIR"):
-        options["dir"] = str(folder)
+        options["dir"] = str(folder.absolute())
     if not os.environ.get("WANDB_RUN_ID"):
         path = folder / WANDB_RUN
         known = path.read_text(errors="replace").strip() if resumed and path.is_file() else ""

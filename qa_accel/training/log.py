@@ -45,8 +45,9 @@ class LogConfig:
                 raise ValueError(
                     f"--report_to {name}: accelerate has no such tracker; known: {', '.join(LoggerType.list())}"
                 )
-            if name != LoggerType.ALL and LoggerType(name) not in get_available_trackers():
-                get = "pip install 'qa-accel[tracking]'" if name in ("tensorboard", "wandb") else "install it"
+            installed = get_available_trackers()
+            if not installed or LoggerType(name) not in (LoggerType.ALL, *installed):
+                get = "pip install 'qa-accel[tracking]'" if name in ("all", "tensorboard", "wandb") else "install it"
                 raise ValueError(f"--report_to {name}: its package is not installed; {get}, or leave the name out")
 
 

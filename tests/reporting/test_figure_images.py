@@ -41,6 +41,14 @@ def test_what_is_missing_is_a_gap():
     assert [not math.isnan(value) for value in axes.lines[0].get_ydata()] == [True, False, False, True]
 
 
+def test_a_line_of_one_point_can_be_seen():
+    """Breaks if a run with a single evaluation has an empty plot: a line through one point has no length."""
+    seen = figure_images.pixels(figure_images.draw(Figure("f", "", "", "", [Curve("a", [6], [33.3])])))
+    nothing = figure_images.pixels(figure_images.draw(Figure("f", "", "", "", [Curve("a", [6], [None])])))
+    blue = [(np.abs(image.astype(int) - [0x1F, 0x77, 0xB4]) < 40).all(axis=2).sum() for image in (seen, nothing)]
+    assert blue[0] > 10 and blue[1] == 0
+
+
 def test_bars_of_two_runs_stand_beside_each_other():
     """Two runs and places 1 apart: bars are 0.4 wide, centred 0.2 left and right of their place. Breaks if they overlap."""
     axes = axes_of(Curve("A", [1, 2], [3, 4], "bars"), Curve("B", [1, 2], [5, 6], "bars"))

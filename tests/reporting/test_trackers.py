@@ -192,14 +192,14 @@ def test_the_progress_bar_ends_before_the_tables(whole):
 
 @pytest.fixture(scope="module")
 def resumed(trainer, tmp_path_factory) -> Path:
-    """A run that is stopped after step 2, killed in step 5 with a checkpoint of step 4, and then ends at step 6."""
+    """A run that is stopped after step 2, killed after step 5 with a checkpoint of step 4, and then ends at step 6."""
     folder = tmp_path_factory.mktemp("resumed")
     run, settings = folder / "run", dict(max_train_steps=6, save_steps=4, environment=offline(folder), **BOTH)
     [left] = trainer(run, arrangements=[(touch_at, run / "STOP", 2)], **settings)
     assert left.code == 0 and (run / "stopped.json").exists(), left.output
     [left] = trainer(run, arrangements=[(kill_after, "training.log.MetricsLog.flush", 4)], **settings)
     assert left.code == -signal.SIGKILL, left.output
-    [left] = trainer(run, arrangements=[(send_small_report,)], **settings)
+    [left] = trainer(run, **settings)
     assert left.code == 0, left.output
     return run
 
@@ -220,6 +220,17 @@ def test_a_resumed_run_keeps_its_run_of_wandb(resumed):
     assert stopped.exit_code == ended.exit_code == 0
     assert list(stopped.series("loss")) == [1, 2] and list(ended.series("loss")) == [5, 6]
     assert not stopped.series("final/f1") and list(ended.series("final/f1")) == [6]
+
+
+def test_the_report_of_a_real_run_reaches_its_trackers(resumed):
+    """Breaks if the run's end sends its report nowhere, or a figure or table of it cannot be sent."""
+    pytest.importorskip("plotly", reason="needs the extra 'report'")
+    ended, board = offline_runs(resumed)[-1], events(resumed / "qa-accel")
+    assert ended.media(ended.series("report")[6]).read_bytes() == (resumed / "report.html").read_bytes()
+    images = set(board.Tags()["images"])
+    media = {key: value["_type"] for row in ended.history for key, value in row.items() if isinstance(value, dict)}
+    assert len(images) > 3 and {key for key, kind in media.items() if kind == "image-file"} == images
+    assert "table-file" in media.values()
 
 
 def test_a_run_that_starts_from_the_beginning_has_a_new_run_of_wandb(tmp_path):
@@ -252,10 +263,11 @@ def test_a_tracker_that_dies_in_the_middle_does_not_end_the_run(trainer, tmp_pat
     """Breaks if the death of W&B's own process ends a run whose weights are whole, or the other tracker gets no more."""
     [left] = trainer(
         tmp_path / "run",
-        arrangements=[(kill_wandb_after, 2), (send_small_report,)],
+        arrangements=[(kill_wandb_after, 2)],
         max_train_steps=4,
         environment=offline(tmp_path),
-        **BOTH,
+        report_to="all",
+        logging_steps=1,
     )
     assert left.code == 0, left.output
     assert "tracker wandb" in left.output

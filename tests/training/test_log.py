@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.utils import LoggerType
 from rich.console import Console
 
 from qa_accel.training import log
@@ -77,6 +78,24 @@ def test_a_run_without_metrics_has_nothing_to_cut(tmp_path):
 def test_looking_at_the_device_less_than_once_a_step_is_refused():
     with pytest.raises(ValueError, match="--logging_steps must be at least 1, got 0"):
         log.LogConfig(logging_steps=0)
+
+
+def test_a_tracker_must_be_known_and_installed_and_all_takes_those_that_are(monkeypatch):
+    """Breaks if `all`, which is a name and no tracker, is looked for among the installed ones."""
+    installed = [LoggerType.WANDB]
+    monkeypatch.setattr(log, "get_available_trackers", lambda: installed)
+    log.LogConfig(report_to=("all", "wandb"))
+    with pytest.raises(ValueError, match="--report_to x: accelerate has no such tracker; known: all, "):
+        log.LogConfig(report_to=("x",))
+    with pytest.raises(ValueError, match=r"--report_to mlflow: its package is not installed; install it, or"):
+        log.LogConfig(report_to=("mlflow",))
+    with pytest.raises(
+        ValueError, match=r"--report_to tensorboard: its package .*; pip install 'qa-accel\[tracking\]'"
+    ):
+        log.LogConfig(report_to=("tensorboard",))
+    installed.clear()
+    with pytest.raises(ValueError, match="--report_to all: its package is not installed"):
+        log.LogConfig(report_to=("all",))
 
 
 def logged(folder, steps: list[dict[str, float]], console: Console | None = None) -> list[dict]:
