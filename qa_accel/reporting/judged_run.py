@@ -11,7 +11,7 @@ from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.error_analysis import AnalysedQuestion, ErrorAnalysis, analyse
 from qa_accel.evaluation.error_kinds import Place, kind_of
-from qa_accel.evaluation.outcomes import Outcomes
+from qa_accel.evaluation.outcomes import F1, Outcomes
 from qa_accel.evaluation.question_features import AskedQuestion, features
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
 from qa_accel.inference.postprocess import Answers
@@ -66,7 +66,7 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
     )
     answered = outcomes.answered_Q(threshold).tolist()
     predicted = [best[key] if is_answered else Place("") for key, is_answered in zip(data.ids, answered)]
-    warnings += _other_answers(files, negative, outcomes)
+    warnings += _other_answers(files, negative, outcomes) + _other_scores(files, negative, outcomes)
     notes = _misplaced(data, best)
     if data.no_windows:
         notes.append(f"Windows are not known: {data.no_windows}.")
@@ -145,8 +145,8 @@ def _threshold(files: RunFiles, negative: bool) -> tuple[float | None, str]:
         return None, "every question has an answer"
     if files.trained and files.policy.null_score_diff_threshold is not None:
         return files.policy.null_score_diff_threshold, "tuned by the run, stored in config.json"
-    used = files.results.get(THRESHOLD_KEY, files.settings.get(THRESHOLD_KEY))
-    return (0.0, "the default") if used is None else (float(used), "used by the run")
+    stated = files.results.get(THRESHOLD_KEY, files.settings.get(THRESHOLD_KEY))
+    return _used_threshold(files, negative), "the default" if stated is None else "used by the run"
 
 
 def _best_entries(files: RunFiles, data: RunData) -> dict[str, Place]:
@@ -173,22 +173,40 @@ def _misplaced(data: RunData, best: Mapping[str, Place]) -> list[str]:
     return [f"{unknown:,} answers are not marked: the files do not say where in the context they are."]
 
 
+def _used_threshold(files: RunFiles, negative: bool) -> float | None:
+    """The one under which predictions.json and all_results.json were made; None where every question has an answer."""
+    used = files.results.get(THRESHOLD_KEY, files.settings.get(THRESHOLD_KEY))
+    return float(0.0 if used is None else used) if negative else None
+
+
 def _other_answers(files: RunFiles, negative: bool, outcomes: Outcomes) -> list[str]:
     """predictions.json is what the n-best lists give at the run's own threshold, unless files of two runs were mixed."""
-    if files.nbest is None or files.null_odds is None:
+    if files.nbest is None or files.null_odds is None or not files.results:
         return []
-    used = files.results.get(THRESHOLD_KEY, files.settings.get(THRESHOLD_KEY)) or 0.0
-    expected = outcomes.predictions_at(float(used) if negative else None)
+    expected = outcomes.predictions_at(_used_threshold(files, negative))
     differing = sum(files.predictions[key] != text for key, text in zip(outcomes.ids, expected))
-    least = files.settings.get("min_confidence")
-    if not differing or not files.results:
+    if not differing:
         return []
+    least = files.settings.get("min_confidence")
     reason = (
         f"--min_confidence {least} withheld them, which this report does not"
         if least is not None
         else "the files may be of different runs"
     )
     return [f"{differing:,} predictions are not what the n-best lists give at the run's threshold: {reason}."]
+
+
+def _other_scores(files: RunFiles, negative: bool, outcomes: Outcomes) -> list[str]:
+    """all_results.json has what is computed here, unless data or normalisation are not what they were."""
+    stated = files.results.get("f1")
+    if not isinstance(stated, int | float) or files.results.get("total") != len(outcomes.ids):
+        return []
+    computed = 100 * float(outcomes.scores_at(_used_threshold(files, negative))[:, F1].mean())
+    if abs(computed - stated) < 0.005:
+        return []
+    return [
+        f"all_results.json has F1 {stated:.2f}; the answers score {computed:.2f} here: data or normalisation have changed."
+    ]
 
 
 def _confidences(

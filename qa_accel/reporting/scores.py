@@ -7,7 +7,7 @@ import numpy as np
 
 from qa_accel.evaluation.bootstrap import RESAMPLES, best_interval, mean_interval
 from qa_accel.evaluation.outcomes import EXACT, F1, best_threshold
-from qa_accel.reporting.blocks import Block, Cell, Section, Table, Text, Tile, Tiles
+from qa_accel.reporting.blocks import Cell, Section, Table, Text, Tile, Tiles
 from qa_accel.reporting.judged_run import JudgedRun
 
 Interval = tuple[float, float]
@@ -89,25 +89,7 @@ def section(run: JudgedRun) -> Section:
             " At the best threshold each resample finds its own. That threshold was chosen on these very questions, so its score "
             "flatters the model."
         )
-    return Section("scores", "Scores", [_table(found), Text(note), *_stored(run)])
-
-
-def _stored(run: JudgedRun) -> list[Block]:
-    """A warning where all_results.json does not say what is computed here: other data, or another normalisation."""
-    at_run = run.files.results.get("null_score_diff_threshold")
-    threshold = None if at_run is None or run.threshold is None else float(at_run)
-    stated = run.files.results.get("f1")
-    if not isinstance(stated, int | float):
-        return []
-    computed = 100 * float(run.outcomes.scores_at(threshold)[:, F1].mean())
-    if abs(computed - stated) < 0.005:
-        return []
-    return [
-        Text(
-            f"all_results.json has F1 {stated:.2f}; the answers score {computed:.2f} here: the data or the way of scoring changed.",
-            is_warning=True,
-        )
-    ]
+    return Section("scores", "Scores", [_table(found), Text(note)])
 
 
 def _table(found: Sequence[ScoresAt]) -> Table:

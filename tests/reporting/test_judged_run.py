@@ -116,6 +116,19 @@ def test_files_of_two_runs_in_one_folder_are_noticed(tmp_path, rows, questions):
     assert warning.startswith("1 predictions are not what the n-best lists give")
 
 
+def test_a_score_that_the_answers_do_not_give_any_more_is_a_warning(tmp_path, rows, questions):
+    """Breaks if all_results.json is repeated although data or normalisation changed since."""
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows))
+    stored = {"f1": 100.0, "total": 40, "null_score_diff_threshold": 0.0}
+    (folder / "all_results.json").write_text(json.dumps(stored))
+    assert judged(folder).warnings == []
+    (folder / "all_results.json").write_text(json.dumps(stored | {"f1": 90.0}))
+    [warning] = judged(folder).warnings
+    assert warning.startswith("all_results.json has F1 90.00; the answers score 100.00 here")
+    (folder / "all_results.json").write_text(json.dumps(stored | {"f1": 90.0, "total": 50}))
+    assert judged(folder).warnings == [], "a score of more questions says nothing of these"
+
+
 def test_places_are_used_only_where_the_context_reads_so(tmp_path, rows, questions):
     """Breaks if marks are put where the data say something else than the answer."""
     answers = right_answers(rows)

@@ -157,15 +157,3 @@ def test_one_question_makes_a_report_too(tmp_path):
     questions = write_questions(tmp_path / "dev.json", rows)
     run = judged(write_answers(tmp_path / "run", questions, right_answers(rows)))
     assert "<script" in render(contents.report(run, {}))
-
-
-def test_a_score_that_the_files_do_not_give_any_more_is_a_warning(tmp_path):
-    """Breaks if a report repeats all_results.json although data or scoring changed since."""
-    rows = question_rows(3)
-    questions = write_questions(tmp_path / "dev.json", rows)
-    folder = write_answers(tmp_path / "run", questions, right_answers(rows))
-    (folder / "all_results.json").write_text(json.dumps({"f1": 90.0, "null_score_diff_threshold": 0.0}))
-    [warning] = [
-        block.text for block in contents.scores.section(judged(folder)).blocks if getattr(block, "is_warning", False)
-    ]
-    assert warning.startswith("all_results.json has F1 90.00; the answers score 100.00 here")
