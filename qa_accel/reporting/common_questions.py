@@ -55,4 +55,4 @@ def cut(data: RunData, rows: Sequence[int]) -> RunData:
     columns = ("ids", "questions", "contexts", "titles", "gold_texts", "gold_starts")
     chosen = {name: [getattr(data, name)[row] for row in rows] for name in columns}
     reach = None if data.reach is None else data.reach.of_rows(rows)
-    return replace(data, **chosen, reach=reach)
+    return replace(data, **chosen, reach=reach, is_part=True)

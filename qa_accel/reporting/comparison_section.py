@@ -12,7 +12,7 @@ import numpy as np
 
 from qa_accel.evaluation.comparison import Comparison, Difference, compare
 from qa_accel.evaluation.error_kinds import KINDS
-from qa_accel.evaluation.question_features import FAMILIES
+from qa_accel.evaluation.question_features import FAMILIES, slices_of
 from qa_accel.reporting.blocks import Block, Cell, Section, Table, Text, Tile, Tiles
 from qa_accel.reporting.judged_run import JudgedRun
 from qa_accel.reporting.local_places import without_place
@@ -37,12 +37,10 @@ class Side:
 
 def compare_sides(one: Side, other: Side) -> Comparison:
     run = one.first
-    slices: dict[tuple[str, str], list[int]] = {}
-    for row, question in enumerate(run.analysis.questions):
-        for name in question.features.items():
-            slices.setdefault(name, []).append(row)
+    families = slices_of([question.features for question in run.analysis.questions])
+    slices = {(family, value): np.array(rows) for family, values in families.items() for value, rows in values.items()}
     here, there = ([judged.outcomes.scores_at(judged.threshold) for judged in side.runs] for side in (one, other))
-    return compare(here, there, run.outcomes.paragraph_Q, {name: np.array(rows) for name, rows in slices.items()})
+    return compare(here, there, run.outcomes.paragraph_Q, slices)
 
 
 def as_dict(comparison: Comparison, one: Side, other: Side, notes: Sequence[str]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class RunData:
     """Names of the files or of the data set."""
     split: str = "validation"
     audit: SplitReport | None = None
+    is_part: bool = False
+    """Whether these are only some of the questions that the run answered."""
 
     @classmethod
     def of(cls, rows: datasets.Dataset, windows: Windows | None, **facts: Any) -> "RunData":
