@@ -10,7 +10,8 @@ from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_
 from qa_accel.data.label_audit import UnlikeLabel
 from qa_accel.messages import quoted
 
-LISTED = 3  # rows per kind; data_report.json lists all
+LISTED = 3  # rows per kind
+ALL_LISTED = ", all in data_report.json"
 
 
 def report_table(reports: Mapping[str, SplitReport]) -> Table:
@@ -108,7 +109,7 @@ def remarks(report: SplitReport) -> Iterator[str]:
 
 def _some(lines: list[str]) -> list[str]:
     more = len(lines) - LISTED
-    return lines[:LISTED] + ([f"... and {more:,} more of this kind, all in data_report.json"] if more > 0 else [])
+    return lines[:LISTED] + ([f"... and {more:,} more of this kind{ALL_LISTED}"] if more > 0 else [])
 
 
 def _unlike(label: UnlikeLabel) -> str:

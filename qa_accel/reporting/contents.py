@@ -7,7 +7,7 @@ from typing import Any
 
 from qa_accel import shell_words
 from qa_accel.data.audit import SplitReport
-from qa_accel.data.audit_table import counts, remarks
+from qa_accel.data.audit_table import ALL_LISTED, counts, remarks
 from qa_accel.evaluation.comparison import Comparison
 from qa_accel.evaluation.error_analysis import Slice, verdict
 from qa_accel.evaluation.error_kinds import KINDS
@@ -154,9 +154,12 @@ def audits_of(run: JudgedRun) -> dict[str, SplitReport]:
 def data(audits: Mapping[str, SplitReport]) -> Section:
     columns = [counts(audit) for audit in audits.values()]
     rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
-    lines = [f"{split}: {line}" for split, audit in audits.items() for line in remarks(audit)]
+    # a folder of answers has no such file
+    lines = [(split, line.removesuffix(ALL_LISTED)) for split, audit in audits.items() for line in remarks(audit)]
     blocks: list[Block] = [Table("What is in the data", ("", *audits), rows)]
-    return Section("data", "Data", blocks + [Text(line, is_warning=True) for line in lines])
+    if lines:
+        blocks.append(Table("Remarks of the audit, some of each kind", ("", ""), lines))
+    return Section("data", "Data", blocks)
 
 
 def errors(run: JudgedRun) -> Section:

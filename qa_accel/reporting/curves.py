@@ -134,7 +134,7 @@ def reliability(p_Q: np.ndarray, correct_Q: np.ndarray) -> Figure:
     ends = [_wilson(float(correct_Q[part].mean()), len(part)) for part in bins]
     curves = [
         Curve("as sure as right", [0.0, 100.0], [0.0, 100.0], dashed=True),
-        Curve("95 % of chance", said, right, "band", [100 * low for low, _ in ends], [100 * high for _, high in ends]),
+        Curve("95 % interval", said, right, "band", [100 * low for low, _ in ends], [100 * high for _, high in ends]),
         Curve(f"{len(bins)} groups of questions", said, right, "dots"),
     ]
     note = "Below the line the model is surer than it is right."

@@ -97,8 +97,8 @@ def _table(found: Sequence[ScoresAt]) -> Table:
         (
             each.name,
             "" if each.threshold is None else f"{each.threshold:.4g}",
-            f"{each.exact:.2f} ({_interval(each.exact_interval)})",
-            f"{each.f1:.2f} ({_interval(each.f1_interval)})",
+            f"{each.exact:.2f} ({_narrow(each.exact_interval)})",
+            f"{each.f1:.2f} ({_narrow(each.f1_interval)})",
             "" if each.has_answer_f1 is None else f"{each.has_answer_f1:.2f}",
             "" if each.no_answer_exact is None else f"{each.no_answer_exact:.2f}",
             f"{each.answered:.1f}",
@@ -111,6 +111,10 @@ def _table(found: Sequence[ScoresAt]) -> Table:
 
 def _percent(interval: Interval) -> Interval:
     return 100 * interval[0], 100 * interval[1]
+
+
+def _narrow(interval: Interval) -> str:
+    return f"{interval[0]:.2f}–{interval[1]:.2f}"
 
 
 def _interval(interval: Interval) -> str:
