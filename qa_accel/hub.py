@@ -35,7 +35,8 @@ TOKENIZER = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
     *("vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model"),
 )
-UPLOADED = (*WEIGHTS, "model.safetensors.index.json", "config.json", ADAPTER, *TOKENIZER, CARD, SCORES, "report.html")
+INDEX = "model.safetensors.index.json"
+UPLOADED = (*WEIGHTS, INDEX, "config.json", ADAPTER, *TOKENIZER, CARD, SCORES, "report.html")
 """All that is ever uploaded: names of files at the top of the run's folder, with `?` for the digits of shards."""
 PLACEHOLDER = "path/to/this/folder"
 """How the card names the model in its commands. The uploaded card has the repository's id in its place."""
@@ -134,13 +135,19 @@ def push(folder: Path, config: HubConfig) -> Pushed:
     return Pushed(repo_id, str(commit.commit_url), tuple(names))
 
 
+def files_of_a_model(folder: Path) -> list[str]:
+    """Names of the folder's files that loading a model or its tokenizer reads."""
+    patterns = (*WEIGHTS, INDEX, ADAPTER, *TOKENIZER)
+    return [path.name for path in folder.iterdir() if any(fnmatch.fnmatchcase(path.name, each) for each in patterns)]
+
+
 def files_to_upload(folder: Path) -> list[str]:
     """Names of the folder's files that are uploaded. Raises ValueError if they are no whole model, and for a link."""
     names = sorted(path.name for path in folder.iterdir() if _is_uploaded(path.name)) if folder.is_dir() else []
     for name in names:
         if (folder / name).is_symlink() or not (folder / name).is_file():
             raise ValueError(f"--push_to_hub: {folder / name} is not a plain file; put a copy of the file in its place")
-    missing = [name for name in ("config.json", CARD) if name not in names]
+    missing = [name for name in ("config.json", CARD, SCORES) if name not in names]
     if not any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in WEIGHTS):
         missing.append("model.safetensors")
     if missing:
@@ -274,6 +281,8 @@ def _explanation(error: BaseException) -> ValueError:
     of_network = any(isinstance(one, OSError) or type(one).__module__.startswith(HTTP_LIBRARIES) for one in chain)
     place = f"--push_to_hub: {_endpoint()}"
     said = one_line(getattr(error, "server_message", None) or str(error) or type(error).__name__)
+    # addresses may hold a password, or the signature of an upload
+    said = re.sub(r"\?[^\s'\")]+", "", re.sub(r"//[^/\s@]*@", "//", said))
     if status == 401:
         return ValueError(f"{place} does not accept the token. {LOGIN} with one that is valid and can write")
     if status == 403:

@@ -58,28 +58,22 @@ Config = ReportConfig
 
 def run(settings: ReportConfig) -> None:
     """Raises ValueError for what is no run, for runs of different questions, and without the packages of the extra `report`."""
-    check_installed(html=not settings.console)
     one, other = _sides(settings)
     folder = settings.output_dir or _folder_of(one[0])
-    if settings.hub.push_to_hub and (other or settings.console or folder != one[0]):
-        raise ValueError(
-            "--push_to_hub uploads a training run with its report: give one run, and neither --console nor --output_dir"
-        )
-    hub.check(settings.hub, folder)
-    console = make_console(soft_wrap=True)
-    found = [(run_files, load_data(run_files, _given(settings))) for run_files in map(read_run, [*one, *other])]
-    if not other:
-        judged = judge(*found[0])
-        folder.mkdir(parents=True, exist_ok=True)
-        if settings.console:
-            write_analysis(folder, judged)
-            print_section(console, contents.errors(judged))
-        else:
-            _print(console, write_report(folder, judged, defaults_of(judged.files)), folder / run_layout.REPORT)
-        if settings.hub.push_to_hub:
-            pushed = hub.push(folder, settings.hub)
-            console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
+    if settings.hub.push_to_hub:
+        if other or settings.console or len(one) > 1 or folder != one[0]:
+            raise ValueError(
+                "--push_to_hub uploads a training run with its report: give one run, and neither --console nor --output_dir"
+            )
+        _push(settings, folder)
         return
+    hub.check(settings.hub, folder)
+    check_installed(html=not settings.console)
+    console = make_console(soft_wrap=True)
+    if not other:
+        _report(settings, one[0], folder, console)
+        return
+    found = [(run_files, load_data(run_files, _given(settings))) for run_files in map(read_run, [*one, *other])]
     here, there, notes = _judged_sides(found, len(one))
     comparison = compare_sides(here, there)
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,6 +84,31 @@ def run(settings: ReportConfig) -> None:
     else:
         write_page(folder / run_layout.COMPARISON_PAGE, report)
         _print(console, report, folder / run_layout.COMPARISON_PAGE)
+
+
+def _report(settings: ReportConfig, path: Path, folder: Path, console: Console) -> None:
+    run_files = read_run(path)
+    judged = judge(run_files, load_data(run_files, _given(settings)))
+    folder.mkdir(parents=True, exist_ok=True)
+    if settings.console:
+        write_analysis(folder, judged)
+        print_section(console, contents.errors(judged))
+    else:
+        _print(console, write_report(folder, judged, defaults_of(run_files)), folder / run_layout.REPORT)
+
+
+def _push(settings: ReportConfig, folder: Path) -> None:
+    """Upload a finished run, with a new report where one can be written here: its data may be on another machine."""
+    hub.check(settings.hub, folder)
+    hub.files_to_upload(folder)
+    console = make_console(soft_wrap=True)
+    try:
+        check_installed(html=True)
+        _report(settings, folder, folder, console)
+    except (ValueError, OSError) as error:
+        console.print(visible(f"no new {run_layout.REPORT}: {error}"))
+    pushed = hub.push(folder, settings.hub)
+    console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
 
 
 def _print(console: Console, report: Report, path: Path) -> None:

@@ -27,9 +27,8 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
     gc.collect()
     gc.freeze()
     stopped = False
-    try:
-        with trainer.metrics:
-            timer.end_stage("model")
+    with trainer.metrics:
+        try:
             with trainer.metrics.bar:
                 try:
                     trainer.train()
@@ -41,14 +40,17 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
                 trainer.console.print(f"compiled graphs: {trainer.loss.graphs}")
             if not stopped:
                 trainer.publish()
-    except NonFiniteLoss as error:
-        trainer.rank_status.failed(error)
-        raise ValueError(trainer.describe_bad_step(error)) from error
-    except BaseException as error:
-        trainer.rank_status.failed(error)
-        raise
-    trainer.rank_status.ended()
+            trainer.rank_status.ended()
+        except NonFiniteLoss as error:
+            trainer.rank_status.failed(error)
+            raise ValueError(trainer.describe_bad_step(error)) from error
+        except BaseException as error:
+            trainer.rank_status.failed(error)
+            raise
+        if not stopped:
+            trainer.part()  # nothing that needs all ranks may come after it
+            trainer.present()
     if stopped:
         return exit_code()
-    trainer.push()  # nothing that needs all ranks may come after it
+    trainer.push()
     return 0

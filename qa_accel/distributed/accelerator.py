@@ -163,6 +163,13 @@ def faster_launch(accelerator: Accelerator, batch_size: int) -> str | None:
     )
 
 
+SHIPPED = (
+    *("cpu", "cpu_ddp", "single_gpu", "multi_gpu", "multi_node", "fsdp2"),
+    *("deepspeed_zero1", "deepspeed_zero2", "deepspeed_zero3", "deepspeed_zero3_offload"),
+)
+"""Files of accelerate_configs/."""
+
+
 def launch_line(accelerator: Accelerator) -> str:
     """What starts such processes again, in the same precision, up to the script's name."""
     on_cuda = accelerator.device.type == "cuda"
@@ -171,9 +178,16 @@ def launch_line(accelerator: Accelerator) -> str:
     file = configs.get(strategy_name) or (
         strategy_name.lower().replace(" with ", "_").replace(" zero-", "_zero")  # deepspeed_zero3_offload, fsdp2
     )
-    return (
-        f"accelerate launch --config_file accelerate_configs/{file}.yaml --num_processes {accelerator.num_processes} "
-        f"--mixed_precision {strategy.precision(accelerator)}"
+    machines = accelerator.num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+    if machines > 1 and file == "multi_gpu":
+        file = "multi_node"
+    return " ".join(
+        [
+            "accelerate launch",
+            *([f"--config_file accelerate_configs/{file}.yaml"] if file in SHIPPED else []),
+            *([f"--num_machines {machines}"] if machines > 1 else []),
+            f"--num_processes {accelerator.num_processes} --mixed_precision {strategy.precision(accelerator)}",
+        ]
     )
 
 

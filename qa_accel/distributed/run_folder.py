@@ -15,7 +15,7 @@ from accelerate import Accelerator
 
 from qa_accel import files
 from qa_accel.messages import PATH, short
-from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, METRICS
+from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, METRICS, REPORT
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,9 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
     """
     folder = Path(output_dir)
     if accelerator.is_main_process and os.path.exists(folder / FINISHED) and not overwrite:
+        later = "" if os.path.exists(folder / REPORT) else f"; its {REPORT} is written by scripts/report.py {folder}"
         raise ValueError(
-            f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir"
+            f"{folder} holds a finished run ({FINISHED}); take another --output_dir or pass --overwrite_output_dir{later}"
         )
     writable_folder(folder, accelerator)
     if accelerator.is_main_process:

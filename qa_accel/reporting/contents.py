@@ -16,7 +16,7 @@ from qa_accel.reporting import comparison_section, curves, explorer, scores
 from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text
 from qa_accel.reporting.comparison_section import Side
 from qa_accel.reporting.judged_run import JudgedRun
-from qa_accel.reporting.local_places import without_place
+from qa_accel.reporting.local_places import NOT_REPEATED, public, without_place
 from qa_accel.terminal import visible
 
 CONFIDENT_AND_WRONG = 15
@@ -83,7 +83,9 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
     ]
     seconds = results.get("seconds", environment.get("seconds"))
     if isinstance(seconds, int | float):
-        rows.append(("duration", f"{timedelta(seconds=round(seconds))} ({seconds:,.0f} s)"))
+        since = environment.get("first_step")
+        of = f", from step {since:,} on" if isinstance(since, int) and since else ""
+        rows.append(("duration", f"{timedelta(seconds=round(seconds))} ({seconds:,.0f} s{of})"))
     if "steps" in results:
         early = ", stopped early" if results.get("stopped_early") else ""
         rows.append(("training", f"{results['steps']:,} steps, best at step {results.get('best_step')}{early}"))
@@ -138,8 +140,9 @@ def repeat_command(run: JudgedRun, defaults: Mapping[str, Any]) -> str:
     """The command that gives this run again, in another folder, with names of files as `differing` shows them."""
     launch = (run.files.environment or {}).get("launch", "python")
     script = "scripts/train.py" if run.files.trained else "scripts/predict.py"
-    own = shell_words.flags(differing(run.files.settings, defaults))
-    return " ".join([str(launch), script, *own, "--output_dir runs/again"])
+    settings = run.files.settings
+    own = public(settings, differing(settings, defaults).keys() - NOT_REPEATED)
+    return " ".join([str(launch), script, *shell_words.flags(own), "--output_dir runs/again"])
 
 
 def audits_of(run: JudgedRun) -> dict[str, SplitReport]:

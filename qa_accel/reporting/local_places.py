@@ -1,13 +1,28 @@
 """Settings that name files and folders of one machine -> their names alone: cards and reports are passed on."""
 
 import os
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from qa_accel.hub import is_hub_id
+from qa_accel import config
+from qa_accel.hub import HubConfig, is_hub_id
 
 FILES = ("train_file", "validation_file", "test_file")
 PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")
 NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name")
+
+NOT_REPEATED = {
+    *("output_dir", "cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
+    *("trust_checkpoint", "max_train_hours", "report_to", "project_name", *config.setting_types(HubConfig)),
+}
+"""Settings that a repetition has its own of."""
+
+
+def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Settings of these names as others may see them, in the settings' order; a data set that is not read is left out."""
+    unused = ("dataset_name", "dataset_config_name") if any(settings.get(name) for name in FILES) else ()
+    kept = (name for name in settings if name in names and name not in unused)
+    return {name: without_place(name, settings[name]) for name in kept}
 
 
 def without_place(name: str, value: Any) -> Any:

@@ -18,17 +18,12 @@ from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.evaluation.score_tables import CONFIDENCE, SCORES
-from qa_accel.hub import PLACEHOLDER, HubConfig, is_hub_id
+from qa_accel.hub import PLACEHOLDER, is_hub_id
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
 from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.reporting.local_places import FILES, last_part, without_place
+from qa_accel.reporting.local_places import FILES, NOT_REPEATED, last_part, public, without_place
 from qa_accel.terminal import visible
 
-NOT_REPEATED = {
-    *("cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
-    *("report_to", "project_name", *config.setting_types(HubConfig)),
-}
-"""Settings that a repetition has its own of."""
 SELECTION = ("max_eval_samples", "validation_shuffle_seed", "validation_num_shards", "validation_shard")
 EVALUATION = {
     *("validation_file", "trust_remote_code", "dtype"),
@@ -158,10 +153,8 @@ class CardOfRun:
         return _lines(start, shell_words.flags({**settings, "output_dir": "answers"}), separator)
 
     def _public(self, names: Sequence[str] | set[str]) -> dict[str, Any]:
-        """Settings of these names as others may see them, in the settings' order; a data set that is not read is left out."""
-        unused = () if self._uses_data_set else ("dataset_name", "dataset_config_name")
-        kept = (name for name in self.settings if name in names and name not in unused)
-        return {name: without_place(name, self.settings[name]) for name in kept}
+        """Settings of these names as others may see them."""
+        return public(self.settings, names)
 
     # --- text
 

@@ -4,6 +4,7 @@ Only the main process has trackers; on the others every function does nothing. A
 warning says why, and once it fails in the middle of the run, it gets no more.
 """
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -75,6 +76,8 @@ def log(accelerator: Accelerator, line: Mapping[str, Any], step: int) -> None:
             tracker.log(numbers, step=step)
         except Exception as error:
             accelerator.trackers.remove(tracker)
+            with contextlib.suppress(Exception):  # what it has got so far is written out if it still can
+                tracker.finish()
             logger.warning("tracker %s fails at step %d and is left out: %s", tracker.name, step, _reason(error))
 
 
@@ -130,7 +133,18 @@ Parts = Iterator[tuple[str, Callable[[], None]]]
 
 
 def _numbers_part(tracker: Any, content: _Content) -> Callable[[], None]:
-    return lambda: tracker.log(dict(content.numbers), step=content.step) if content.numbers else None
+    def numbers() -> None:
+        if content.numbers:
+            tracker.log(dict(content.numbers), step=_step_of(tracker, content))
+        if tracker.name == "wandb":
+            tracker.tracker.summary.update(dict(content.numbers))
+
+    return numbers
+
+
+def _step_of(tracker: Any, content: _Content) -> int:
+    """W&B drops what comes with a step before its last one, and a resumed run of it has begun after the interrupted one's."""
+    return max(content.step, tracker.tracker.step) if tracker.name == "wandb" else content.step
 
 
 def _tensorboard_parts(tracker: Any, content: _Content) -> Parts:
@@ -154,17 +168,21 @@ def _wandb_parts(tracker: Any, content: _Content) -> Parts:
     def plots() -> None:
         for key, (figure, drawing) in content.drawings.items():
             caption = visible(" ".join(filter(None, (figure.title, figure.note))))
-            tracker.log({key: wandb.Image(figure_images.pixels(drawing), caption=caption)}, step=content.step)
+            tracker.log(
+                {key: wandb.Image(figure_images.pixels(drawing), caption=caption)}, step=_step_of(tracker, content)
+            )
 
     def tables() -> None:
         for key, table in content.tables.items():
             rows: list[Any] = [[visible(cell) if isinstance(cell, str) else cell for cell in row] for row in table.rows]
             columns: list[Any] = [visible(name) for name in table.columns]
-            tracker.log({key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)}, step=content.step)
+            tracker.log(
+                {key: wandb.Table(columns=columns, data=rows, allow_mixed_types=True)}, step=_step_of(tracker, content)
+            )
 
     def page() -> None:
         # unchanged: the style that wandb would add to it comes from another host
-        tracker.log({REPORT: wandb.Html(str(content.html_file), inject=False)}, step=content.step)
+        tracker.log({REPORT: wandb.Html(str(content.html_file), inject=False)}, step=_step_of(tracker, content))
 
     yield "the plots", plots
     yield "the tables", tables

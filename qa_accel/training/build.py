@@ -1,5 +1,6 @@
 """Settings -> a run that is ready for its next step: each line returns what the next ones take."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
 from qa_accel.models import adapters, architectures, loading
+from qa_accel.reporting import trackers
 from qa_accel.run_layout import BEST, DATA_REPORT, METRICS, SETTINGS
 from qa_accel.terminal import visible
 from qa_accel.training import checkpoint, optim, restoring
@@ -94,11 +96,20 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     fingerprint = run_fingerprint(
         config.as_dict(settings), prepared_splits["train"].questions, windows, packed=task.mode.packed
     )
+
+    def start_trackers(first_step: int) -> None:
+        flat, project = config.as_dict(settings), settings.log.project_name
+        _on_rank_0(accelerator, lambda: trackers.start(accelerator, project, flat, folder, first_step))
+
+    if overwrite:  # before the former results are deleted: a tracker that cannot be started must not cost them
+        start_trackers(0)
     progress = _resume(settings, accelerator, folder, fingerprint, console)
+    if not overwrite:
+        start_trackers(progress.step)
     if accelerator.is_main_process:  # not before: a resume that is refused leaves the folder as it is
         files.write_text(folder / SETTINGS, config.dump(settings))
         files.write_json(folder / DATA_REPORT, splits.audit_as_dict(prepared_splits))
-        environment.write(folder, accelerator, where, launch=runtime.launch_line(accelerator))
+        environment.write(folder, accelerator, where, launch=runtime.launch_line(accelerator), first_step=progress.step)
 
     collate = task.mode.collator(windows, task.tokenizer, qa.inputs, epochs.plans(progress), qa.max_seq_length)
     total_steps = epochs.total_steps(progress)
@@ -108,7 +119,6 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         console,
         folder / METRICS,
         settings.log,
-        settings=config.as_dict(settings),
         total_steps=total_steps,
         first_step=progress.step,
         epoch_windows=len(windows),
@@ -169,10 +179,15 @@ def _check_hub(settings: TrainConfig, accelerator: Accelerator, folder: Path) ->
     """Raises ValueError, on all ranks, for a push that would fail after the training. Rank 0 asks the hub."""
     if settings.hub.push_to_hub and settings.tuning.lora_r and not settings.tuning.merge_lora:
         hub.check_adapter(settings.model.model_name_or_path)
+    _on_rank_0(accelerator, lambda: hub.check(settings.hub, folder))
+
+
+def _on_rank_0(accelerator: Accelerator, function: Callable[[], None]) -> None:
+    """Call it on rank 0; its ValueError is raised on all ranks, which must all call."""
     box = [None]
     if accelerator.is_main_process:
         try:
-            hub.check(settings.hub, folder)
+            function()
         except ValueError as error:
             box = [str(error)]
     broadcast_object_list(box)

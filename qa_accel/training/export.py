@@ -15,13 +15,13 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel import files
+from qa_accel import files, hub
 from qa_accel.distributed import strategy
 from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import Answers
 from qa_accel.models import adapters
-from qa_accel.run_layout import BEST, FINISHED, SCORES_OF_BEST
+from qa_accel.run_layout import BEST, ERROR_ANALYSIS, FINISHED, REPORT, SCORES_OF_BEST
 from qa_accel.training.checkpoint import atomic_folder
 from qa_accel.training.progress import Progress
 from qa_accel.training.stage_timer import StageTimer
@@ -83,6 +83,10 @@ class KeptModel:
                 if kept_is_best:
                     # progress may remember an older best one, whose files were replaced just before a kill
                     best_step = content["step"]
+            for name in {*hub.files_of_a_model(self.folder), REPORT, ERROR_ANALYSIS} - {
+                path.name for path in published
+            }:
+                files.remove(self.folder / name)  # of an earlier run: an adapter would be loaded with this model
             files.write_text(self.folder / "README.md", model_card(scores))
             for path in published:
                 files.link_or_copy(path, self.folder / path.name)

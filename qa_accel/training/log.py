@@ -6,6 +6,7 @@ Losses and gradient norms stay on the device until `flush`, so that no step wait
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +41,11 @@ class LogConfig:
 
     def __post_init__(self):
         check_ranges(self, logging_steps=COUNT)
+        # TensorBoard makes it a folder in the run's
+        if not re.fullmatch(r"[\w .-]{1,100}", self.project_name) or self.project_name.startswith(
+            ("ranks", "best", "check", ".")
+        ):
+            raise ValueError(f"--project_name {self.project_name!r}: use letters, digits, blanks, -, _ and .")
         for name in self.report_to:
             if name not in LoggerType.list():
                 raise ValueError(
@@ -62,7 +68,7 @@ class NonFiniteLoss(RuntimeError):
 class MetricsLog:
     """metrics.jsonl, the console with its progress bar, and the trackers of one run.
 
-    A context: the trackers are open in it. `bar`, a context too, is the progress bar, which belongs around the steps.
+    A context: at its end the trackers, which `trackers.start` has started, are closed. `bar`, a context too, is the progress bar, which belongs around the steps.
     """
 
     def __init__(
@@ -72,7 +78,6 @@ class MetricsLog:
         path: Path,
         config: LogConfig,
         *,
-        settings: dict[str, Any],
         total_steps: int,
         first_step: int,
         epoch_windows: int,
@@ -83,7 +88,7 @@ class MetricsLog:
         """
         self.accelerator, self.console, self.path, self.config = accelerator, console, path, config
         self.epoch_windows = epoch_windows
-        self.settings, self.total_steps, self.last_step = settings, total_steps, first_step
+        self.total_steps, self.last_step = total_steps, first_step
         self._pending: list[tuple[dict[str, Any], np.ndarray]] = []
         self._since = time.perf_counter()
         self._said = 0.0
@@ -102,8 +107,6 @@ class MetricsLog:
             self.console.print(f"{path.name}: {damaged} lines cannot be read and are dropped")
 
     def __enter__(self) -> "MetricsLog":
-        project = self.config.project_name
-        trackers.start(self.accelerator, project, self.settings, self.path.parent, self.last_step)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

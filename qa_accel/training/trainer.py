@@ -4,6 +4,7 @@ See `build` for how a run is wired, `evaluator` for the best model, `export` for
 """
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, count, islice, takewhile
@@ -24,6 +25,7 @@ from qa_accel.batching.mode import Collator
 from qa_accel.data import splits
 from qa_accel.data.splits import Split
 from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed import signals
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import score_tables
@@ -96,6 +98,8 @@ class Trainer:
     """None without validation data."""
     stop: Stop
     rank_status: RankStatus
+    scores: dict[str, Any] | None = None
+    """Of the published model, on rank 0 of a run with validation data."""
 
     @property
     def checkpoints(self) -> CheckpointConfig:
@@ -211,18 +215,35 @@ class Trainer:
         self.console.print(Text.assemble(("stopped", "bold"), steps, visible(requested), goes_on))
 
     def publish(self) -> None:
-        """Write the final folder and print its scores."""
+        """Write the final folder."""
         if self.evaluator is None:
             self.kept.keep(None, None, AnswerPolicy(), self.progress.step)
-        scores = self.kept.publish(
+        self.scores = self.kept.publish(
             self.progress, self.timer, self._model_card, kept_is_best=self.evaluation.load_best_model_at_end
         )
-        if scores is not None:
+
+    def part(self) -> None:
+        """All ranks must call; none needs another from here on. What rank 0 still does may take longer than they would wait.
+
+        The folder is complete: SIGTERM ends the process again.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if threading.current_thread() is threading.main_thread():
+            signals.listen(signals.BEFORE_TRAINING)
+
+    def present(self) -> None:
+        """Print the scores, write the report, give it to the trackers: on rank 0 alone."""
+        if not self.accelerator.is_main_process:
+            return
+        page = None
+        if self.scores is not None:
             predictions = json.loads((self.folder / PREDICTIONS).read_text(encoding="utf-8"))
             self.console.print(score_tables.samples_table(self.splits["validation"].questions, predictions))
-            self.console.print(score_tables.scores_table(scores))
-        page = self._report() if scores is not None and self.accelerator.is_main_process else None
-        self.metrics.report(page, None if page is None else self.folder / REPORT, scores)
+            self.console.print(score_tables.scores_table(self.scores))
+            page = self._report()
+        self.metrics.report(page, None if page is None else self.folder / REPORT, self.scores)
+        self.timer.end_stage("report")
         seconds = f" after {self.timer.total:.0f} s ({self.timer}): "
         self.console.print(Text.assemble(("finished", "bold"), seconds, visible(self.folder)))
 
@@ -240,18 +261,13 @@ class Trainer:
         return None
 
     def push(self) -> None:
-        """Upload the published folder if the settings ask for it. The last thing of a run: the ranks part here, since an upload
-        may take longer than they would wait for one another. Raises ValueError on rank 0, with the folder complete."""
-        if not self.settings.hub.push_to_hub:
-            return
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-        if not self.accelerator.is_main_process:
+        """Upload the published folder if the settings ask for it, on rank 0 alone. Raises ValueError, with the folder complete."""
+        if not self.settings.hub.push_to_hub or not self.accelerator.is_main_process:
             return
         self.console.print("uploading to the hub ...")
         try:
             pushed = hub.push(self.folder, self.settings.hub)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(f"{error}. {self._how_to_push_again()}") from None
         self.console.print(f"uploaded {len(pushed.names)} files to {visible(pushed.repo_id)}: {visible(pushed.url)}")
 

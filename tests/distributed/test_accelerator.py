@@ -49,7 +49,23 @@ def test_each_strategy_has_its_launch_config(name, monkeypatch, repository):
     monkeypatch.setattr(strategy, "precision", lambda accelerator: "bf16")
     line = runtime.launch_line(accelerator).split()  # type: ignore
     assert line[4:] == ["--num_processes", "4", "--mixed_precision", "bf16"]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert runtime.launch_line(accelerator).split()[4:6] == ["--num_machines", "2"]  # type: ignore
     assert (repository / line[3]).is_file(), line[3]
+
+
+def test_a_launch_line_names_no_config_that_is_not_shipped(monkeypatch, repository):
+    """ZeRO-2 with offload has none, several machines have one of their own. Breaks if a card's command cannot start."""
+    assert {path.stem for path in (repository / "accelerate_configs").glob("*.yaml")} == set(runtime.SHIPPED)
+    monkeypatch.setattr(strategy, "precision", lambda accelerator: "bf16")
+    monkeypatch.setattr(strategy, "name", lambda accelerator: "DeepSpeed ZeRO-2 with offload")
+    accelerator = SimpleNamespace(device=torch.device("cuda"), num_processes=16)
+    expected = "accelerate launch --num_processes 16 --mixed_precision bf16"
+    assert runtime.launch_line(accelerator) == expected  # type: ignore
+    monkeypatch.setattr(strategy, "name", lambda accelerator: "DDP")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    expected = "accelerate launch --config_file accelerate_configs/multi_node.yaml --num_machines 2 --num_processes 16"
+    assert runtime.launch_line(accelerator).startswith(expected)  # type: ignore
 
 
 def alone() -> tuple[str, str | None]:

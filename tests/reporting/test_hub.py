@@ -155,7 +155,9 @@ def test_a_folder_without_a_model_or_with_a_link_is_refused_before_anything_is_c
     """Breaks if a link in a folder from elsewhere publishes a file that it leads to."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match=r"has no config\.json and no README\.md and no model\.safetensors"):
+    with pytest.raises(
+        ValueError, match=r"has no config\.json and no README\.md and no all_results\.json and no model\.safetensors"
+    ):
         push(empty, HubConfig(push_to_hub=True))
     folder = folder_of_a_run(tmp_path)
     (folder / "report.html").unlink()

@@ -106,7 +106,6 @@ def logged(folder, steps: list[dict[str, float]], console: Console | None = None
         console or Console(quiet=True),
         path,
         log.LogConfig(logging_steps=len(steps)),
-        settings={},
         total_steps=len(steps),
         first_step=0,
         epoch_windows=8,
