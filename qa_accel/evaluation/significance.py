@@ -122,6 +122,9 @@ def seed_difference(one: Sequence[float], other: Sequence[float]) -> SeedDiffere
     difference = float(np.mean(one) - np.mean(other))
     if np.ptp(one) == 0 and np.ptp(other) == 0:  # no spread at all, as of a training that does not depend on its seed
         return SeedDifference(difference, difference, difference, 0.0 if difference else 1.0)
-    result: Any = stats.ttest_ind(one, other, equal_var=False)
-    interval = result.confidence_interval(0.95)
-    return SeedDifference(difference, float(interval.low), float(interval.high), float(result.pvalue))
+    of_mean = [float(np.var(scores, ddof=1)) / len(scores) for scores in (one, other)]
+    error = sum(of_mean) ** 0.5
+    freedom = error**4 / sum(v**2 / (len(scores) - 1) for v, scores in zip(of_mean, (one, other)))
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
+    return SeedDifference(difference, difference - half, difference + half, p_value)
