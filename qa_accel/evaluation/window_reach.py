@@ -85,9 +85,7 @@ class WindowReach:
     def _piece(self, window: int) -> slice:
         """The context's tokens in a window."""
         begin = int(self.windows.begin_W[window])
-        return slice(
-            begin + int(self.windows.context_begin_W[window]), begin + int(self.windows.context_end_W[window])
-        )
+        return slice(begin + int(self.windows.context_begin_W[window]), begin + int(self.windows.context_end_W[window]))
 
     def _offsets(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Of the tokens of the context that cover a character."""
