@@ -107,8 +107,8 @@ def claims(likeness: float, rate: float, per_title: int, simulations: int) -> tu
     """Simulations in which nothing differs and yet some slice is claimed to: by the package, and by Fisher's test alone."""
     generator, ours, fishers = np.random.default_rng(8), 0, 0
     for _ in range(simulations):
-        wrong_Q, paragraph_Q = simulated(generator, 120, likeness, rate)
-        slices = slices_by_chance(generator, 120, per_title)
+        wrong_Q, paragraph_Q = simulated(generator, 200, likeness, rate)
+        slices = slices_by_chance(generator, 200, per_title)
         ours += bool((holm(np.array([slice_p_value(in_Q, wrong_Q, paragraph_Q) for in_Q in slices])) < LEVEL).any())
         tables = [[[(s & w).sum() for w in (wrong_Q, ~wrong_Q)] for s in (in_Q, ~in_Q)] for in_Q in slices]
         fishers += bool((holm(np.array([stats.fisher_exact(table).pvalue for table in tables])) < LEVEL).any())
@@ -120,13 +120,13 @@ def most_by_chance(simulations: int) -> int:
     return int(stats.binom.ppf(0.999, simulations, LEVEL))
 
 
-CASES = [(0.5, 0.3, 10), (0.9, 0.1, 3), (0.3, 0.2, 6)]
+CASES = [(0.8, 0.15, 10), (0.5, 0.3, 10), (0.5, 0.2, 6)]
 
 
 @pytest.mark.parametrize(("likeness", "rate", "per_title"), CASES)
 def test_slices_of_alike_paragraphs_make_no_more_false_claims_than_the_level(likeness, rate, per_title):
-    """Breaks with a variance from the slice alone: a title of ten paragraphs all answered rightly, which happens by chance, has
-    none, and 29 % of analyses claimed it. Fisher's test alone claims in most of them."""
+    """Breaks with a variance from the slice alone: a title of ten paragraphs that are answered rightly throughout, which happens by
+    chance, has none, and three of four analyses of the first case claimed one. Fisher's test alone claims in most of them."""
     ours, fishers = claims(likeness, rate, per_title, 40)
     assert ours <= most_by_chance(40)
     assert fishers > 20
@@ -135,7 +135,7 @@ def test_slices_of_alike_paragraphs_make_no_more_false_claims_than_the_level(lik
 @pytest.mark.slow
 @pytest.mark.parametrize(("likeness", "rate", "per_title"), [*CASES, (0.02, 0.3, 4), (0.99, 0.5, 1), (0.2, 0.05, 12)])
 def test_the_level_holds_over_many_simulations(likeness, rate, per_title):
-    assert claims(likeness, rate, per_title, 600)[0] <= most_by_chance(600)
+    assert claims(likeness, rate, per_title, 300)[0] <= most_by_chance(300)
 
 
 def test_a_slice_within_paragraphs_is_found():

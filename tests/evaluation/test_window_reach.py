@@ -1,5 +1,7 @@
 """What a prediction could reach, against the labels that the package makes for training from the same windows."""
 
+import itertools
+
 import datasets
 import numpy as np
 import pytest
@@ -104,7 +106,7 @@ def test_windows_cover_the_context_from_its_first_token_to_its_last(made):
         visible = [place for place, character in enumerate(context) if character.isalnum() and character < "\u0300"]
         covered = [any(start <= place < end for start, end in borders) for place in visible]
         assert all(covered)
-        for (start, end), (later, last) in zip(borders, borders[1:]):
+        for (start, end), (later, last) in itertools.pairwise(borders):
             assert start <= later and end <= last
             assert not context[end:later].strip("\u200b\n "), "nothing but blanks between windows"
 
