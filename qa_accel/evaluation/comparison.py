@@ -1,7 +1,8 @@
 """The same questions answered by two models, each maybe with several seeds -> whether one is better, and where.
 
 Each side's score of a question is its mean over the side's runs. Intervals resample paragraphs of the paired differences (see
-`bootstrap`); flips are counted by the exact sign test; seeds by Welch's t-test. Needs scipy (extra `report`).
+`bootstrap`); flips are counted by the exact sign test, of slices also by the paragraphs that they are on; seeds by Welch's t-test.
+Needs scipy (extra `report`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_accel.evaluation.bootstrap import mean_interval
+from qa_accel.evaluation.bootstrap import LEAST_PARAGRAPHS, mean_interval
 from qa_accel.evaluation.outcomes import EXACT, F1
 from qa_accel.evaluation.significance import LEAST, LEVEL, SeedDifference, holm, seed_difference, sign_test
 
@@ -26,6 +27,7 @@ class Difference:
     low: float
     high: float
     """95 % interval of the difference."""
+    paragraphs: int
     seeds: SeedDifference | None
     """Whether it is more than the spread of seeds; None where a side has one run only."""
 
@@ -35,8 +37,10 @@ class Difference:
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether the interval over paragraphs excludes 0 and, where it is known, so does that over seeds."""
-        return (self.low > 0 or self.high < 0) and (self.seeds is None or self.seeds.beyond_chance)
+        """Whether the interval over paragraphs excludes 0 and, where it is known, so does that over seeds. Never of so few
+        paragraphs that the interval of these would often exclude 0 by chance."""
+        excludes_0 = self.paragraphs >= LEAST_PARAGRAPHS and (self.low > 0 or self.high < 0)
+        return excludes_0 and (self.seeds is None or self.seeds.beyond_chance)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class SliceDifference:
     worse: int
     """Questions on which the one side has the higher, or the lower exact match."""
     p_value: float | None
-    """Of the sign test, corrected for the number of slices; None: too few questions to test."""
+    """The larger one of the sign tests on questions and on paragraphs (on which the gain is more than the loss, or less),
+    corrected for the number of slices; None: too few questions to test."""
 
     @property
     def beyond_chance(self) -> bool:
@@ -85,20 +90,36 @@ def compare(
         low, high = mean_interval(100 * (one_Q2 - other_Q2)[:, column], paragraph_Q)
         here, there = ([100 * float(run_Q2[:, column].mean()) for run_Q2 in runs] for runs in (one, other))
         differences[metric] = Difference(
-            metric, float(np.mean(here)), float(np.mean(there)), low, high, seed_difference(here, there)
+            metric=metric,
+            one=float(np.mean(here)),
+            other=float(np.mean(there)),
+            low=low,
+            high=high,
+            paragraphs=len(np.unique(paragraph_Q)),
+            seeds=seed_difference(here, there),
         )
-    gain_Q = one_Q2[:, EXACT] - other_Q2[:, EXACT]
-    better, worse = int((gain_Q > 0).sum()), int((gain_Q < 0).sum())
+    better, worse = _signs(one_Q2[:, EXACT] - other_Q2[:, EXACT])
     return Comparison(
-        len(gain_Q), differences, better, worse, sign_test(better, worse), _slices(one_Q2, other_Q2, gain_Q, slices)
+        questions=len(one_Q2),
+        differences=differences,
+        better=better,
+        worse=worse,
+        p_value=sign_test(better, worse),
+        slices=_slices(one_Q2, other_Q2, paragraph_Q, slices),
     )
 
 
 def _slices(
-    one_Q2: np.ndarray, other_Q2: np.ndarray, gain_Q: np.ndarray, slices: Mapping[tuple[str, str], np.ndarray]
+    one_Q2: np.ndarray, other_Q2: np.ndarray, paragraph_Q: np.ndarray, slices: Mapping[tuple[str, str], np.ndarray]
 ) -> list[SliceDifference]:
-    counts = [(int((gain_Q[rows] > 0).sum()), int((gain_Q[rows] < 0).sum())) for rows in slices.values()]
-    p_values = [sign_test(*count) if len(rows) >= LEAST else np.nan for count, rows in zip(counts, slices.values())]
+    sign_Q = np.sign(one_Q2[:, EXACT] - other_Q2[:, EXACT])
+    counts, p_values = [], []
+    for rows in slices.values():
+        counts.append(_signs(sign_Q[rows]))
+        # a model that gained on a few paragraphs has many flips there that are one event each
+        of_paragraphs = _signs(np.bincount(paragraph_Q[rows], weights=sign_Q[rows]))
+        enough = len(rows) >= LEAST
+        p_values.append(max(sign_test(*counts[-1]), sign_test(*of_paragraphs)) if enough else np.nan)
     found = [
         SliceDifference(
             *name,
@@ -112,3 +133,8 @@ def _slices(
         for (name, rows), (better, worse), p in zip(slices.items(), counts, holm(np.array(p_values)))
     ]
     return sorted(found, key=lambda each: (not each.beyond_chance, -abs(each.better - each.worse)))
+
+
+def _signs(values: np.ndarray) -> tuple[int, int]:
+    """How many are above 0, and how many below."""
+    return int((values > 0).sum()), int((values < 0).sum())

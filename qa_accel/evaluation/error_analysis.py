@@ -143,7 +143,7 @@ def _slices(questions: Sequence[AnalysedQuestion]) -> list[Slice]:
     """Each slice is compared with the rest of its family: a long answer with other answers, not with questions without any."""
     exact_Q = np.array([question.exact for question in questions])
     f1_Q = np.array([question.f1 for question in questions])
-    paragraph_Q = np.array([question.paragraph for question in questions], np.int64)
+    _, paragraph_Q = np.unique([question.paragraph for question in questions], return_inverse=True)
     wrong_Q = exact_Q == 0
     found, p_values = [], []
     for family, values in slices_of([question.features for question in questions]).items():

@@ -56,6 +56,12 @@ class Outcomes:
         """Exact match and F1 of "" as the answer."""
         return np.repeat((~self.has_answer_Q).astype(np.float64)[:, None], 2, axis=1)
 
+    def gain_Q(self, column: int) -> np.ndarray:
+        """What a question adds once it is answered with its best span instead of "", as the official search for the best
+        threshold counts it: an unanswerable one loses 1 by any text, one of an article alone included."""
+        answered_Q = np.array([bool(text) for text in self.texts], np.float64)
+        return np.where(self.has_answer_Q, self.score_Q2[:, column], -answered_Q)
+
     def answered_Q(self, threshold: float | None) -> np.ndarray:
         """Whether a question is answered with its best span; None: every question is."""
         if threshold is None or self.null_odds_Q is None:
@@ -81,7 +87,10 @@ def threshold_curve(outcomes: Outcomes, most: int) -> dict[str, np.ndarray]:
     last = np.nonzero(np.append(odds_Q[1:] != odds_Q[:-1], True))[0]  # a threshold does not divide equal null odds
     if len(last) > most - 1:
         last = np.unique(last[np.linspace(0, len(last) - 1, most - 1).round().astype(int)])
-    places = np.concatenate(([-1], last))  # the first answers nothing
+    thresholds, places = odds_Q[last], last
+    if odds_Q[0] > -np.inf:  # below the lowest, nothing is answered; below -inf there is no threshold
+        thresholds = np.append(np.nextafter(odds_Q[0], -np.inf), thresholds)
+        places = np.append(-1, places)
 
     def mean_at_places(columns_Q2: np.ndarray, empty_Q2: np.ndarray, chosen_Q: np.ndarray) -> np.ndarray:
         gain_Q2 = np.where(chosen_Q[:, None], columns_Q2 - empty_Q2, 0.0)[order]
@@ -91,7 +100,7 @@ def threshold_curve(outcomes: Outcomes, most: int) -> dict[str, np.ndarray]:
     everything_Q, empty_Q2 = np.ones(len(order), bool), outcomes.empty_Q2
     both = mean_at_places(outcomes.score_Q2, empty_Q2, everything_Q)
     curve = {
-        "threshold": np.append(np.nextafter(odds_Q[0], -np.inf), odds_Q[last]),
+        "threshold": thresholds,
         "exact": both[:, EXACT],
         "f1": both[:, F1],
         "answered": 100 * (places + 1) / len(order),
@@ -110,7 +119,7 @@ def best_threshold(outcomes: Outcomes, column: int) -> tuple[float, float | None
     at all is best. As the official search, it takes equal null odds one after the other."""
     assert outcomes.null_odds_Q is not None
     order = np.argsort(outcomes.null_odds_Q, kind="stable")
-    empty_Q = outcomes.empty_Q2[:, column]
-    running = np.cumsum(np.concatenate(([empty_Q.sum()], (outcomes.score_Q2[:, column] - empty_Q)[order])))
+    with_nothing = float((~outcomes.has_answer_Q).sum())
+    running = np.cumsum(np.concatenate(([with_nothing], outcomes.gain_Q(column)[order])))
     first = int(running.argmax())
     return float(running[first]) / len(order), float(outcomes.null_odds_Q[order[first - 1]]) if first else None

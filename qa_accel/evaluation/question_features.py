@@ -5,6 +5,7 @@ model and are no linguistics; where a rule finds nothing the value is "other".
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +27,7 @@ MOST_TITLES = 50
 LEAST_OF_TITLE = 10
 """Questions without which a title is counted among the others."""
 
-_WORD = re.compile(r"\w+(?:['’]\w+)?")
+_WORD = re.compile(r"\w+(?:'\w+)?")
 _QUESTION_WORDS = ("what", "which", "who", "whom", "whose", "when", "where", "why", "how")
 _MONTHS = [
     "January",
@@ -44,9 +45,9 @@ _MONTHS = [
 ]
 _DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 _SHORT_MONTHS = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
-_YEAR = re.compile(r"\b(?:1\d{3}|20\d{2})s?\b(?![,.]\d)")
+_YEAR = re.compile(r"(?<![$€£¥])(?<!\d[.,])\b(?:1\d{3}|20\d{2})s?\b(?![,.]\d|\s?[%€])")
 _DATE = re.compile(
-    rf"\b(?:{'|'.join(_MONTHS)}|{'|'.join(_DAYS)}|{_SHORT_MONTHS})\b|\b(?i:century|centuries|decades?)\b|\b\d+\s*(?:AD|BC|BCE|CE)\b"
+    rf"\b(?:{'|'.join(_MONTHS)}|{'|'.join(_DAYS)}|{_SHORT_MONTHS})\b|\b(?i:century|centuries|decades?)\b|\b\d+\s*(?:AD|BC|BCE|CE)\b|\bAD\s*\d"
 )
 _NUMBER_WORDS = frozenset(
     [
@@ -286,9 +287,9 @@ def common_titles(rows: Sequence[dict[str, str]]) -> None:
 
 def question_word(question: str) -> str:
     """The first interrogative of the question: what, which, who, when, where, why, how, how many."""
-    words = [word.lower() for word in _WORD.findall(question)]
+    words = [word.lower() for word in _words(question)]
     for place, word in enumerate(words):
-        word = word.split("'")[0].split("’")[0]
+        word = word.split("'")[0]
         if word in _QUESTION_WORDS:
             if word == "how" and words[place + 1 : place + 2] in (["many"], ["much"]):
                 return "how many"
@@ -305,7 +306,7 @@ def answer_type(answer: str) -> str:
     clause   at least 6 words with a finite verb or behind "to", "that", "because" and the like
     phrase   the rest
     """
-    words = _WORD.findall(answer)
+    words = _words(answer)
     lower = [word.lower() for word in words]
     if not words:
         return "phrase"
@@ -318,7 +319,8 @@ def answer_type(answer: str) -> str:
         word[0].isupper() for word in words
     ):
         return "name"
-    if len(words) >= _LEAST_OF_CLAUSE and (lower[0] in _CLAUSE_STARTS or not _VERBS.isdisjoint(lower)):
+    as_written = [lower[0], *words[1:]]  # "May" within an answer is a month
+    if len(words) >= _LEAST_OF_CLAUSE and (lower[0] in _CLAUSE_STARTS or not _VERBS.isdisjoint(as_written)):
         return "clause"
     return "phrase"
 
@@ -336,7 +338,12 @@ def overlap(question: str, context: str) -> str:
 
 @lru_cache(maxsize=16)  # questions of one context follow each other
 def _words_of(text: str) -> frozenset[str]:
-    return frozenset(word.lower() for word in _WORD.findall(text))
+    return frozenset(word.lower().removesuffix("'s") for word in _words(text))
+
+
+def _words(text: str) -> list[str]:
+    """Composed, so that an accent of its own character does not end a word, and with one kind of apostrophe."""
+    return _WORD.findall(unicodedata.normalize("NFC", text).replace("’", "'"))
 
 
 def _step(number: int, ends: Sequence[int], unit: str) -> str:

@@ -17,35 +17,66 @@ LEAST = 10
 def slice_p_value(in_Q: np.ndarray, wrong_Q: np.ndarray, paragraph_Q: np.ndarray) -> float:
     """Two-sided p-value that the questions of a slice are as often wrong as the rest; NaN for a slice that is too small.
 
-    The larger of two: Fisher's exact test, which takes questions as independent, and a t-test with paragraphs as units, whose
-    variance allows questions of one paragraph to be wrong together (the sandwich estimator, Liang and Zeger 1986; degrees of
-    freedom: the fewer paragraphs of both sides, minus 1). Where either holds its level, the larger does.
+    `paragraph_Q`: 0 to P - 1. The larger of two, both of which allow questions of one paragraph to be wrong together: Fisher's
+    exact test with fewer questions, as many as would say the same were each of its own paragraph; and a t-test with paragraphs
+    as units. The first trusts paragraphs of all slices to be equally alike, the second that there are enough of them.
     """
-    from scipy import stats
-
-    inside, outside = int(in_Q.sum()), int((~in_Q).sum())
-    if min(inside, outside) < LEAST:
+    wrong_Q = wrong_Q.astype(bool)
+    paragraphs = int(paragraph_Q.max(initial=-1)) + 1
+    count_2P, wrong_2P = (
+        np.stack([np.bincount(paragraph_Q[side_Q & of_Q], minlength=paragraphs) for side_Q in (in_Q, ~in_Q)])
+        for of_Q in (np.ones_like(in_Q), wrong_Q)
+    )
+    if count_2P.sum(axis=1).min() < LEAST:
         return float("nan")
-    wrong_in, wrong_out = int(wrong_Q[in_Q].sum()), int(wrong_Q[~in_Q].sum())
-    table = [[wrong_in, inside - wrong_in], [wrong_out, outside - wrong_out]]
-    result: Any = stats.fisher_exact(table)
-    return max(float(result.pvalue), _clustered_p_value(in_Q, wrong_Q, paragraph_Q))
+    return max(_of_counts(count_2P, wrong_2P), _of_paragraphs(count_2P, wrong_2P))
 
 
-def _clustered_p_value(in_Q: np.ndarray, wrong_Q: np.ndarray, paragraph_Q: np.ndarray) -> float:
+def _of_counts(count_2P: np.ndarray, wrong_2P: np.ndarray) -> float:
+    """Fisher's exact test on counts divided by the design effect (Rao and Scott 1981): the difference's variance over what it
+    would be of independent questions, at least 1."""
     from scipy import stats
 
-    freedom = min(len(np.unique(paragraph_Q[in_Q])), len(np.unique(paragraph_Q[~in_Q]))) - 1
-    if freedom < 1:
+    count_2, wrong_2 = count_2P.sum(axis=1), wrong_2P.sum(axis=1)
+    share_2P = count_2P / count_2[:, None]
+    together = ((share_2P[0] - share_2P[1]) ** 2).sum() / (1 / count_2).sum()
+    effect = max(1.0, 1 + _likeness(count_2P.sum(axis=0), wrong_2P.sum(axis=0)) * (together - 1))
+    table = np.rint(np.stack([wrong_2, count_2 - wrong_2]) / effect).astype(int)
+    result: Any = stats.fisher_exact(table)
+    return float(result.pvalue)
+
+
+def _likeness(count_P: np.ndarray, wrong_P: np.ndarray) -> float:
+    """Intraclass correlation, 0 to 1: how far questions of one paragraph are right or wrong together, by analysis of variance
+    (Fisher 1925). 1 where no paragraph has two questions, for which it does not matter."""
+    count_P, wrong_P = count_P[count_P > 0], wrong_P[count_P > 0]
+    paragraphs, questions = len(count_P), int(count_P.sum())
+    if paragraphs in (1, questions):
+        return 1.0
+    mean = wrong_P.sum() / questions
+    between = (count_P * (wrong_P / count_P - mean) ** 2).sum() / (paragraphs - 1)
+    within = (wrong_P - wrong_P**2 / count_P).sum() / (questions - paragraphs)
+    usual_size = (questions - (count_P**2).sum() / questions) / (paragraphs - 1)
+    total = between + (usual_size - 1) * within
+    return float(np.clip((between - within) / total, 0, 1)) if total > 0 else 0.0
+
+
+def _of_paragraphs(count_2P: np.ndarray, wrong_2P: np.ndarray) -> float:
+    """t-test by the sandwich estimator (Liang and Zeger 1986) with the correction for few paragraphs of Bell and McCaffrey
+    (2002); degrees of freedom: the fewer paragraphs of both sides, those of unequal size counted as fewer (Kish 1965), minus 1."""
+    from scipy import stats
+
+    count_2 = count_2P.sum(axis=1, keepdims=True)
+    mean_2 = wrong_2P.sum(axis=1, keepdims=True) / count_2
+    share_2P = count_2P / count_2
+    if share_2P.max() == 1:
         return 1.0  # one paragraph: what is its own cannot be told from what is the slice's
-    mean_in, mean_out = wrong_Q[in_Q].mean(), wrong_Q[~in_Q].mean()
-    influence_Q = np.where(in_Q, (wrong_Q - mean_in) / in_Q.sum(), -(wrong_Q - mean_out) / (~in_Q).sum())
-    _, of_Q = np.unique(paragraph_Q, return_inverse=True)
-    influence_P = np.bincount(of_Q, weights=influence_Q)
-    variance = float((influence_P**2).sum()) * len(influence_P) / (len(influence_P) - 1)
-    difference = float(mean_in - mean_out)
-    if variance == 0:  # each side is right or wrong throughout: Fisher's test decides
+    influence_2P = (wrong_2P - mean_2 * count_2P) / count_2 / np.sqrt(1 - share_2P)
+    variance = float(((influence_2P[0] - influence_2P[1]) ** 2).sum())
+    difference = float(mean_2[0, 0] - mean_2[1, 0])
+    if variance == 0:  # each side is right or wrong throughout: the counts decide
         return 0.0 if difference else 1.0
+    freedom = float((1 / (share_2P**2).sum(axis=1)).min()) - 1
     return float(2 * stats.t.sf(abs(difference) / variance**0.5, freedom))
 
 
@@ -91,6 +122,9 @@ def seed_difference(one: Sequence[float], other: Sequence[float]) -> SeedDiffere
     difference = float(np.mean(one) - np.mean(other))
     if np.ptp(one) == 0 and np.ptp(other) == 0:  # no spread at all, as of a training that does not depend on its seed
         return SeedDifference(difference, difference, difference, 0.0 if difference else 1.0)
-    result: Any = stats.ttest_ind(one, other, equal_var=False)
-    interval = result.confidence_interval(0.95)
-    return SeedDifference(difference, float(interval.low), float(interval.high), float(result.pvalue))
+    of_mean = [float(np.var(scores, ddof=1)) / len(scores) for scores in (one, other)]
+    error = sum(of_mean) ** 0.5
+    freedom = error**4 / sum(v**2 / (len(scores) - 1) for v, scores in zip(of_mean, (one, other)))
+    half = float(stats.t.ppf(0.975, freedom)) * error
+    p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
+    return SeedDifference(difference, difference - half, difference + half, p_value)

@@ -4,6 +4,7 @@ All places are characters of the context.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -39,21 +40,16 @@ class WindowReach:
         return [[int(start_N[0]), int(end_N[-1])] for start_N, end_N in offsets if len(start_N)]
 
     def holds(self, row: int, begin: int, end: int, max_answer_length: int | None) -> bool:
-        """Whether a window holds the characters [begin, end) whole, in at most so many tokens."""
-        left, right = self.first_Q[row], self.after_Q[row] - 1
-        for window in range(left, right + 1):
-            start_N, end_N = self._offsets(window)
-            covering = np.flatnonzero((end_N > begin) & (start_N < end))
-            if not len(covering) or begin >= end:
-                continue
-            first, last = covering[0], covering[-1]
-            # the answer's first token is this window's first: then more of the answer may be in the window before
-            begins_here = start_N[first] <= begin or first > 0 or window == left
-            ends_here = end_N[last] >= end or last < len(end_N) - 1 or window == right
-            whole = begins_here and ends_here
-            if whole and (max_answer_length is None or last - first < max_answer_length):
-                return True
-        return False
+        """Whether a window holds the characters [begin, end) whole, in at most so many tokens: as the labels of training have it."""
+        first_W, after_W, start_N, end_N = self._tokens(row)
+        covers_N = end_N > start_N
+        behind, before = np.flatnonzero(covers_N & (end_N > begin)), np.flatnonzero(covers_N & (start_N < end))
+        if begin >= end or not len(behind) or not len(before):
+            return False
+        first, last = int(behind[0]), int(before[-1])
+        if first > last or (max_answer_length is not None and last - first >= max_answer_length):
+            return False
+        return bool(((first_W <= first) & (last < after_W)).any())
 
     def reaches(self, row: int, texts: Sequence[str], starts: Sequence[int], max_answer_length: int | None) -> bool:
         """Whether a prediction could be one of these gold answers; True for a question without any."""
@@ -61,10 +57,39 @@ class WindowReach:
             self.holds(row, start, start + len(text), max_answer_length) for text, start in zip(texts, starts)
         )
 
+    def _tokens(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The tokens of a context, each once: first of each window and the one after its last; start and end of each token."""
+        pieces = [self._piece(window) for window in range(self.first_Q[row], self.after_Q[row])]
+        lengths_W = np.array([piece.stop - piece.start for piece in pieces], np.int64)
+        first_W = np.arange(len(pieces)) * (lengths_W.max(initial=0) - self._shared)
+        own = [slice(piece.start + (self._shared if place else 0), piece.stop) for place, piece in enumerate(pieces)]
+        windows = self.windows
+        start_N, end_N = (
+            np.concatenate([offset_N[tokens] for tokens in own])
+            for offset_N in (windows.offset_start_N, windows.offset_end_N)
+        )
+        return first_W, first_W + lengths_W, start_N, end_N
+
+    @cached_property
+    def _shared(self) -> int:
+        """Tokens that two neighbouring windows share (doc_stride), read off the first two of one question."""
+        windows = self.windows
+        pairs = np.flatnonzero(windows.question_W[1:] == windows.question_W[:-1])
+        if not len(pairs):
+            return 0
+        columns = (windows.input_ids_N, windows.offset_start_N, windows.offset_end_N)
+        left, right = (np.stack([column[self._piece(pairs[0] + place)] for column in columns]) for place in (0, 1))
+        sizes = range(min(left.shape[1], right.shape[1]), 0, -1)
+        return next((size for size in sizes if (left[:, -size:] == right[:, :size]).all()), 0)
+
+    def _piece(self, window: int) -> slice:
+        """The context's tokens in a window."""
+        begin = int(self.windows.begin_W[window])
+        return slice(begin + int(self.windows.context_begin_W[window]), begin + int(self.windows.context_end_W[window]))
+
     def _offsets(self, window: int) -> tuple[np.ndarray, np.ndarray]:
         """Of the tokens of the context that cover a character."""
-        windows, begin = self.windows, int(self.windows.begin_W[window])
-        tokens = slice(begin + int(windows.context_begin_W[window]), begin + int(windows.context_end_W[window]))
-        start_N, end_N = windows.offset_start_N[tokens], windows.offset_end_N[tokens]
+        tokens = self._piece(window)
+        start_N, end_N = self.windows.offset_start_N[tokens], self.windows.offset_end_N[tokens]
         covers_N = end_N > start_N
         return start_N[covers_N], end_N[covers_N]
