@@ -28,9 +28,10 @@ def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 def without_place(name: str, value: Any) -> Any:
     """A setting's value without the folders that lead to a file."""
     if name in FILES and value is not None:
-        names = map(last_part, value)
+        names = map(last_part, [value] if isinstance(value, str) else map(str, value))
         return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
-    is_place = name in PLACES and value not in ("auto", "no")
+    # settings of other versions too, whatever they are called
+    is_place = (name in PLACES and value not in ("auto", "no")) or str(value).startswith(("/", "~"))
     if isinstance(value, str) and (is_place or (name in NAMES_OR_PLACES and not is_hub_id(value))):
         return last_part(value)
     return value
