@@ -12,7 +12,7 @@ PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")
 NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name")
 
 NOT_REPEATED = {
-    *("output_dir", "cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
+    *("cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
     *("trust_checkpoint", "max_train_hours", "report_to", "project_name", *config.setting_types(HubConfig)),
 }
 """Settings that a repetition has its own of."""

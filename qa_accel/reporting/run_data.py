@@ -126,10 +126,12 @@ def _data_config(run: RunFiles, given: GivenData) -> tuple[DataConfig, SplitName
 
 
 def _writable(folder: Path) -> bool:
-    """Whether the folder, or the nearest one above it that exists, can be written in."""
-    return os.access(
-        next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()), os.W_OK
-    )
+    """Whether the folder is there, or can be made, and can be written in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 def source_of(run: RunFiles, given: GivenData, split: str) -> str:
@@ -180,6 +182,7 @@ def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple
     from qa_accel.data.window_cache import prepare_windows
     from qa_accel.models.loading import ModelConfig, load_tokenizer
 
+    window_config = WindowConfig(**_stored(WindowConfig, run))
     # the folder may be somebody else's: none of its code is run, and nothing is fetched
     model = replace(ModelConfig(**_stored(ModelConfig, run)), trust_remote_code=False)
     if run.trained and (run.path / "tokenizer.json").exists():
@@ -188,6 +191,5 @@ def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple
         tokenizer = load_tokenizer(model, local_files_only=True)
     except (ValueError, OSError):  # the message would show where the model was: reports are passed on
         return None, "the run's tokenizer cannot be read here"
-    window_config = WindowConfig(**_stored(WindowConfig, run))
     cache, processes = question_data.cache_folder(config), config.preprocessing_num_workers
     return prepare_windows(rows, tokenizer, window_config, cache_dir=cache, num_proc=processes), ""
