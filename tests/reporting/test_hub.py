@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +17,9 @@ from launches import SCRIPTS, only_message, training_flags
 from processes import free_port
 from speed import scaled
 from toy import flags
-from training_runs import results_of
+from training_runs import leave_at_once, results_of
 
 from qa_accel import hub as pushing
-from qa_accel.distributed import entry
 from qa_accel.hub import PLACEHOLDER, HubConfig, check, push
 
 CARD = f"---\npipeline_tag: question-answering\n---\n\nReader('{PLACEHOLDER}')\n"
@@ -303,11 +301,6 @@ def note_leaving(folder: Path) -> None:
     os._exit = noted  # type: ignore
 
 
-def leave_at_once() -> None:
-    """Other ranks than 0 give an error time to appear on rank 0 before they leave."""
-    entry.time = SimpleNamespace(sleep=lambda seconds: None)  # type: ignore
-
-
 def test_a_run_of_two_processes_pushes_once_and_no_rank_waits_for_it(hub, trainer, tmp_path):
     """The hub takes the commit when rank 1 has left. Breaks if ranks meet again after the upload has begun, as in a barrier
     at their exit: a long upload would run into their time limit."""
@@ -423,3 +416,36 @@ def test_the_allow_list_is_what_the_documentation_says(repository):
     page = (repository / "docs" / "hub.md").read_text(encoding="utf-8")
     assert len(pushing.UPLOADED) > 10
     assert not [name for name in pushing.UPLOADED if f"`{name}`" not in page]
+
+
+def test_the_command_that_a_failed_push_prints_works_for_a_run_without_validation_data(hub, trainer, tmp_path, capsys):
+    """There is nothing to report. Breaks if such a model can never be uploaded later."""
+    from qa_accel.commands import report
+
+    folder = trainer.whole(tmp_path / "run", max_train_steps=2, validation_file=None)
+    config = HubConfig(push_to_hub=True, hub_model_id="lab/plain")
+    report.run(report.ReportConfig((folder,), hub=config))
+    found = hub.repositories["lab/plain"].files()
+    assert "model.safetensors" in found and "report.html" not in found
+    assert "no new report.html: " in capsys.readouterr().out
+
+
+def test_a_run_that_has_not_ended_is_not_pushed(hub, tmp_path):
+    """Breaks if an old model goes up beside answers of the run that is to replace it."""
+    folder = folder_of_a_run(tmp_path)
+    (folder / "all_results.json").unlink()
+    with pytest.raises(ValueError, match=r"has no all_results\.json; name the folder of a run that has finished"):
+        push(folder, HubConfig(push_to_hub=True, hub_model_id="lab/early"))
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 500])
+def test_a_password_in_the_hubs_address_is_not_shown(hub, tmp_path, monkeypatch, status):
+    """Breaks if an error of the client, which names the address, is repeated as it is."""
+    from huggingface_hub import constants
+
+    hub.broken = lambda method, path: status if "/commit/" in path else None
+    address = hub.url.replace("://", "://ada:geheim@")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    with pytest.raises(ValueError) as error:
+        push(folder_of_a_run(tmp_path), HubConfig(push_to_hub=True))
+    assert "geheim" not in str(error.value)
