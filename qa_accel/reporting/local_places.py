@@ -36,5 +36,11 @@ def without_place(name: str, value: Any) -> Any:
     return value
 
 
+def spelled(name: str, value: Any) -> str:
+    """A setting's value as a person may read it, without the folders that lead to a file."""
+    shown = without_place(name, value)
+    return " ".join(map(str, shown)) if isinstance(shown, list) else str(shown)
+
+
 def last_part(path: str) -> str:
     return os.path.basename(os.path.abspath(path)) or path
