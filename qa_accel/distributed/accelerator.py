@@ -178,7 +178,7 @@ def launch_line(accelerator: Accelerator) -> str:
     file = configs.get(strategy_name) or (
         strategy_name.lower().replace(" with ", "_").replace(" zero-", "_zero")  # deepspeed_zero3_offload, fsdp2
     )
-    machines = accelerator.num_processes // int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+    machines = accelerator.num_processes // int(os.environ.get("LOCAL_WORLD_SIZE") or accelerator.num_processes)
     if machines > 1 and file == "multi_gpu":
         file = "multi_node"
     return " ".join(

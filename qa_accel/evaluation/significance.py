@@ -72,7 +72,7 @@ def _of_paragraphs(count_2P: np.ndarray, wrong_2P: np.ndarray) -> float:
     mean_2 = wrong_2P.sum(axis=1, keepdims=True) / count_2
     share_2P = count_2P / count_2
     if share_2P.max() == 1:
-        return 1.0  # one paragraph: what is its own cannot be told from what is the slice's
+        return 1.0  # one paragraph: what is its own cannot be separated from what is the slice's
     influence_2P = (wrong_2P - mean_2 * count_2P) / count_2 / np.sqrt(1 - share_2P)
     variance = float(((influence_2P[0] - influence_2P[1]) ** 2).sum())
     difference = float(mean_2[0, 0] - mean_2[1, 0])

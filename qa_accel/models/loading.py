@@ -49,13 +49,16 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_tokenizer(config: ModelConfig) -> PreTrainedTokenizerBase:
-    """The fast tokenizer. Raises ValueError if there is none, since slow ones give no character offsets."""
+def load_tokenizer(config: ModelConfig, *, local_files_only: bool = False) -> PreTrainedTokenizerBase:
+    """The fast tokenizer; with `local_files_only` nothing is asked of the hub. Raises ValueError if there is none, since slow ones give no character offsets."""
     name = config.tokenizer_name or config.model_name_or_path
     model_folder.check_name(name, "--tokenizer_name" if config.tokenizer_name else "--model_name_or_path")
     with reading("tokenizer", name):
         tokenizer = AutoTokenizer.from_pretrained(
-            name, revision=config.model_revision, trust_remote_code=config.trust_remote_code
+            name,
+            revision=config.model_revision,
+            trust_remote_code=config.trust_remote_code,
+            local_files_only=local_files_only,
         )
     if not tokenizer.is_fast:
         raise ValueError(

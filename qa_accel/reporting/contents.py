@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from qa_accel import shell_words
@@ -17,7 +16,7 @@ from qa_accel.reporting import comparison_section, curves, explorer, scores
 from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text
 from qa_accel.reporting.comparison_sides import Side
 from qa_accel.reporting.judged_run import JudgedRun
-from qa_accel.reporting.local_places import NOT_REPEATED, public, spelled, without_place
+from qa_accel.reporting.local_places import NOT_REPEATED, last_part, public, spelled, without_place
 from qa_accel.terminal import visible
 
 CONFIDENT_AND_WRONG = 15
@@ -63,7 +62,7 @@ def sections(run: JudgedRun, defaults: Mapping[str, Any]) -> list[Section]:
 
 def model_of(run: JudgedRun) -> str:
     name = run.files.settings.get("model_name_or_path")
-    return Path(str(name)).name if name else run.name
+    return last_part(str(name)) if name else run.name
 
 
 def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
@@ -76,16 +75,22 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
     if run.data.reach is not None:
         rows.append(("windows", f"{len(run.data.reach):,}"))
     rows += [
-        (name.replace("_", " "), str(environment[name]))
-        for name in ("runs", "gpu", "cpu", "cores", "memory_gib")
-        if environment.get(name) is not None
+        (name, str(environment[key]))
+        for key, name in (
+            ("runs", "runs"),
+            ("gpu", "GPU"),
+            ("cpu", "CPU"),
+            ("cores", "cores"),
+            ("memory_gib", "memory, GiB"),
+        )
+        if environment.get(key) is not None
     ]
     seconds = results.get("seconds", environment.get("seconds"))
-    if isinstance(seconds, int | float):
+    if _is_number(seconds):
         since = environment.get("first_step")
         of = f", from step {since:,} on" if isinstance(since, int) and since else ""
         rows.append(("duration", f"{timedelta(seconds=round(seconds))} ({seconds:,.0f} s{of})"))
-    if "steps" in results:
+    if _is_number(results.get("steps")):
         early = ", stopped early" if results.get("stopped_early") else ""
         rows.append(("training", f"{results['steps']:,} steps, best at step {results.get('best_step')}{early}"))
     if environment.get("written"):
@@ -100,6 +105,7 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
     blocks += _stages(results)
     if settings:
         blocks.append(_settings(settings, defaults))
+        blocks.append(Text("The same run again, with names of files and models in place of where they are here:"))
         blocks.append(Code(repeat_command(run, defaults)))
     else:
         blocks.append(Text("A file of predictions: what made them is not known."))
@@ -107,9 +113,14 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
     return Section("run", "What ran", blocks)
 
 
+def _is_number(value: Any) -> bool:
+    """Of seconds and steps; whoever edits a file by hand may write anything."""
+    return type(value) in (int, float) and 0 <= value < 1e10
+
+
 def _stages(results: Mapping[str, Any]) -> list[Block]:
     stages = results.get("seconds_of")
-    if not isinstance(stages, dict) or not sum(stages.values()):
+    if not isinstance(stages, dict) or not all(map(_is_number, stages.values())) or not sum(stages.values()):
         return []
     total = sum(stages.values())
     longest = sorted(stages.items(), key=lambda entry: -entry[1])
@@ -144,7 +155,7 @@ def audits_of(run: JudgedRun) -> dict[str, SplitReport]:
     """Of each split; of answers, and of a run whose data_report.json cannot be read, of the answered split alone."""
     try:
         stored = {name: SplitReport.from_dict(each) for name, each in (run.files.data_report or {}).items()}
-    except (KeyError, TypeError, AttributeError):  # written by another version
+    except (KeyError, TypeError, AttributeError, ValueError):  # written by another version
         stored = {}
     return stored or ({} if run.data.audit is None else {run.data.split: run.data.audit})
 
@@ -213,7 +224,7 @@ def slice_tables(run: JudgedRun) -> list[Block]:
     tested = sum(each.p_value is not None for each in analysis.slices)
     explained = (
         f"{tested} slices are tested against the rest of their family. p is the larger one of Fisher's exact test and a test with "
-        "paragraphs as units, corrected for the number of slices by Holm's method: if nothing differed, one slice or more would "
+        "contexts as units, corrected for the number of slices by Holm's method: if nothing differed, one slice or more would "
         "come below 0.05 in less than one report of 20."
     )
     blocks: list[Block] = []

@@ -1,6 +1,5 @@
 """A run's files and its questions -> what a report says of it: outcomes, threshold, confidences, analysed errors."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,13 +71,12 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
         notes.append(f"Windows are not known: {data.no_windows}.")
     confidence_Q, confidence_source, judged_Q = _confidences(files, data, best, threshold, negative)
     score_Q2 = outcomes.scores_at(threshold)
-    longest = files.settings.get("max_answer_length")
     analysed = []
     for row, key in enumerate(data.ids):
         texts, starts = data.gold_texts[row], data.gold_starts[row]
         exact, f1 = score_Q2[row].tolist()
-        reachable = exact == 1 or data.reach is None or data.reach.reaches(row, texts, starts, longest)
         golds = [Place(text, start, start + len(text)) for text, start in zip(texts, starts)]
+        reachable = exact == 1 or _is_reachable(data, row)
         asked = AskedQuestion(
             data.questions[row],
             data.contexts[row],
@@ -113,6 +111,20 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
         warnings=warnings,
         notes=notes,
     )
+
+
+def _is_reachable(data: RunData, row: int) -> bool:
+    """Whether a prediction could be a gold answer. One that is not at its place in the context does not count: the audit names it."""
+    context = data.contexts[row]
+    there = [
+        (text, start)
+        for text, start in zip(data.gold_texts[row], data.gold_starts[row])
+        if text.strip() and start >= 0 and context.startswith(text, start)
+    ]
+    if data.reach is None or not there:
+        return True
+    texts, starts = zip(*there)
+    return data.reach.reaches(row, texts, starts, data.max_answer_length)
 
 
 def _check_ids(files: RunFiles, data: RunData) -> list[str]:
@@ -153,12 +165,13 @@ def _best_entries(files: RunFiles, data: RunData) -> dict[str, Place]:
     """The best span of each question whatever the null odds; without n-best lists, the prediction."""
     found = {}
     for key, context in zip(data.ids, data.contexts):
-        if files.nbest is None:
-            found[key] = Place.found(files.predictions[key], context)
-            continue
-        entry = next((entry for entry in files.nbest[key] if entry["text"]), None)
+        entries = [] if files.nbest is None else [entry for entry in files.nbest[key] if entry["text"]]
+        if files.null_odds is None:  # then predictions.json has the last word
+            entries = [entry for entry in entries if entry["text"] == files.predictions[key]]
+        entry = entries[0] if entries else None
         if entry is None:
-            found[key] = Place("")
+            known = files.nbest is not None and files.null_odds is not None
+            found[key] = Place("") if known else Place.found(files.predictions[key], context)
         elif context[entry["start"] : entry["end"]] == entry["text"]:
             found[key] = Place(entry["text"], entry["start"], entry["end"])
         else:
@@ -181,13 +194,13 @@ def _used_threshold(files: RunFiles, negative: bool) -> float | None:
 
 def _other_answers(files: RunFiles, negative: bool, outcomes: Outcomes) -> list[str]:
     """predictions.json is what the n-best lists give at the run's own threshold, unless files of two runs were mixed."""
-    if files.nbest is None or files.null_odds is None or not files.results:
+    least = files.settings.get("min_confidence")
+    if files.nbest is None or files.null_odds is None or (not files.results and least is None):
         return []
     expected = outcomes.predictions_at(_used_threshold(files, negative))
     differing = sum(files.predictions[key] != text for key, text in zip(outcomes.ids, expected))
     if not differing:
         return []
-    least = files.settings.get("min_confidence")
     reason = (
         f"--min_confidence {least} withheld them, which this report does not"
         if least is not None
@@ -213,16 +226,17 @@ def _confidences(
     files: RunFiles, data: RunData, best: Mapping[str, Place], threshold: float | None, negative: bool
 ) -> tuple[np.ndarray | None, str, np.ndarray]:
     everything_Q = np.ones(len(data.ids), bool)
-    if files.nbest is None:
+    if files.nbest is None or files.null_odds is None:
         return None, "", everything_Q
     if files.confidences is not None and all(key in files.confidences for key in data.ids):
-        return np.array([files.confidences[key] for key in data.ids]), "calibrated", everything_Q
+        source = "calibrated; questions that the calibration was fitted to may be among these"
+        return np.array([files.confidences[key] for key in data.ids]), source, everything_Q
+    if negative and not all(any(not entry["text"] for entry in files.nbest[key]) for key in data.ids):
+        return None, "", everything_Q  # lists of another program, without "no answer"
     fitted = files.policy.calibration(version_2_with_negative=negative) if files.trained else None
     nbest: Any = files.nbest
-    odds = files.null_odds or dict.fromkeys(data.ids, -math.inf)
-    answers = Answers(
-        dict(files.predictions), {key: place.text for key, place in best.items()}, dict(odds), dict(nbest)
-    )
+    texts = {key: place.text for key, place in best.items()}
+    answers = Answers(dict(files.predictions), texts, dict(files.null_odds), nbest)
     golds = GoldAnswers(data.golds(), data.contexts_by_id())
     confidence_Q, _ = calibration.judge(
         answers, golds.texts, fitted, 0.0 if threshold is None else threshold, version_2_with_negative=negative
@@ -231,4 +245,6 @@ def _confidences(
         return confidence_Q, "softmax over the n-best list, not calibrated", everything_Q
     seen = golds.halves()[0].texts.keys()
     unseen_Q = np.array([key not in seen for key in data.ids])
-    return confidence_Q, "calibrated on the other half of the questions", unseen_Q if unseen_Q.any() else everything_Q
+    if not unseen_Q.any():
+        return confidence_Q, "calibrated on these very questions", everything_Q
+    return confidence_Q, "calibrated on the other half of the questions", unseen_Q

@@ -12,7 +12,7 @@ PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")
 NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name")
 
 NOT_REPEATED = {
-    *("output_dir", "cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
+    *("cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
     *("trust_checkpoint", "max_train_hours", "report_to", "project_name", *config.setting_types(HubConfig)),
 }
 """Settings that a repetition has its own of."""
@@ -28,9 +28,10 @@ def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 def without_place(name: str, value: Any) -> Any:
     """A setting's value without the folders that lead to a file."""
     if name in FILES and value is not None:
-        names = map(last_part, value)
+        names = map(last_part, [value] if isinstance(value, str) else map(str, value))
         return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
-    is_place = name in PLACES and value not in ("auto", "no")
+    # settings of other versions too, whatever they are called
+    is_place = (name in PLACES and value not in ("auto", "no")) or str(value).startswith(("/", "~"))
     if isinstance(value, str) and (is_place or (name in NAMES_OR_PLACES and not is_hub_id(value))):
         return last_part(value)
     return value

@@ -1,19 +1,26 @@
 """The questions that a run answered, in memory: by columns, with the windows that they were cut into where these can be made."""
 
+import os
+import types
+import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 
+from qa_accel.config import setting_types
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
-from qa_accel.inference.postprocess import shared_contexts
+from qa_accel.inference.postprocess import SpanConfig, shared_contexts
+from qa_accel.messages import shown
+from qa_accel.reporting.local_places import without_place
 from qa_accel.reporting.run_files import RunFiles
+from qa_accel.run_layout import SETTINGS
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +40,8 @@ class RunData:
     source: str = ""
     """Names of the files or of the data set."""
     split: str = "validation"
+    max_answer_length: int | None = None
+    """Tokens of the longest answer that the run could give; None where it is not known."""
     audit: SplitReport | None = None
     is_part: bool = False
     """Whether these are only some of the questions that the run answered."""
@@ -84,48 +93,85 @@ def load_data(run: RunFiles, given: GivenData) -> RunData:
             f"{run.path}: its questions have no gold answers, so there is nothing to report; give --validation_file"
         )
     windows, no_windows = _windows(run, config, rows)
+    longest = longest_answer(run)
+    _, questions = audit_questions(rows, training=False)
     return RunData.of(
         rows,
         windows,
         no_windows=no_windows,
-        source=source_of(run.settings, given, split),
+        source=source_of(run, given, split),
         split=split,
-        audit=_audit(rows, windows, run),
+        max_answer_length=longest,
+        audit=SplitReport(questions, None if windows is None else audit_windows(windows, rows, longest)),
     )
 
 
-def _audit(rows: datasets.Dataset, windows: Windows | None, run: RunFiles) -> SplitReport:
-    _, questions = audit_questions(rows, training=False)
-    longest = run.settings.get("max_answer_length")
-    return SplitReport(questions, None if windows is None else audit_windows(windows, rows, longest))
+def longest_answer(run: RunFiles) -> int | None:
+    """Tokens of the longest answer that the run could give; None for predictions alone."""
+    return SpanConfig(**_stored(SpanConfig, run)).max_answer_length if run.settings else None
 
 
 def _data_config(run: RunFiles, given: GivenData) -> tuple[DataConfig, SplitName]:
-    known = _stored(DataConfig, run.settings)
-    config = DataConfig(**known)
-    if given.validation_file is not None:
-        config = replace(config, dataset_name=None, dataset_config_name=None, validation_file=given.validation_file)
-    config = replace(config, **(given.columns or {}))
-    if given.validation_file is None and not run.settings:
-        raise ValueError(f"{run.path}: predictions alone do not name their questions; give --validation_file")
-    predicted_test = not run.trained and given.validation_file is None and question_data.has_split(config, "test")
-    return config, "test" if predicted_test else "validation"
+    config = replace(DataConfig(**_stored(DataConfig, run)), **(given.columns or {}))
+    if config.cache_dir is not None and not _writable(question_data.cache_folder(config)):
+        config = replace(config, cache_dir=None)  # that of another machine
+    if given.validation_file is None:
+        if not run.settings:
+            raise ValueError(f"{run.path}: predictions alone do not name their questions; give --validation_file")
+        return config, "test" if not run.trained and question_data.has_split(config, "test") else "validation"
+    # in the place of the file that was answered, so that the same limit holds
+    split: SplitName = "test" if not run.trained and config.test_file is not None else "validation"
+    files: dict[str, Any] = {f"{split}_file": given.validation_file}
+    return replace(config, dataset_name=None, dataset_config_name=None, **files), split
 
 
-def source_of(settings: Mapping[str, Any], given: GivenData, split: str) -> str:
+def _writable(folder: Path) -> bool:
+    """Whether the folder is there, or can be made, and can be written in."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def source_of(run: RunFiles, given: GivenData, split: str) -> str:
     """Names of the files or of the data set, without folders."""
-    if given.validation_file is not None:
-        return ", ".join(Path(name).name for name in given.validation_file)
-    named = settings.get(f"{split}_file")
+    named = given.validation_file or run.settings.get(f"{split}_file")
     if named:
-        return ", ".join(Path(name).name for name in named)
-    return " ".join(filter(None, (settings.get("dataset_name"), settings.get("dataset_config_name"), split)))
+        return ", ".join(without_place("validation_file", list(named)))
+    data_set = without_place("dataset_name", run.settings.get("dataset_name"))
+    return " ".join(filter(None, (data_set, run.settings.get("dataset_config_name"), split)))
 
 
-def _stored(config_class: type, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage's own settings out of a run's; those that this version does not know are left out."""
-    names = {field.name for field in fields(config_class)}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items() if key in names}
+def _stored(config_class: type, run: RunFiles) -> dict[str, Any]:
+    """A stage's own settings out of a run's; those that this version does not know are left out.
+
+    Raises ValueError for a value of another type than the setting's.
+    """
+    found = {}
+    for name, kind in setting_types(config_class).items():
+        value = run.settings.get(name)
+        if value is None:
+            continue
+        if not _fits(value, kind):
+            raise ValueError(f"{run.path / SETTINGS}: {name} cannot be {shown(value)}; the run wrote another value")
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value that YAML gives, and that is not null, is of a setting's type."""
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    for one in kinds:
+        if typing.get_origin(one) is tuple:
+            fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        elif typing.get_origin(one) is typing.Literal:
+            fits = value in typing.get_args(one)
+        else:
+            fits = type(value) is one or (one is float and type(value) is int)
+        if fits:
+            return True
+    return False
 
 
 def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple[Windows | None, str]:
@@ -136,13 +182,14 @@ def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple
     from qa_accel.data.window_cache import prepare_windows
     from qa_accel.models.loading import ModelConfig, load_tokenizer
 
-    model = ModelConfig(**_stored(ModelConfig, run.settings))
+    window_config = WindowConfig(**_stored(WindowConfig, run))
+    # the folder may be somebody else's: none of its code is run, and nothing is fetched
+    model = replace(ModelConfig(**_stored(ModelConfig, run)), trust_remote_code=False)
     if run.trained and (run.path / "tokenizer.json").exists():
         model = replace(model, model_name_or_path=str(run.path), tokenizer_name=None)
     try:
-        tokenizer = load_tokenizer(model)
+        tokenizer = load_tokenizer(model, local_files_only=True)
     except (ValueError, OSError):  # the message would show where the model was: reports are passed on
         return None, "the run's tokenizer cannot be read here"
-    window_config = WindowConfig(**_stored(WindowConfig, run.settings))
     cache, processes = question_data.cache_folder(config), config.preprocessing_num_workers
     return prepare_windows(rows, tokenizer, window_config, cache_dir=cache, num_proc=processes), ""

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from qa_accel import run_layout
-from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.answer_policy import THRESHOLD_KEY, AnswerPolicy
 from qa_accel.input_files import read_json, require_regular
 from qa_accel.messages import quoted, shown
 
@@ -70,13 +70,16 @@ def _read_folder(folder: Path) -> RunFiles:
     results = _optional(folder / run_layout.FINISHED) or {}
     if not ended:
         results = (_optional(answers / run_layout.SCORES_OF_BEST) or {}).get("scores", {})
+    settings = _settings(folder / run_layout.SETTINGS)
+    for path, content in ((folder / run_layout.FINISHED, results), (folder / run_layout.SETTINGS, settings)):
+        _check_threshold(path, content.get(THRESHOLD_KEY))
     return RunFiles(
         path=folder,
         predictions=_texts(answers / run_layout.PREDICTIONS),
         nbest=_nbest(answers / run_layout.NBEST),
         null_odds=_numbers(answers / run_layout.NULL_ODDS),
         confidences=_numbers(answers / run_layout.CONFIDENCES),
-        settings=_settings(folder / run_layout.SETTINGS),
+        settings=settings,
         policy=_policy(answers / "config.json"),
         results=results,
         data_report=_optional(folder / run_layout.DATA_REPORT),
@@ -84,6 +87,15 @@ def _read_folder(folder: Path) -> RunFiles:
         metrics=_metrics(folder / run_layout.METRICS),
         ended=ended,
     )
+
+
+def _check_threshold(path: Path, value: Any) -> None:
+    try:
+        right = value is None or float(value) == float(value)  # "inf" is text in JSON; nan is no threshold
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(f"{path}: {THRESHOLD_KEY} is {shown(value)}; a number is expected")
 
 
 def _why_none(folder: Path) -> str:

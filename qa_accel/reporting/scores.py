@@ -59,10 +59,10 @@ def all_scores(run: JudgedRun) -> list[ScoresAt]:
     found = [scores_at(run, "threshold 0", 0.0)]
     if run.threshold != 0:
         found.append(scores_at(run, run.threshold_source, run.threshold))
-    best, where = best_threshold(run.outcomes, F1)
+    _, where = best_threshold(run.outcomes, F1)
     at_best = scores_at(run, "best for F1 on these questions", -np.inf if where is None else where)
     f1_interval = _percent(best_interval(run.outcomes, F1))
-    return [*found, ScoresAt(**{**vars(at_best), "f1": 100 * best, "f1_interval": f1_interval})]
+    return [*found, ScoresAt(**{**vars(at_best), "f1_interval": f1_interval})]
 
 
 def tiles(run: JudgedRun) -> Tiles:
@@ -86,7 +86,7 @@ def section(run: JudgedRun) -> Section:
     note = f"Intervals: 95 %, {RESAMPLES:,} bootstrap resamples of the {paragraphs:,} contexts."
     if len(found) > 1:
         note += (
-            " At the best threshold each resample finds its own. That threshold was chosen on these very questions, so its score "
+            " At the best threshold each resample of F1 finds its own. That threshold was chosen on these very questions, so its score "
             "flatters the model."
         )
     return Section("scores", "Scores", [_table(found), Text(note)])

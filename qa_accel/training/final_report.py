@@ -8,7 +8,7 @@ from qa_accel.data.splits import Split
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.judged_run import judge
 from qa_accel.reporting.requirements import HOW_TO_GET, missing
-from qa_accel.reporting.run_data import GivenData, RunData, source_of
+from qa_accel.reporting.run_data import GivenData, RunData, longest_answer, source_of
 from qa_accel.reporting.run_files import read_run
 from qa_accel.reporting.write import write_report
 
@@ -22,6 +22,11 @@ def why_not() -> str | None:
 def write_final_report(folder: Path, split: Split, defaults: Mapping[str, Any]) -> Report:
     """Of the run in `folder`, evaluated on `split`; `defaults` of its settings. For one process."""
     run = read_run(folder)
-    source = source_of(run.settings, GivenData(), "validation")
-    data = RunData.of(split.questions, split.windows, source=source, audit=split.report)
+    data = RunData.of(
+        split.questions,
+        split.windows,
+        source=source_of(run, GivenData(), "validation"),
+        max_answer_length=longest_answer(run),
+        audit=split.report,
+    )
     return write_report(folder, judge(run, data), defaults)

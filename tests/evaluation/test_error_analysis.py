@@ -69,7 +69,7 @@ def test_a_slice_that_is_made_worse_comes_out_on_top(family, value):
 def test_on_shuffled_answers_no_slice_is_claimed_beyond_the_level():
     """200 shuffles of 400 answers over the questions, and 200 of the answers of whole paragraphs, which are half alike. A claim in
     5 % of them would be 10; more than 20 come by chance less than once in 1,000 times. Breaks if the number of slices is not
-    corrected for (most shuffles then claim one), or if paragraphs are taken for independent questions."""
+    corrected for (many more shuffles then claim one), or if paragraphs are taken for independent questions."""
     generator = np.random.default_rng(12)
     rows = features_of(generator, 400)
     most = stats.binom.ppf(0.999, 200, 0.05)

@@ -87,9 +87,8 @@ def test_confidences_are_the_files_own_else_those_of_the_n_best_lists(tmp_path, 
     assert "not calibrated" in run.confidence_source
     (folder / "confidences.json").write_text(json.dumps({row["id"]: 0.25 for row in rows}))
     again = judged(folder)
-    assert (
-        again.confidence_Q is not None and set(again.confidence_Q) == {0.25} and again.confidence_source == "calibrated"
-    )
+    assert again.confidence_Q is not None and set(again.confidence_Q) == {0.25}
+    assert again.confidence_source.startswith("calibrated; ")
 
 
 def test_a_calibrated_run_is_judged_on_the_half_that_calibration_has_not_seen(tmp_path, rows, questions):
@@ -127,6 +126,40 @@ def test_a_score_that_the_answers_do_not_give_any_more_is_a_warning(tmp_path, ro
     assert warning.startswith("all_results.json has F1 90.00; the answers score 100.00 here")
     (folder / "all_results.json").write_text(json.dumps(stored | {"f1": 90.0, "total": 50}))
     assert judged(folder).warnings == [], "a score of more questions says nothing of these"
+
+
+def test_lists_without_null_odds_give_places_and_predictions_the_answers(tmp_path, rows, questions):
+    """Breaks if best spans are scored as if nothing had been left empty."""
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows))
+    (folder / "null_odds.json").unlink()
+    run = judged(folder)
+    assert run.analysis.kinds["right"] == 40 and run.threshold is None and run.confidence_Q is None
+    assert run.predicted[0].start == context_of(0).index("Lima")
+
+
+def test_withheld_answers_are_said_without_scores_too(tmp_path, rows, questions):
+    """Questions without gold answers leave no all_results.json. Breaks if 10 withheld answers count as given."""
+    folder = write_answers(tmp_path / "run", questions, right_answers(rows), settings={"min_confidence": 0.9})
+    predictions = json.loads((folder / "predictions.json").read_text())
+    withheld = {key: "" for key in predictions if key.endswith("-0")}
+    (folder / "predictions.json").write_text(json.dumps(predictions | withheld))
+    [warning] = judged(folder).warnings
+    assert warning.startswith("10 predictions are not what") and "--min_confidence 0.9 withheld them" in warning
+
+
+def test_a_gold_answer_that_is_not_at_its_place_is_not_cut_by_windows(tmp_path, trainer):
+    """Breaks if a wrong offset in the data passes for windows that are too small."""
+    from toy import squad_file
+
+    dev = squad_file(tmp_path / "dev.json", ["Tess"], "x")
+    content = json.loads(dev.read_text())
+    answers = [qa for part in content["data"] for p in part["paragraphs"] for qa in p["qas"] if qa["answers"]]
+    for qa in answers:
+        qa["answers"][0]["answer_start"] = 99_999
+    dev.write_text(json.dumps(content))
+    run = trainer.whole(tmp_path / "run", validation_file=dev, num_train_epochs=1)
+    analysis = json.loads((run / "error_analysis.json").read_text())
+    assert {kind["kind"]: kind["questions"] for kind in analysis["kinds"]}["cut"] == 0
 
 
 def test_places_are_used_only_where_the_context_reads_so(tmp_path, rows, questions):

@@ -92,3 +92,41 @@ def test_columns_may_have_other_names(tmp_path):
         load_data(read_run(path), GivenData())
     given = GivenData((str(questions),), {"id_column": "key"})
     assert load_data(read_run(path), given).ids == [row["key"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "line", ["max_answer_length: many", "doc_stride: '30'", "validation_file: 7", "id_column: [id]"]
+)
+def test_a_setting_of_another_type_is_named(folder, line):
+    """Breaks if it ends in a traceback from the depth of a stage."""
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + line + "\n")
+    with pytest.raises(ValueError, match=rf"config.yaml: {line.partition(':')[0]} cannot be"):
+        load_data(read_run(folder), GivenData())
+
+
+@pytest.mark.parametrize("line", ["id_column: null", "a_setting_of_tomorrow: 3", "cache_dir: /proc/nowhere"])
+def test_a_setting_that_is_null_unknown_or_of_another_machine_does_no_harm(folder, line):
+    (folder / "config.yaml").write_text((folder / "config.yaml").read_text() + line + "\n")
+    assert len(load_data(read_run(folder), GivenData()).ids) == 8
+
+
+@pytest.mark.parametrize("value", ['"abc"', "[]", "NaN"])
+def test_a_threshold_that_is_none_is_named(folder, value):
+    (folder / "all_results.json").write_text(f'{{"null_score_diff_threshold": {value}}}')
+    with pytest.raises(ValueError, match=r"all_results.json: null_score_diff_threshold is"):
+        read_run(folder)
+
+
+def test_a_folder_of_somebody_else_runs_no_code_and_asks_no_network(folder, tmp_path):
+    """Breaks if a mailed run brings its own tokenizer class, or a missing model is looked for on the hub."""
+    (folder / "config.yaml").write_text(
+        (folder / "config.yaml").read_text() + "trust_remote_code: true\nlearning_rate: 1.0\n"
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": [None, "evil.Evil"]}}))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    trace = tmp_path / "ran"
+    (folder / "evil.py").write_text(f"open({str(trace)!r}, 'w')\nclass Evil: pass\n")
+    data = load_data(read_run(folder), GivenData())
+    assert data.reach is None and "cannot be read here" in data.no_windows
+    assert not trace.exists()
