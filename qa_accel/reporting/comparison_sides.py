@@ -9,7 +9,7 @@ from typing import Any
 
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
 from qa_accel.reporting.judged_run import JudgedRun
-from qa_accel.reporting.local_places import NOT_REPEATED, spelled
+from qa_accel.reporting.local_places import PER_RUN, spelled
 
 DECIDES_SCORES = ("max_answer_length", "n_best_size", "min_confidence")
 """Settings that make scores of two runs hard to compare."""
@@ -146,7 +146,7 @@ def _thresholds(side: Side) -> str:
 
 def _setting_names(*sides: Side) -> list[str]:
     names = dict.fromkeys(name for side in sides for run in side.runs for name in run.files.settings)
-    return [name for name in names if name not in NOT_REPEATED]
+    return [name for name in names if name not in PER_RUN]
 
 
 def _values(side: Side, name: str) -> list[Any]:

@@ -16,7 +16,7 @@ from qa_accel.reporting import comparison_section, curves, explorer, scores
 from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text
 from qa_accel.reporting.comparison_sides import Side
 from qa_accel.reporting.judged_run import JudgedRun
-from qa_accel.reporting.local_places import NOT_REPEATED, last_part, public, spelled, without_place
+from qa_accel.reporting.local_places import PER_RUN, last_part, public, spelled, without_place
 from qa_accel.terminal import visible
 
 CONFIDENT_AND_WRONG = 15
@@ -138,7 +138,7 @@ def differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
     return {
         name: without_place(name, value)
         for name, value in settings.items()
-        if name not in NOT_REPEATED and value is not None and (name not in defaults or defaults[name] != value)
+        if name not in PER_RUN and value is not None and (name not in defaults or defaults[name] != value)
     }
 
 

@@ -16,6 +16,8 @@ NOT_REPEATED = {
     *("trust_checkpoint", "max_train_hours", "report_to", "project_name", *config.setting_types(HubConfig)),
 }
 """Settings that a repetition has its own of."""
+PER_RUN = NOT_REPEATED | {"output_dir"}
+"""Settings that differ from run to run without a change of what is learnt or answered."""
 
 
 def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
