@@ -69,6 +69,10 @@ train() {
     if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
         if is_ours "$folder" && [ "$folder/all_results.json" -nt "$folder/.lock" ]; then
             say "an earlier start has finished the run"
+            if [ ! -e "$folder/report.html" ]; then # that start ended between the scores and the report, an upload is then due too
+                say "its report and an upload (--push_to_hub) are made by: scripts/report.py $folder"
+                python scripts/report.py "$folder" || true
+            fi
             return 0
         fi
         # the first start has already deleted or loaded what these flags name: now there are the run's own checkpoints

@@ -4,11 +4,11 @@ Plain rules on words, in English where they need words: each value is reproducib
 model and are no linguistics; where a rule finds nothing the value is "other".
 """
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+from qa_accel.evaluation.answer_types import answer_type, words_of
 
 FAMILIES = {
     "answerable": "answer in the context",
@@ -27,209 +27,10 @@ MOST_TITLES = 50
 LEAST_OF_TITLE = 10
 """Questions without which a title is counted among the others."""
 
-_WORD = re.compile(r"\w+(?:'\w+)?")
 _QUESTION_WORDS = ("what", "which", "who", "whom", "whose", "when", "where", "why", "how")
-_MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-_DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-_SHORT_MONTHS = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
-_YEAR = re.compile(r"(?<![$€£¥])(?<!\d[.,])\b(?:1\d{3}|20\d{2})s?\b(?![,.]\d|\s?[%€])")
-_DATE = re.compile(
-    rf"\b(?:{'|'.join(_MONTHS)}|{'|'.join(_DAYS)}|{_SHORT_MONTHS})\b|\b(?i:century|centuries|decades?)\b|\b\d+\s*(?:AD|BC|BCE|CE)\b|\bAD\s*\d"
-)
-_NUMBER_WORDS = frozenset(
-    [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-        "twenty",
-        "thirty",
-        "forty",
-        "fifty",
-        "sixty",
-        "seventy",
-        "eighty",
-        "ninety",
-        "hundred",
-        "thousand",
-        "million",
-        "billion",
-        "trillion",
-        "dozen",
-        "half",
-        "third",
-        "quarter",
-        "once",
-        "twice",
-    ]
-)
-_APPROXIMATELY = frozenset(
-    [
-        "about",
-        "around",
-        "approximately",
-        "almost",
-        "nearly",
-        "over",
-        "under",
-        "some",
-        "roughly",
-        "only",
-        "at",
-        "least",
-        "most",
-        "more",
-        "less",
-        "than",
-        "up",
-        "to",
-    ]
-)
-_OF_NAMES = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "at",
-        "by",
-        "da",
-        "de",
-        "del",
-        "della",
-        "der",
-        "des",
-        "di",
-        "du",
-        "en",
-        "for",
-        "für",
-        "in",
-        "la",
-        "le",
-        "of",
-        "on",
-        "the",
-        "und",
-        "v",
-        "van",
-        "von",
-        "y",
-    ]
-)
-_CLAUSE_STARTS = frozenset(["because", "by", "if", "so", "that", "to", "when", "where", "whether", "which", "who"])
-_VERBS = frozenset(
-    [
-        "am",
-        "are",
-        "be",
-        "been",
-        "being",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "had",
-        "has",
-        "have",
-        "is",
-        "may",
-        "might",
-        "must",
-        "shall",
-        "should",
-        "was",
-        "were",
-        "will",
-        "would",
-    ]
-)
-_LONGEST_DATE, _LONGEST_NUMBER, _LEAST_OF_CLAUSE = 6, 6, 6
 _STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "been",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "for",
-        "from",
-        "had",
-        "has",
-        "have",
-        "how",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "many",
-        "much",
-        "of",
-        "on",
-        "or",
-        "s",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "they",
-        "this",
-        "to",
-        "was",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "would",
-    ]
+    "a about an and are as at be been by can could did do does for from had has have how in into is it its many much of on "
+    "or s than that the their them they this to was were what when where which who whom whose why will with would".split()
 )
 
 
@@ -287,7 +88,7 @@ def common_titles(rows: Sequence[dict[str, str]]) -> None:
 
 def question_word(question: str) -> str:
     """The first interrogative of the question: what, which, who, when, where, why, how, how many."""
-    words = [word.lower() for word in _words(question)]
+    words = [word.lower() for word in words_of(question)]
     for place, word in enumerate(words):
         word = word.split("'")[0]
         if word in _QUESTION_WORDS:
@@ -295,34 +96,6 @@ def question_word(question: str) -> str:
                 return "how many"
             return "who" if word in ("whom", "whose") else word
     return OTHER
-
-
-def answer_type(answer: str) -> str:
-    """date, number, name, clause or phrase, the first that fits.
-
-    date     a year of four digits, a month, a weekday, a century or a year with its era, in at most 6 words
-    number   begins with a digit or a numeral, maybe behind "about" and the like or a currency sign, in at most 6 words
-    name     every word but "of", "the" and the like begins with a capital letter
-    clause   at least 6 words with a finite verb or behind "to", "that", "because" and the like
-    phrase   the rest
-    """
-    words = _words(answer)
-    lower = [word.lower() for word in words]
-    if not words:
-        return "phrase"
-    if len(words) <= _LONGEST_DATE and (_DATE.search(answer) or _YEAR.search(answer)):
-        return "date"
-    telling = [word for word in lower if word not in _APPROXIMATELY] or lower
-    if len(words) <= _LONGEST_NUMBER and (telling[0][0].isdigit() or telling[0] in _NUMBER_WORDS):
-        return "number"
-    if all(word[0].isupper() or lowered in _OF_NAMES for word, lowered in zip(words, lower)) and any(
-        word[0].isupper() for word in words
-    ):
-        return "name"
-    as_written = [lower[0], *words[1:]]  # "May" within an answer is a month
-    if len(words) >= _LEAST_OF_CLAUSE and (lower[0] in _CLAUSE_STARTS or not _VERBS.isdisjoint(as_written)):
-        return "clause"
-    return "phrase"
 
 
 def overlap(question: str, context: str) -> str:
@@ -338,12 +111,7 @@ def overlap(question: str, context: str) -> str:
 
 @lru_cache(maxsize=16)  # questions of one context follow each other
 def _words_of(text: str) -> frozenset[str]:
-    return frozenset(word.lower().removesuffix("'s") for word in _words(text))
-
-
-def _words(text: str) -> list[str]:
-    """Composed, so that an accent of its own character does not end a word, and with one kind of apostrophe."""
-    return _WORD.findall(unicodedata.normalize("NFC", text).replace("’", "'"))
+    return frozenset(word.lower().removesuffix("'s") for word in words_of(text))
 
 
 def _step(number: int, ends: Sequence[int], unit: str) -> str:

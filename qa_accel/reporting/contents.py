@@ -223,8 +223,8 @@ def slice_tables(run: JudgedRun) -> list[Block]:
     analysis = run.analysis
     tested = sum(each.p_value is not None for each in analysis.slices)
     explained = (
-        f"{tested} slices are tested against the rest of their family. p is the larger one of Fisher's exact test and a test with "
-        "contexts as units, corrected for the number of slices by Holm's method: if nothing differed, one slice or more would "
+        f"{tested} slices are tested against the rest of their family. p is the larger one of Fisher's exact test, on "
+        "counts reduced for questions of one context, and a t-test with contexts as units, corrected for the number of slices by Holm's method: if nothing differed, one slice or more would "
         "come below 0.05 in less than one report of 20."
     )
     blocks: list[Block] = []

@@ -1,7 +1,8 @@
 """A judged run -> its scores with intervals: the headline, the numbers in front, the table by threshold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from qa_accel.evaluation.outcomes import EXACT, F1, best_threshold
 from qa_accel.reporting.blocks import Cell, Section, Table, Text, Tile, Tiles
 from qa_accel.reporting.judged_run import JudgedRun
 
-Interval = tuple[float, float]
+Interval: TypeAlias = tuple[float, float] | None
+"""None where the questions are of one context: nothing is known of others."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,10 @@ def scores_at(run: JudgedRun, name: str, threshold: float | None) -> ScoresAt:
     outcomes = run.outcomes
     score_Q2 = outcomes.scores_at(threshold)
     has_Q = outcomes.has_answer_Q
-    low_high = [_percent(mean_interval(score_Q2[:, column], outcomes.paragraph_Q)) for column in (EXACT, F1)]
+    known = _contexts(run) > 1
+    low_high = [
+        _percent(mean_interval(score_Q2[:, column], outcomes.paragraph_Q)) if known else None for column in (EXACT, F1)
+    ]
     return ScoresAt(
         name=name,
         threshold=threshold,
@@ -61,16 +66,21 @@ def all_scores(run: JudgedRun) -> list[ScoresAt]:
         found.append(scores_at(run, run.threshold_source, run.threshold))
     _, where = best_threshold(run.outcomes, F1)
     at_best = scores_at(run, "best for F1 on these questions", -np.inf if where is None else where)
-    f1_interval = _percent(best_interval(run.outcomes, F1))
-    return [*found, ScoresAt(**{**vars(at_best), "f1_interval": f1_interval})]
+    if _contexts(run) > 1:
+        at_best = replace(at_best, f1_interval=_percent(best_interval(run.outcomes, F1)))
+    return [*found, at_best]
+
+
+def _contexts(run: JudgedRun) -> int:
+    return int(run.outcomes.paragraph_Q.max()) + 1
 
 
 def tiles(run: JudgedRun) -> Tiles:
     """What a person came for: the scores of the answers as the model gives them."""
     own, has_Q = scores_at(run, run.threshold_source, run.threshold), run.outcomes.has_answer_Q
     found = [
-        Tile("F1", f"{own.f1:.2f}", f"95 %: {_interval(own.f1_interval)}"),
-        Tile("exact match", f"{own.exact:.2f}", f"95 %: {_interval(own.exact_interval)}"),
+        Tile("F1", f"{own.f1:.2f}", _noted(own.f1_interval)),
+        Tile("exact match", f"{own.exact:.2f}", _noted(own.exact_interval)),
     ]
     if own.has_answer_f1 is not None and own.no_answer_exact is not None:
         found += [
@@ -82,8 +92,10 @@ def tiles(run: JudgedRun) -> Tiles:
 
 def section(run: JudgedRun) -> Section:
     found = all_scores(run)
-    paragraphs = int(run.outcomes.paragraph_Q.max()) + 1
-    note = f"Intervals: 95 %, {RESAMPLES:,} bootstrap resamples of the {paragraphs:,} contexts."
+    contexts = _contexts(run)
+    note = f"Intervals: 95 %, {RESAMPLES:,} bootstrap resamples of the {contexts:,} contexts."
+    if contexts == 1:
+        note = "All questions are of one context, so there are no intervals: what holds for others is not known."
     if len(found) > 1:
         note += (
             " At the best threshold each resample of F1 finds its own. That threshold was chosen on these very questions, so its score "
@@ -97,8 +109,8 @@ def _table(found: Sequence[ScoresAt]) -> Table:
         (
             each.name,
             "" if each.threshold is None else f"{each.threshold:.4g}",
-            f"{each.exact:.2f} ({_narrow(each.exact_interval)})",
-            f"{each.f1:.2f} ({_narrow(each.f1_interval)})",
+            f"{each.exact:.2f}{_narrow(each.exact_interval)}",
+            f"{each.f1:.2f}{_narrow(each.f1_interval)}",
             "" if each.has_answer_f1 is None else f"{each.has_answer_f1:.2f}",
             "" if each.no_answer_exact is None else f"{each.no_answer_exact:.2f}",
             f"{each.answered:.1f}",
@@ -109,13 +121,13 @@ def _table(found: Sequence[ScoresAt]) -> Table:
     return Table("Scores by threshold", columns, rows)
 
 
-def _percent(interval: Interval) -> Interval:
+def _percent(interval: tuple[float, float]) -> tuple[float, float]:
     return 100 * interval[0], 100 * interval[1]
 
 
 def _narrow(interval: Interval) -> str:
-    return f"{interval[0]:.2f}–{interval[1]:.2f}"
+    return "" if interval is None else f" ({interval[0]:.2f}–{interval[1]:.2f})"
 
 
-def _interval(interval: Interval) -> str:
-    return f"{interval[0]:.2f} to {interval[1]:.2f}"
+def _noted(interval: Interval) -> str:
+    return "one context: no interval" if interval is None else f"95 %: {interval[0]:.2f} to {interval[1]:.2f}"

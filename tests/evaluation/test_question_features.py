@@ -2,12 +2,12 @@
 
 import pytest
 
+from qa_accel.evaluation.answer_types import answer_type
 from qa_accel.evaluation.question_features import (
     FAMILIES,
     LEAST_OF_TITLE,
     MOST_TITLES,
     AskedQuestion,
-    answer_type,
     common_titles,
     features,
     overlap,
@@ -182,3 +182,16 @@ def test_slices_are_rows_by_value_without_families_of_one_value():
         "answer_type": {"date": [0], "name": [2]},
     }
     assert slices_of([]) == {}
+
+
+def test_what_looks_like_a_date_or_a_number_is_not_always_one():
+    """Breaks if a word or a number that is in many dates makes a date of everything."""
+    expected = {
+        **dict.fromkeys(("1500 soldiers", "over 2000 people", "half a century"), "number"),
+        **dict.fromkeys(
+            ("Theresa May", "March of Dimes", "Apollo 11", "Super Bowl 50", "4th Infantry Division"), "name"
+        ),
+        **dict.fromkeys(("20th-century composer", "one of the most famous"), "phrase"),
+        **dict.fromkeys(("May 5, 1990", "5 March", "the late 1960s", "twenty-first century", "44 BC"), "date"),
+    }
+    assert {answer: answer_type(answer) for answer in expected} == expected
