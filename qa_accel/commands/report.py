@@ -3,10 +3,12 @@
 python scripts/report.py runs/squad_v2
 python scripts/report.py runs/squad_v2 runs/squad_v2_large
 
-A run is the output_dir of train.py or predict.py, or a file of predictions (with --validation_file). Beside the report,
-error_analysis.json holds the kind of every answer and all slices; a comparison writes comparison.html and comparison.json.
+A run is the output_dir of train.py or predict.py, or a file of predictions (with --validation_file, and --output_dir for the
+report). Beside the report, error_analysis.json holds the kind of every answer and all slices; a comparison writes
+comparison.html and comparison.json.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from qa_accel.hub import HubConfig
 from qa_accel.reporting import contents
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.common_questions import common_data
-from qa_accel.reporting.comparison_section import Side, as_dict, compare_sides
+from qa_accel.reporting.comparison_section import as_dict, compare_sides
+from qa_accel.reporting.comparison_sides import Side
 from qa_accel.reporting.console_tables import print_section
 from qa_accel.reporting.judged_run import judge
 from qa_accel.reporting.requirements import check_installed
@@ -47,9 +50,11 @@ class ReportConfig:
     answers_column: str | None = None
     """Column of the gold answers, if not as in the run."""
     output_dir: Path | None = None
-    """Folder to write in. Not given: that of the first run."""
+    """Folder to write in. Not given: that of the first run; a file of predictions has none, since the files beside it may be those
+    of a run."""
     console: bool = False
-    """Print the error analysis, or the comparison, as tables instead of writing a report."""
+    """Print the error analysis, or the comparison, as tables instead of writing a report. Nothing is written; with --output_dir,
+    error_analysis.json or comparison.json there."""
     hub: HubConfig = field(default_factory=HubConfig)
 
 
@@ -59,15 +64,15 @@ Config = ReportConfig
 def run(settings: ReportConfig) -> None:
     """Raises ValueError for what is no run, for runs of different questions, and without the packages of the extra `report`."""
     one, other = _sides(settings)
-    folder = settings.output_dir or _folder_of(one[0])
+    folder = _output_folder(settings, one[0])
     if settings.hub.push_to_hub:
         if other or settings.console or len(one) > 1 or folder != one[0]:
             raise ValueError(
                 "--push_to_hub uploads a training run with its report: give one run, and neither --console nor --output_dir"
             )
-        _push(settings, folder)
+        _push(settings, one[0])
         return
-    hub.check(settings.hub, folder)
+    hub.check(settings.hub, one[0])
     check_installed(html=not settings.console)
     console = make_console(soft_wrap=True)
     if not other:
@@ -76,24 +81,29 @@ def run(settings: ReportConfig) -> None:
     found = [(run_files, load_data(run_files, _given(settings))) for run_files in map(read_run, [*one, *other])]
     here, there, notes = _judged_sides(found, len(one))
     comparison = compare_sides(here, there)
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / run_layout.COMPARISON, as_dict(comparison, here, there, notes))
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / run_layout.COMPARISON, as_dict(comparison, here, there, notes))
     report = contents.comparison_report(comparison, here, there, notes, defaults_of(here.first.files))
     if settings.console:
         print_section(console, report.sections[0])
     else:
+        assert folder, "only --console writes nothing"
         write_page(folder / run_layout.COMPARISON_PAGE, report)
         _print(console, report, folder / run_layout.COMPARISON_PAGE)
 
 
-def _report(settings: ReportConfig, path: Path, folder: Path, console: Console) -> None:
+def _report(settings: ReportConfig, path: Path, folder: Path | None, console: Console) -> None:
     run_files = read_run(path)
     judged = judge(run_files, load_data(run_files, _given(settings)))
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     if settings.console:
-        write_analysis(folder, judged)
+        if folder:
+            write_analysis(folder, judged)
         print_section(console, contents.errors(judged))
     else:
+        assert folder, "only --console writes nothing"
         _print(console, write_report(folder, judged, defaults_of(run_files)), folder / run_layout.REPORT)
 
 
@@ -126,14 +136,21 @@ def _sides(settings: ReportConfig) -> tuple[list[Path], list[Path]]:
         raise ValueError(
             f"{len(runs)} runs are given; to compare two sides with several seeds each, give those of the other side to --against"
         )
-    absolute = [path.absolute() for path in [*runs, *against]]
+    absolute = [path.resolve() for path in [*runs, *against]]
     if twice := next((path for path in absolute if absolute.count(path) > 1), None):
         raise ValueError(f"{twice} is given twice; a run compared with itself says nothing")
     return runs, against
 
 
-def _folder_of(path: Path) -> Path:
-    return path if path.is_dir() else path.parent
+def _output_folder(settings: ReportConfig, first: Path) -> Path | None:
+    """None: nothing is written."""
+    if settings.output_dir or settings.console:
+        return settings.output_dir
+    if first.is_file():  # beside it may be the report of the run that predicted it, which knows more
+        raise ValueError(
+            f"{first} is a file: give the folder for its report with --output_dir, or print tables with --console"
+        )
+    return first
 
 
 def _given(settings: ReportConfig) -> GivenData:
@@ -143,34 +160,42 @@ def _given(settings: ReportConfig) -> GivenData:
 
 
 def _judged_sides(found: list[tuple[RunFiles, RunData]], count: int) -> tuple[Side, Side, list[str]]:
-    datas, notes = common_data(found)
-    judged = [judge(run_files, data) for (run_files, _), data in zip(found, datas)]
     names = _names([run_files.path for run_files, _ in found])
-    sides = (judged[:count], judged[count:]), (names[:count], names[count:])
-    here, there = (Side(_side_name(side_names), runs) for runs, side_names in zip(*sides))
+    datas, notes = common_data(found, names)
+    judged = [judge(run_files, data) for (run_files, _), data in zip(found, datas)]
+    sides = [(names[:count], judged[:count]), (names[count:], judged[count:])]
+    side_names = _numbered([_side_name(of_side) for of_side, _ in sides])
+    here, there = (Side(name, *side) for name, side in zip(side_names, sides))
     doubts = [f"{name}: {warning}" for each, name in zip(judged, names) for warning in each.warnings]
     return here, there, notes + doubts
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """The ends of the paths, as long as it takes to tell them apart."""
-    parts = [path.absolute().parts for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
+    """The ends of the paths, as long as it takes to tell them apart, of no more than two folders: the report is passed on."""
+    parts = [Path(os.path.abspath(path)).parts[1:] for path in paths]
+    is_file = [path.is_file() for path in paths]
+    for length in (1, 2, 3):
+        names = [visible("/".join(each[-min(length, 2 + file) :])) for each, file in zip(parts, is_file)]
         if len(set(names)) == len(names):
             break
-    return names
+    return _numbered(names)
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """With " (1)", " (2)" after equal ones."""
+    return [
+        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
 
 
 def _side_name(names: list[str]) -> str:
     if len(names) == 1:
         return names[0]
     folders = {name.rpartition("/")[0] for name in names}
-    return (
-        f"{names[0]} and {len(names) - 1} more"
-        if len(folders) > 1 or folders == {""}
-        else f"{folders.pop()} ({len(names)} runs)"
-    )
+    if len(folders) > 1 or folders == {""}:
+        return f"{names[0]} and {len(names) - 1} more"
+    return f"{folders.pop()} ({len(names)} runs)"
 
 
 def defaults_of(run_files: RunFiles) -> dict[str, Any]:

@@ -24,12 +24,12 @@ class Difference:
     metric: str
     one: float
     other: float
-    low: float
-    high: float
-    """95 % interval of the difference."""
+    low: float | None
+    high: float | None
+    """95 % interval of the difference; None of one paragraph, whose spread is unknown."""
     paragraphs: int
     seeds: SeedDifference | None
-    """Whether it is more than the spread of seeds; None where a side has one run only."""
+    """Whether it is more than the spread of seeds; None where that spread is unknown."""
 
     @property
     def difference(self) -> float:
@@ -39,8 +39,13 @@ class Difference:
     def beyond_chance(self) -> bool:
         """Whether the interval over paragraphs excludes 0 and, where it is known, so does that over seeds. Never of so few
         paragraphs that the interval of these would often exclude 0 by chance."""
-        excludes_0 = self.paragraphs >= LEAST_PARAGRAPHS and (self.low > 0 or self.high < 0)
-        return excludes_0 and (self.seeds is None or self.seeds.beyond_chance)
+        if self.has_few_paragraphs or self.low is None or self.high is None:
+            return False
+        return (self.low > 0 or self.high < 0) and (self.seeds is None or self.seeds.beyond_chance)
+
+    @property
+    def has_few_paragraphs(self) -> bool:
+        return self.paragraphs < LEAST_PARAGRAPHS
 
 
 @dataclass(frozen=True)
@@ -82,22 +87,22 @@ def compare(
     other: Sequence[np.ndarray],
     paragraph_Q: np.ndarray,
     slices: Mapping[tuple[str, str], np.ndarray],
+    *,
+    with_seeds: bool = True,
 ) -> Comparison:
-    """(Q, 2) exact match and F1, 0 to 1, of each run of both sides; `slices`: (family, value) -> rows."""
+    """(Q, 2) exact match and F1, 0 to 1, of each run of both sides; `slices`: (family, value) -> rows. `with_seeds`: the runs of
+    a side are of different seeds, so that their spread is that of seeds."""
     one_Q2, other_Q2 = np.mean(one, axis=0), np.mean(other, axis=0)
-    differences = {}
-    for metric, column in zip(METRICS, (EXACT, F1)):
-        low, high = mean_interval(100 * (one_Q2 - other_Q2)[:, column], paragraph_Q)
-        here, there = ([100 * float(run_Q2[:, column].mean()) for run_Q2 in runs] for runs in (one, other))
-        differences[metric] = Difference(
-            metric=metric,
-            one=float(np.mean(here)),
-            other=float(np.mean(there)),
-            low=low,
-            high=high,
-            paragraphs=len(np.unique(paragraph_Q)),
-            seeds=seed_difference(here, there),
+    differences = {
+        metric: difference_of(
+            metric,
+            [run_Q2[:, column] for run_Q2 in one],
+            [run_Q2[:, column] for run_Q2 in other],
+            paragraph_Q,
+            with_seeds=with_seeds,
         )
+        for metric, column in zip(METRICS, (EXACT, F1))
+    }
     better, worse = _signs(one_Q2[:, EXACT] - other_Q2[:, EXACT])
     return Comparison(
         questions=len(one_Q2),
@@ -106,6 +111,24 @@ def compare(
         worse=worse,
         p_value=sign_test(better, worse),
         slices=_slices(one_Q2, other_Q2, paragraph_Q, slices),
+    )
+
+
+def difference_of(
+    metric: str, one: Sequence[np.ndarray], other: Sequence[np.ndarray], paragraph_Q: np.ndarray, *, with_seeds: bool
+) -> Difference:
+    """`one`, `other`: of each run the score of every question, (Q,), 0 to 1."""
+    here, there = ([100 * float(score_Q.mean()) for score_Q in runs] for runs in (one, other))
+    paragraphs = len(np.unique(paragraph_Q))
+    low, high = mean_interval(100 * (np.mean(one, axis=0) - np.mean(other, axis=0)), paragraph_Q)
+    return Difference(
+        metric=metric,
+        one=float(np.mean(here)),
+        other=float(np.mean(there)),
+        low=low if paragraphs > 1 else None,
+        high=high if paragraphs > 1 else None,
+        paragraphs=paragraphs,
+        seeds=seed_difference(here, there) if with_seeds else None,
     )
 
 

@@ -12,6 +12,8 @@ import numpy as np
 LEVEL = 0.05
 LEAST = 10
 """Questions of a slice, and of the rest, below which it is not tested."""
+NO_SPREAD = 1e-9
+"""Points of percent: by less, only rounding makes the scores of two runs differ."""
 
 
 def slice_p_value(in_Q: np.ndarray, wrong_Q: np.ndarray, paragraph_Q: np.ndarray) -> float:
@@ -80,6 +82,10 @@ def _of_paragraphs(count_2P: np.ndarray, wrong_2P: np.ndarray) -> float:
     return float(2 * stats.t.sf(abs(difference) / variance**0.5, freedom))
 
 
+def shown_p(p_value: float) -> str:
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
 def holm(p_S: np.ndarray) -> np.ndarray:
     """P-values corrected for their number (Holm 1979): with those below 0.05, the chance of one false claim or more is below
     0.05. NaN stays, and does not count."""
@@ -114,14 +120,16 @@ class SeedDifference:
 
 
 def seed_difference(one: Sequence[float], other: Sequence[float]) -> SeedDifference | None:
-    """Welch's t-test (1947): unequal spreads allowed. None where a side has one run only, whose spread is unknown."""
+    """Scores in percent of the runs of both sides, by Welch's t-test (1947): unequal spreads allowed.
+
+    None where the spread is unknown: a side has one run only, or no run scores otherwise than the rest of its side, which of
+    different seeds is chance, and would make any difference certain.
+    """
     from scipy import stats
 
-    if min(len(one), len(other)) < 2:
+    if min(len(one), len(other)) < 2 or max(np.ptp(one), np.ptp(other)) < NO_SPREAD:
         return None
     difference = float(np.mean(one) - np.mean(other))
-    if np.ptp(one) == 0 and np.ptp(other) == 0:  # no spread at all, as of a training that does not depend on its seed
-        return SeedDifference(difference, difference, difference, 0.0 if difference else 1.0)
     of_mean = [float(np.var(scores, ddof=1)) / len(scores) for scores in (one, other)]
     error = sum(of_mean) ** 0.5
     freedom = error**4 / sum(v**2 / (len(scores) - 1) for v, scores in zip(of_mean, (one, other)))

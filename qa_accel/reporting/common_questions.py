@@ -8,10 +8,10 @@ from qa_accel.reporting.run_data import RunData
 from qa_accel.reporting.run_files import RunFiles
 
 
-def common_data(found: Sequence[tuple[RunFiles, RunData]]) -> tuple[list[RunData], list[str]]:
-    """The data of each run, cut to the common questions, and warnings.
+def common_data(found: Sequence[tuple[RunFiles, RunData]], names: Sequence[str]) -> tuple[list[RunData], list[str]]:
+    """The data of each run, cut to the common questions, and warnings, in which the runs have these `names`.
 
-    A question is common if its context and gold answers are equal in all. Raises ValueError where there is none.
+    A question is common if its text, context and gold answers are equal in all. Raises ValueError where there is none.
     """
     first_files, first = found[0]
     rows_of = [_rows(data) for _, data in found]
@@ -23,17 +23,17 @@ def common_data(found: Sequence[tuple[RunFiles, RunData]]) -> tuple[list[RunData
     ]
     if not equal:
         files, data = found[1] if len(found) > 1 else found[0]
-        what = "the same ids but other contexts or gold answers" if keys else "no id in common"
+        what = "the same ids but other questions, contexts or gold answers" if keys else "no id in common"
         raise ValueError(
             f"{first_files.path} ({first.source}) and {files.path} ({data.source}) have {what}: only answers to the same questions "
             "can be compared"
         )
     warnings = []
-    for files, data in found:
+    for name, (_, data) in zip(names, found):
         if missing := len(data.ids) - len(equal):
             warnings.append(
-                f"The data differ: {missing:,} of {len(data.ids):,} questions of {quoted(files.name)} are not in the others, or have "
-                f"another context or other gold answers there; compared are {len(equal):,}."
+                f"The data differ: {missing:,} of {len(data.ids):,} questions of {quoted(name)} are not in the others, or have "
+                f"another text, another context or other gold answers there; compared are {len(equal):,}."
             )
     return [cut(data, [rows[key] for key in equal]) for (_, data), rows in zip(found, rows_of)], warnings
 
@@ -44,7 +44,9 @@ def _rows(data: RunData) -> Mapping[str, int]:
 
 def _same(one: RunData, row: int, other: RunData, other_row: int) -> bool:
     return one is other or (
-        one.contexts[row] == other.contexts[other_row] and set(one.gold_texts[row]) == set(other.gold_texts[other_row])
+        one.questions[row] == other.questions[other_row]
+        and one.contexts[row] == other.contexts[other_row]
+        and set(one.gold_texts[row]) == set(other.gold_texts[other_row])
     )
 
 

@@ -11,16 +11,15 @@ from qa_accel.evaluation.comparison import Comparison
 from qa_accel.evaluation.error_analysis import Slice, verdict
 from qa_accel.evaluation.error_kinds import KINDS
 from qa_accel.evaluation.question_features import FAMILIES
+from qa_accel.evaluation.significance import shown_p
 from qa_accel.reporting import comparison_section, curves, explorer, scores
 from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text
-from qa_accel.reporting.comparison_section import Side
+from qa_accel.reporting.comparison_sides import Side
 from qa_accel.reporting.judged_run import JudgedRun
-from qa_accel.reporting.local_places import NOT_REPEATED, last_part, public, without_place
+from qa_accel.reporting.local_places import PER_RUN, last_part, public, spelled, without_place
 from qa_accel.terminal import visible
 
 CONFIDENT_AND_WRONG = 15
-UNINTERESTING = frozenset({"output_dir", "overwrite_output_dir", "cache_dir"})
-"""Settings that differ from the defaults in every run."""
 
 
 def report(run: JudgedRun, defaults: Mapping[str, Any]) -> Report:
@@ -43,7 +42,7 @@ def comparison_report(
         title=f"{one.name} against {other.name}",
         subtitle=f"F1 {f1.one:.2f} against {f1.other:.2f} on {comparison.questions:,} questions of {one.first.data.source}",
         sections=[comparison_section.section(comparison, one, other, notes), *sections(one.first, defaults)],
-        explorer=explorer.explorer(one.first, other.first),
+        explorer=explorer.explorer(one.first, other.first, (one.first_name, other.first_name)),
     )
 
 
@@ -130,7 +129,7 @@ def _stages(results: Mapping[str, Any]) -> list[Block]:
 
 
 def _settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Table:
-    rows = [(name, visible(_spelled(value))) for name, value in differing(settings, defaults).items()]
+    rows = [(name, visible(spelled(name, value))) for name, value in differing(settings, defaults).items()]
     return Table("Settings that differ from the defaults", ("setting", "value"), rows, open=len(rows) <= 12)
 
 
@@ -139,12 +138,8 @@ def differing(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
     return {
         name: without_place(name, value)
         for name, value in settings.items()
-        if name not in UNINTERESTING and value is not None and (name not in defaults or defaults[name] != value)
+        if name not in PER_RUN and value is not None and (name not in defaults or defaults[name] != value)
     }
-
-
-def _spelled(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def repeat_command(run: JudgedRun, defaults: Mapping[str, Any]) -> str:
@@ -152,7 +147,7 @@ def repeat_command(run: JudgedRun, defaults: Mapping[str, Any]) -> str:
     launch = (run.files.environment or {}).get("launch", "python")
     script = "scripts/train.py" if run.files.trained else "scripts/predict.py"
     settings = run.files.settings
-    own = public(settings, differing(settings, defaults).keys() - NOT_REPEATED)
+    own = public(settings, differing(settings, defaults).keys())
     return " ".join([str(launch), script, *shell_words.flags(own), "--output_dir runs/again"])
 
 
@@ -257,7 +252,7 @@ def slice_table(title: str, slices: Sequence[Slice], *, open: bool = True) -> Ta
             f"{each.f1:.1f}",
             f"{each.rest_exact:.1f}",
             f"{100 * each.share_of_errors:.1f}",
-            "" if each.p_value is None else f"{each.p_value:.3f}" if each.p_value >= 0.001 else "< 0.001",
+            "" if each.p_value is None else shown_p(each.p_value),
             verdict(each),
             *(f"{100 * each.kinds.get(kind, 0) / each.questions:.1f}" for kind in kinds),
         )

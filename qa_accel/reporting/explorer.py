@@ -26,8 +26,9 @@ ERRORS = 0.8
 """Part of the questions that are errors, if there are so many."""
 
 
-def explorer(run: JudgedRun, other: JudgedRun | None = None) -> Explorer:
-    """With `other`, the same questions answered by another run: questions that only one of both has right come first."""
+def explorer(run: JudgedRun, other: JudgedRun | None = None, names: tuple[str, str] | None = None) -> Explorer:
+    """With `other`, the same questions answered by another run, and the `names` of both: questions that only one of both has
+    right come first."""
     rows = chosen_rows(run) if other is None else chosen_flips(run, other)
     contexts: dict[str, int] = {}
     embedded, size = [], 0
@@ -47,7 +48,7 @@ def explorer(run: JudgedRun, other: JudgedRun | None = None) -> Explorer:
         families=[(family, name, values[family]) for family, name in FAMILIES.items() if family in values],
         contexts=list(contexts),
         questions=embedded,
-        names=None if other is None else (run.name, other.name),
+        names=names,
     )
 
 

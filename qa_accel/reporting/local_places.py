@@ -16,6 +16,8 @@ NOT_REPEATED = {
     *("trust_checkpoint", "max_train_hours", "report_to", "project_name", *config.setting_types(HubConfig)),
 }
 """Settings that a repetition has its own of."""
+PER_RUN = NOT_REPEATED | {"output_dir"}
+"""Settings that differ from run to run without a change of what is learnt or answered."""
 
 
 def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -35,6 +37,12 @@ def without_place(name: str, value: Any) -> Any:
     if isinstance(value, str) and (is_place or (name in NAMES_OR_PLACES and not is_hub_id(value))):
         return last_part(value)
     return value
+
+
+def spelled(name: str, value: Any) -> str:
+    """A setting's value as a person may read it, without the folders that lead to a file."""
+    shown = without_place(name, value)
+    return " ".join(map(str, shown)) if isinstance(shown, list) else str(shown)
 
 
 def last_part(path: str) -> str:

@@ -110,6 +110,16 @@ def test_a_difference_within_seed_noise_is_not_claimed():
     assert f1.low > 0 and f1.seeds is not None and not f1.seeds.beyond_chance and not f1.beyond_chance
 
 
+def test_equal_scores_of_all_runs_of_a_side_make_no_claim_about_seeds():
+    """Two runs of a side, 210 right in each, other questions; the other side's have 201. Breaks if no spread means p = 0. With
+    `with_seeds=False`, runs that have a spread are not tested either."""
+    (a, b), (c, d) = [[run(np.arange(300) < n), run(np.arange(300) >= 300 - n)] for n in (210, 201)]
+    assert compare([a, b], [c, d], PARAGRAPHS, {}).differences["exact"].seeds is None
+    spread = [a, run(np.arange(300) < 220)], [c, d]
+    assert compare(*spread, PARAGRAPHS, {}).differences["exact"].seeds is not None
+    assert compare(*spread, PARAGRAPHS, {}, with_seeds=False).differences["exact"].seeds is None
+
+
 def test_two_seeds_against_one_have_no_seed_noise():
     found = compare([random_run(0), random_run(1)], [random_run(2)], PARAGRAPHS, {})
     assert found.differences["f1"].seeds is None and found.slices == []
@@ -117,12 +127,13 @@ def test_two_seeds_against_one_have_no_seed_noise():
 
 @pytest.mark.parametrize(("paragraphs", "claimed"), [(1, False), (5, False), (6, True)])
 def test_few_paragraphs_make_no_claim(paragraphs, claimed):
-    """One side is right throughout. Of five paragraphs, all are on one side in 6 % of cases by chance; of one, always: its interval
-    has no width. Breaks if questions on one context decide between models."""
+    """One side is right throughout. Of five paragraphs, all are on one side in 6 % of cases by chance; of one, always: it has no
+    interval. Breaks if questions on one context decide between models, or if the difference itself passes for its interval."""
     paragraph_Q = np.arange(60) % paragraphs
     difference = compare([run(np.ones(60))], [run(np.arange(60) % 12 < 6)], paragraph_Q, {}).differences["exact"]
-    assert difference.low > 0 and difference.paragraphs == paragraphs
-    assert difference.beyond_chance == claimed
+    assert difference.paragraphs == paragraphs and difference.difference == 50
+    assert difference.low is None if paragraphs == 1 else difference.low > 0
+    assert (difference.beyond_chance, difference.has_few_paragraphs) == (claimed, not claimed)
 
 
 def flips(generator: np.random.Generator, *, alike: bool) -> list[np.ndarray]:

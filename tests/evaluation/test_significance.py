@@ -197,13 +197,12 @@ def test_one_run_has_no_seed_noise_to_compare_with():
 
 
 @pytest.mark.filterwarnings("error")
-def test_seeds_without_spread_differ_or_do_not():
-    """Trainings that give the same each time. Breaks with NaN or a warning about precision; one side may have spread."""
-    assert seed_difference([80.0, 80.0], [75.0, 75.0]).p_value == 0.0
-    same = seed_difference([80.0, 80.0], [80.0, 80.0, 80.0])
-    assert (same.difference, same.p_value, same.beyond_chance) == (0.0, 1.0, False)
-    almost = seed_difference([80.0, 80.0 + 1e-12], [75.0, 75.0])
-    assert almost.p_value < 1e-6 and almost.low == pytest.approx(5.0)
+def test_seeds_without_spread_make_no_claim():
+    """Trainings that give the same each time. Breaks if a spread of nothing, or of rounding, makes a difference certain; with NaN
+    or a warning about precision. One side alone may have no spread."""
+    assert seed_difference([80.0, 80.0], [75.0, 75.0]) is None
+    assert seed_difference([80.0, 80.0], [80.0, 80.0, 80.0]) is None
+    assert seed_difference([80.0, 80.0 + 1e-12], [75.0, 75.0]) is None
     theirs = stats.ttest_ind([80.1, 80.4, 79.7, 80.9], [79.0, 80.2, 77.7], equal_var=False)
     assert seed_difference([80.1, 80.4, 79.7, 80.9], [79.0, 80.2, 77.7]).p_value == pytest.approx(theirs.pvalue)
     one_side = seed_difference([80.0, 80.0, 80.0], [75.0, 76.0, 77.0])
