@@ -189,12 +189,6 @@ def test_a_figure_becomes_traces_without_colours_and_with_gaps_where_there_is_no
     assert "color" not in json.dumps([plotly_figure(figure) for figure in figures()], allow_nan=False)
 
 
-def test_the_range_of_a_logarithmic_axis_is_in_powers_of_ten():
-    """Breaks if plotly is given the values: the axis would end at ten to the hundredth power."""
-    made = plotly_figure(Figure("f", "F", "", "", [Curve("c", [1, 2], [1, 100])], y_range=(0.1, 100), log_y=True))
-    assert made["layout"]["yaxis"]["range"] == [-1, 2]
-
-
 def test_bars_of_categories_go_from_left_to_right_in_the_order_given():
     """Breaks if long names of categories are written upright below the bars, or the last one comes on top."""
     names = ["Right", "Answered the unanswerable", "a < b"]
