@@ -35,7 +35,13 @@ def print_section(console: Console, section: Section) -> None:
 
 def console_table(table: Table) -> ConsoleTable:
     """Numbers are to the right and never folded. Texts are folded, in all columns but the first between words."""
-    shown = ConsoleTable(title=ConsoleText(visible(table.caption)), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    shown = ConsoleTable(
+        title=ConsoleText(visible(table.caption)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
     kept = len(table.columns) - table.detail_columns
     columns = []
     for place, name in enumerate(map(visible, table.columns[:kept])):

@@ -185,8 +185,14 @@ def confident_and_wrong(run: JudgedRun, count: int = CONFIDENT_AND_WRONG) -> Tab
         row = row_of[each.id]
         golds = list(dict.fromkeys(run.data.gold_texts[row])) or ["(no answer)"]
         confidence = "" if each.confidence is None else f"{each.confidence:.2f}"
-        cells = (run.data.questions[row].strip() or each.id, " | ".join(golds[:3]), run.predicted[row].text or "(no answer)")
-        rows.append((*(explorer.shortened(visible(cell), MOST_IN_CELL) for cell in cells), KINDS[each.kind], confidence))
+        cells = (
+            run.data.questions[row].strip() or each.id,
+            " | ".join(golds[:3]),
+            run.predicted[row].text or "(no answer)",
+        )
+        rows.append(
+            (*(explorer.shortened(visible(cell), MOST_IN_CELL) for cell in cells), KINDS[each.kind], confidence)
+        )
         filters.append({"id": each.id})
     return Table("Confident and wrong", ("question", "gold", "answered", "kind", "confidence"), rows, filters)
 

@@ -155,7 +155,9 @@ def _drawn_range(null_odds_Q: np.ndarray, chosen: float) -> tuple[float, float] 
 
 def _share_answered(outcomes: Outcomes, threshold: float) -> str:
     answered, total = int(outcomes.answered_Q(threshold).sum()), len(outcomes.ids)
-    return "every question" if answered == total else f"{answered:,} of {total:,} questions" if answered else "no question"
+    return (
+        "every question" if answered == total else f"{answered:,} of {total:,} questions" if answered else "no question"
+    )
 
 
 def kinds(run: JudgedRun) -> Figure:

@@ -133,7 +133,7 @@ def _embedded(run: JudgedRun, other: JudgedRun | None, row: int) -> tuple[dict[s
     data, analysed = run.data, run.analysis.questions[row]
     context = data.contexts[row]
     golds = [
-        (text, start, start + len(text)) if 0 <= start and context.startswith(text, start) else (text, None, None)
+        (text, start, start + len(text)) if start >= 0 and context.startswith(text, start) else (text, None, None)
         for start, text in dict.fromkeys(zip(data.gold_starts[row], data.gold_texts[row]))
     ]
     passage = Passage.around(context, _marked(run, other, row, golds))

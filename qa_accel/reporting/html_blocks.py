@@ -9,6 +9,7 @@ from qa_accel.reporting.blocks import Block, Code, Explorer, Figure, Section, Ta
 from qa_accel.reporting.table_cells import column_texts
 from qa_accel.terminal import visible, visible_lines
 
+
 def section_html(section: Section, explorer: Explorer | None) -> str:
     """Its warnings come first, before what they warn of. Rows of tables filter the questions of `explorer`."""
     held = None if explorer is None else {question["id"] for question in explorer.questions}
@@ -75,7 +76,9 @@ def _table_html(table: Table, held: Collection[str] | None) -> str:
     assert not table.filters or len(table.filters) == len(table.rows), (
         f"{table.caption}: a filter for each row, or none"
     )
-    formats = [column_texts(cells) for cells in zip(*table.rows)] if table.rows else [(False, []) for _ in table.columns]
+    formats = (
+        [column_texts(cells) for cells in zip(*table.rows)] if table.rows else [(False, []) for _ in table.columns]
+    )
     head = "".join(
         f'<th scope="col"{_right(numeric)}>{escaped(name)}</th>' for name, (numeric, _) in zip(table.columns, formats)
     )

@@ -43,7 +43,7 @@ def fitting(explorer: Explorer, most_bytes: int) -> Explorer:
     seen: set[int] = set()
     kept, used = 0, script_bytes(explorer_data(replace(explorer, contexts=(), questions=())))
     for question in explorer.questions:
-        place = question["context"]
+        place: int = question["context"]
         context = explorer.contexts[place]
         used += script_bytes(_in_units(question, _units(context))) + 1
         if place not in seen:

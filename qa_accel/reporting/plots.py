@@ -36,7 +36,9 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
     lines = any(trace["type"] == "scatter" and "lines" in trace["mode"] for trace in traces)
     layout: dict[str, Any] = {
         "xaxis": _axis(figure.x_title) | {"type": "category" if _has_categories(figure) else "linear"},
-        "yaxis": _axis(figure.y_title) | {"type": "linear"} | ({"range": list(figure.y_range)} if figure.y_range else {}),
+        "yaxis": _axis(figure.y_title)
+        | {"type": "linear"}
+        | ({"range": list(figure.y_range)} if figure.y_range else {}),
         "hovermode": "x unified" if lines else "closest",
         "barmode": "group",
         "showlegend": len(named) > 1,

@@ -8,7 +8,13 @@ from qa_accel.reporting.blocks import Figure, Section, Table, Text
 from qa_accel.reporting.console_tables import print_section
 from qa_accel.terminal import make_console
 
-KINDS = ("right but different words (F1 0.5 or more)", "wrong span", "missed answer", "answered the unanswerable", "cut")
+KINDS = (
+    "right but different words (F1 0.5 or more)",
+    "wrong span",
+    "missed answer",
+    "answered the unanswerable",
+    "cut",
+)
 
 
 def printed(*blocks, width: int = 80) -> list[str]:
@@ -19,14 +25,27 @@ def printed(*blocks, width: int = 80) -> list[str]:
 
 def slices(values) -> Table:
     """As `contents.slice_table` makes them: eight columns, and five that only a page has room for."""
-    columns = ("slice", "questions", "exact", "F1", "exact, rest", "% of errors", "p", "", *(f"{kind}, %" for kind in KINDS))
+    columns = (
+        "slice",
+        "questions",
+        "exact",
+        "F1",
+        "exact, rest",
+        "% of errors",
+        "p",
+        "",
+        *(f"{kind}, %" for kind in KINDS),
+    )
     rows = [
-        (value, 12345, "100.0", "100.0", "100.0", "100.0", "< 0.001", "within chance", *["12.3"] * 5) for value in values
+        (value, 12345, "100.0", "100.0", "100.0", "100.0", "< 0.001", "within chance", *["12.3"] * 5)
+        for value in values
     ]
     return Table("By windows", columns, rows, detail_columns=5)
 
 
-@pytest.mark.parametrize("value", ["what", "2001 to 5000 characters", "a_title_without_any_blank_that_is_longer_than_its_column", "龍" * 30])
+@pytest.mark.parametrize(
+    "value", ["what", "2001 to 5000 characters", "a_title_without_any_blank_that_is_longer_than_its_column", "龍" * 30]
+)
 def test_numbers_are_whole_and_a_line_has_at_most_eighty_columns(value):
     """Breaks if thirteen columns are squeezed into what eight have room for: a number in three lines cannot be read."""
     from rich.cells import cell_len
@@ -42,7 +61,13 @@ def test_numbers_are_whole_and_a_line_has_at_most_eighty_columns(value):
 
 def test_long_texts_are_folded_between_words():
     """Breaks if a column of text takes all room, and the kinds beside it are cut into syllables."""
-    row = ("In which year did the person who built it come into the world?", "(no answer)", "1849", "answered the unanswerable", "0.95")
+    row = (
+        "In which year did the person who built it come into the world?",
+        "(no answer)",
+        "1849",
+        "answered the unanswerable",
+        "0.95",
+    )
     lines = printed(Table("Confident and wrong", ("question", "gold", "answered", "kind", "confidence"), [row] * 2))
     assert max(map(len, lines)) <= 80
     words = {word for line in lines for word in line.split()}

@@ -21,9 +21,7 @@ from qa_accel.reporting.run_files import read_run
 def plain(tmp_path_factory) -> JudgedRun:
     """40 questions, right at threshold 0."""
     folder, rows = tmp_path_factory.mktemp("curves"), question_rows(10)
-    files = read_run(
-        write_answers(folder / "run", write_questions(folder / "dev.json", rows), right_answers(rows))
-    )
+    files = read_run(write_answers(folder / "run", write_questions(folder / "dev.json", rows), right_answers(rows)))
     return judge(files, load_data(files, GivenData()))
 
 
@@ -47,7 +45,7 @@ def test_questions_without_any_span_do_not_decide_the_axis(run):
     """A fifth of the null odds is 1e9. Breaks if the curve is a line at the axis' end."""
     figure = threshold_figure(run)
     for curve in figure.curves:
-        assert -5 < min(curve.x) and max(curve.x) < 5 and len(curve.x) > 20
+        assert min(curve.x) > -5 and max(curve.x) < 5 and len(curve.x) > 20
     assert figure.marks.keys() >= {"chosen 0"}
 
 
@@ -98,7 +96,10 @@ def test_values_that_are_no_numbers_are_gaps_or_counted():
     assert loss.curves[0].x == [1, 3, 5, 6]
     assert "2 of 6 steps are left out: their value is no finite number." in loss.note
     assert norm.note == "Before clipping."
-    assert {curve.name: curve.y for curve in evaluations.curves} == {"F1": [None, None, 55.5], "exact match": [10.0, 20.0, None]}
+    assert {curve.name: curve.y for curve in evaluations.curves} == {
+        "F1": [None, None, 55.5],
+        "exact match": [10.0, 20.0, None],
+    }
     assert evaluations.note == "3 evaluations; the highest F1, 55.50, is that of step 6."
 
 
@@ -107,7 +108,9 @@ def test_a_run_without_a_finite_loss_says_so():
     assert said == Text("Loss: no value of 3 steps is a finite number.", is_warning=True)
 
 
-@pytest.mark.parametrize(("steps", "said"), [(200, ""), (400, "the mean of 2 steps"), (401, "the mean of up to 3 steps")])
+@pytest.mark.parametrize(
+    ("steps", "said"), [(200, ""), (400, "the mean of 2 steps"), (401, "the mean of up to 3 steps")]
+)
 def test_the_steps_of_a_point_are_counted_rightly(steps, said):
     """401 steps in 200 points: one point has three. Breaks if all are said to have as many as the largest."""
     [figure] = curves.training([{"step": n, "loss": 1.0} for n in range(1, steps + 1)])

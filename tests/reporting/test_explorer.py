@@ -1,6 +1,7 @@
 """A judged run -> the questions embedded in its report: which ones, what is said of them, how much of their contexts."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from answered_runs import question_rows, right_answers, write_answers, write_questions
@@ -39,7 +40,7 @@ def test_errors_are_embedded_first_whatever_their_place_in_the_data(tmp_path):
     embedded = [question["id"] for question in held.questions]
     assert set(embedded[:75]) == set(wrong) and 150 < len(embedded) < 350
     right = sorted(question["row"] for question in held.questions[75:])
-    gaps = [after - before for before, after in zip(right, right[1:])]
+    gaps = [after - before for before, after in pairwise(right)]
     assert right[0] < 5 and right[-1] > 315 and max(gaps) < 8, "right ones are from all over the data"
     assert held.chosen == (
         f"{len(embedded)} of 400 questions: all 75 wrong answers and {len(embedded) - 75} of 325 right ones from all over the data."
@@ -81,7 +82,9 @@ def test_embedded_places_read_the_texts_that_they_mark(tmp_path):
         for start, end, text in question["gold"]:
             assert context[start:end] == text
         if question["predicted"]["text"]:
-            assert context[question["predicted"]["start"] : question["predicted"]["end"]] == question["predicted"]["text"]
+            assert (
+                context[question["predicted"]["start"] : question["predicted"]["end"]] == question["predicted"]["text"]
+            )
 
 
 def test_of_a_long_context_the_parts_around_every_span_are_embedded(tmp_path):
@@ -92,7 +95,9 @@ def test_of_a_long_context_the_parts_around_every_span_are_embedded(tmp_path):
     for row in rows:
         row["context"] += filler + "Gold is here. " + filler + "The last." + row["id"]
         if row["answers"]["text"]:
-            long = "Nothing of 3000 is here. " + "Nothing".join(filler.split("Nothing of 3000 is here. ")[1].split("Nothing")[:200])
+            long = "Nothing of 3000 is here. " + "Nothing".join(
+                filler.split("Nothing of 3000 is here. ")[1].split("Nothing")[:200]
+            )
             texts = ["Gold", long]
             row["answers"] = {"text": texts, "answer_start": [row["context"].index(text) for text in texts]}
     answers = {row["id"]: ("1903", -4.0) for row in rows}
@@ -122,7 +127,16 @@ def test_of_a_long_context_the_parts_around_every_span_are_embedded(tmp_path):
 def test_places_are_moved_by_what_is_left_out_before_them():
     """Characters 0 to 100 and 400 to 500 are shown. By hand: a window 50 to 450 is 50 to 150 there; 200 to 300 is not there."""
     passage = Passage("a" * 1000, [(0, 100), (400, 500)])
-    assert [passage.place(place) for place in (0, 50, 100, 250, 400, 450, 500, 1000)] == [0, 50, 100, 100, 100, 150, 200, 200]
+    assert [passage.place(place) for place in (0, 50, 100, 250, 400, 450, 500, 1000)] == [
+        0,
+        50,
+        100,
+        100,
+        100,
+        150,
+        200,
+        200,
+    ]
     assert passage.left_out == [[100, 300], [200, 500]]
     assert passage.span(90, 100) == [90, 100] and passage.span(400, 410) == [100, 110]
     assert passage.span(90, 410) == [90, 110] and passage.span(200, 250) == passage.span(450, 501) == [None, None]
@@ -157,5 +171,19 @@ def test_every_beginning_of_a_scattered_order_is_spread_over_all(count):
     assert sorted(order) == list(range(count))
     for some in (order[: count // 3], order[: count // 2]):
         if len(some) > 5:
-            gaps = [after - before for before, after in zip(sorted(some), sorted(some)[1:])]
+            gaps = [after - before for before, after in pairwise(sorted(some))]
             assert max(gaps) <= 3 * count / len(some)
+
+
+def test_the_worst_data_make_a_page_below_six_megabytes(tmp_path):
+    """600 questions in which every text is long and of characters that are six bytes in the page. Breaks if one of the texts that
+    a page repeats has no limit: titles are in each question, in the lists of filters and in tables."""
+    rows = question_rows(150)
+    for place, row in enumerate(rows):
+        row["title"] = f"{place // 12}" + "&" * 60_000
+        row["id"] += "<" * 5_000
+        row["question"] = "&" * 5_000 + row["question"]
+        row["context"] += " " + "<" * 1_000 + f"{place} was" + ">" * 40_000
+    report = contents.report(answered(tmp_path, rows, [row["id"] for row in rows[::3]]), {})
+    assert len(render(report).encode()) < 6_000_000
+    assert report.explorer is not None and len(report.explorer.questions) > 30

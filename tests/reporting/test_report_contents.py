@@ -65,7 +65,16 @@ def test_no_curve_has_more_points_than_a_report_can_hold(report):
     """Breaks if raw steps or null odds are plotted: 5,000 steps and 1,600 thresholds are here."""
     figures = blocks_of(report, Figure)
     assert [figure.id for figure in figures] == [
-        *("loss", "learning-rate", "windows-per-second", "evaluations", "threshold", "reliability", "risk-coverage", "kinds")
+        *(
+            "loss",
+            "learning-rate",
+            "windows-per-second",
+            "evaluations",
+            "threshold",
+            "reliability",
+            "risk-coverage",
+            "kinds",
+        )
     ], "a gradient norm that was never measured has no figure"
     for figure in figures:
         for curve in figure.curves:

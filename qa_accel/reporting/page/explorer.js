@@ -179,7 +179,7 @@ function reachOfOdds(limit) {
 
 function nullOdds(question) {
   const odds = question.null_odds;
-  if (odds === null) return null;
+  if (odds === null || explorer.threshold === null) return null;
   const title = element("h3", {}, "Is there an answer?");
   const limit = explorer.threshold;
   if (typeof limit !== "number" || typeof odds !== "number") return element("div", {}, title, element("p", {}, `Null odds ${decimal(odds)}.`));
