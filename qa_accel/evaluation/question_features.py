@@ -24,6 +24,8 @@ FAMILIES = {
 """Id -> name."""
 OTHER = "other"
 MOST_TITLES = 50
+MOST_OF_TITLE = 200
+"""Characters: a report repeats them."""
 LEAST_OF_TITLE = 10
 """Questions without which a title is counted among the others."""
 
@@ -69,7 +71,7 @@ def features(asked: AskedQuestion) -> dict[str, str]:
     if asked.windows is not None:
         found["windows"] = _step(asked.windows, (1, 2, 4, 8), "windows")
     if asked.title:
-        found["title"] = asked.title
+        found["title"] = asked.title[:MOST_OF_TITLE]
     return found
 
 

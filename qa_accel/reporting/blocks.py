@@ -46,10 +46,12 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     filters: Sequence[Mapping[str, str] | None] = ()
-    """Of each row the filter that it stands for in the question explorer, or None: {"kind": id} or {"slice": "family=value"}.
-    Empty: no row has one."""
+    """Of each row what it shows in the question explorer, or None: {"kind": id}, {"slice": "family=value"}, or {"id": id} for one
+    question, which counts only where the explorer has it. Empty: no row has one."""
     open: bool = True
     """False: folded, with the caption as what is seen."""
+    detail_columns: int = 0
+    """How many of the last columns only a page has room for: a console leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Curve:
     x: Sequence[float | str]
     y: Sequence[float | None]
     style: str = "line"
-    """line, dots, bars, or band (with `y_low` and `y_high`, filled between)."""
+    """line, dots, bars (of categories: texts as `x`), or band (with `y_low` and `y_high`, filled between)."""
     y_low: Sequence[float] = ()
     y_high: Sequence[float] = ()
     dashed: bool = False
@@ -75,11 +77,10 @@ class Figure:
     y_title: str
     curves: Sequence[Curve]
     marks: Mapping[str, float] = field(default_factory=dict)
-    """Vertical lines: label -> x."""
+    """Vertical lines: label -> x, a finite number near the curves: the axis shows all of it."""
     note: str = ""
     """What to see in it, a sentence or two; also the figure's text for screen readers."""
     y_range: tuple[float, float] | None = None
-    log_y: bool = False
 
 
 Block: TypeAlias = Text | Code | Tiles | Table | Figure
@@ -107,22 +108,27 @@ class Explorer:
     families: Sequence[tuple[str, str, Sequence[str]]]
     """(id, name, values) of each family of slices."""
     contexts: Sequence[str]
-    """Texts that `questions` refer to; long ones are cut to the part around the spans."""
+    """Texts that `questions` refer to; of long ones the parts around the spans, joined."""
     questions: Sequence[Mapping[str, Any]]
-    """
+    """What tells most comes first: where not all of them fit, the last ones are left out.
+
     id, question, title       text
+    row                       place in the data, from 0
     context                   index into `contexts`
-    cut                       characters left out before and after the embedded part [before, after]
+    left_out                  [[place, count], ...]: `count` characters of the data's context are left out at `place`, a place in
+                              the embedded context, 0 and its length included; in the order of places
     gold                      [[start, end, text], ...] in Python characters of the embedded context; [] = no answer; start and
                               end are None where the place is not known
     predicted                 {"text", "start", "end"}; text "" = no answer
     kind                      id of a kind
     slices                    {family id: value}
     exact, f1                 0 to 1
-    null_odds, confidence     numbers or None
-    nbest                     [{"text", "probability", "confidence" (or None), "start", "end"}, ...], at most 5; text "" = no answer
-    windows                   [[start, end], ...] of each window, in characters of the embedded context
-    other                     of a comparison: {"text", "start", "end", "kind", "exact", "f1", "null_odds"} of the other run, else None
+    null_odds                 number; None where they decide nothing
+    confidence                number or None
+    nbest                     [{"text", "probability", "confidence" (or None)}, ...], at most 5; text "" = no answer
+    windows                   [[start, end], ...] of each window that has embedded characters, in these; a border among characters
+                              that are left out is at their place
+    other                     of a comparison: {"text", "start", "end", "kind", "exact", "f1"} of the other run, else None
     flip                      "better" or "worse": this run against the other; None where both are right or both wrong
     """
     names: tuple[str, str] | None = None

@@ -1,15 +1,24 @@
-"""A report's section -> rich tables and lines on the console."""
+"""A report's section -> rich tables and lines on the console, as readable at 80 columns."""
 
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as ConsoleTable
 from rich.text import Text as ConsoleText
 
 from qa_accel.reporting.blocks import Code, Figure, Section, Table, Text, Tiles
+from qa_accel.reporting.table_cells import column_texts
 from qa_accel.terminal import visible
+
+LONGEST_WHOLE_WORD = 14
+"""Characters of a word that a column has room for."""
 
 
 def print_section(console: Console, section: Section) -> None:
-    """All of it but its figures."""
+    """All of it but its figures, and of tables the columns that a console has room for."""
     console.print(ConsoleText(visible(section.title), "bold"))
     for block in section.blocks:
         if isinstance(block, Table):
@@ -25,16 +34,30 @@ def print_section(console: Console, section: Section) -> None:
 
 
 def console_table(table: Table) -> ConsoleTable:
-    """Columns of numbers to the right."""
-    shown = ConsoleTable(title=ConsoleText(visible(table.caption)), title_justify="left")
-    for place, column in enumerate(table.columns):
-        numeric = all(_is_numeric(row[place]) for row in table.rows)
-        shown.add_column(ConsoleText(visible(column)), justify="right" if numeric else "left", overflow="fold")
-    for row in table.rows:
-        shown.add_row(*(ConsoleText("" if cell is None else visible(str(cell))) for cell in row))
+    """Numbers are to the right and never folded. Texts are folded, in all columns but the first between words."""
+    shown = ConsoleTable(
+        title=ConsoleText(visible(table.caption)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    kept = len(table.columns) - table.detail_columns
+    columns = []
+    for place, name in enumerate(map(visible, table.columns[:kept])):
+        numeric, texts = column_texts([row[place] for row in table.rows])
+        texts = [visible(text) for text in texts]
+        columns.append(texts)
+        look: dict[str, Any]
+        if numeric:
+            look = {"justify": "right", "width": max(_longest_word([name]), *map(cell_len, texts))}
+        else:
+            look = {"overflow": "fold", "min_width": _longest_word([name, *texts]) if place else None}
+        shown.add_column(ConsoleText(name), **look)
+    for cells in zip(*columns):
+        shown.add_row(*map(ConsoleText, cells))
     return shown
 
 
-def _is_numeric(cell: object) -> bool:
-    """Empty cells do not decide."""
-    return cell in ("", None) or str(cell).replace("%", "").replace(",", "").strip("< +-").replace(".", "", 1).isdigit()
+def _longest_word(texts: Sequence[str]) -> int:
+    return min(LONGEST_WHOLE_WORD, max(cell_len(word) for text in texts for word in (text.split() or [""])))

@@ -20,6 +20,8 @@ from qa_accel.reporting.local_places import PER_RUN, last_part, public, spelled,
 from qa_accel.terminal import visible
 
 CONFIDENT_AND_WRONG = 15
+MOST_IN_CELL = 160
+"""Characters."""
 
 
 def report(run: JudgedRun, defaults: Mapping[str, Any]) -> Report:
@@ -177,24 +179,28 @@ def errors(run: JudgedRun) -> Section:
     at = "as predicted" if run.threshold is None else f"at threshold {run.threshold:.4g}"
     blocks: list[Block] = [Text(f"{wrong:,} of {len(analysis.questions):,} answers are wrong ({at}).")]
     if wrong:
-        blocks += [confident_and_wrong(run), kinds_table(run), *slice_tables(run)]
+        blocks += [confident_and_wrong(run), curves.kinds(run), kinds_table(run), *slice_tables(run)]
     return Section("errors", "Errors", blocks)
 
 
 def confident_and_wrong(run: JudgedRun, count: int = CONFIDENT_AND_WRONG) -> Table:
+    """Each row opens its question."""
     row_of = {key: row for row, key in enumerate(run.data.ids)}
-    rows = []
+    rows, filters = [], []
     for each in run.analysis.confident_and_wrong()[:count]:
         row = row_of[each.id]
         golds = list(dict.fromkeys(run.data.gold_texts[row])) or ["(no answer)"]
         confidence = "" if each.confidence is None else f"{each.confidence:.2f}"
-        cells = (run.data.questions[row].strip(), " | ".join(golds[:3]), run.predicted[row].text or "(no answer)")
-        rows.append((confidence, *(_short(visible(cell)) for cell in cells), KINDS[each.kind]))
-    return Table("Confident and wrong", ("confidence", "question", "gold", "answered", "kind"), rows)
-
-
-def _short(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+        cells = (
+            run.data.questions[row].strip() or each.id,
+            " | ".join(golds[:3]),
+            run.predicted[row].text or "(no answer)",
+        )
+        rows.append(
+            (*(explorer.shortened(visible(cell), MOST_IN_CELL) for cell in cells), KINDS[each.kind], confidence)
+        )
+        filters.append({"id": each.id})
+    return Table("Confident and wrong", ("question", "gold", "answered", "kind", "confidence"), rows, filters)
 
 
 def kinds_table(run: JudgedRun) -> Table:
@@ -237,16 +243,16 @@ def slice_tables(run: JudgedRun) -> list[Block]:
     for family, name in FAMILIES.items():
         of_family = [each for each in analysis.slices if each.family == family]
         if of_family:
-            blocks.append(slice_table(f"By {name}", of_family, open=False))
+            blocks.append(slice_table(f"By {name}", of_family, of_one_family=True))
     return blocks
 
 
-def slice_table(title: str, slices: Sequence[Slice], *, open: bool = True) -> Table:
-    """Scores of each slice and, in percent of its questions, the kinds of wrong answers."""
+def slice_table(title: str, slices: Sequence[Slice], *, of_one_family: bool = False) -> Table:
+    """Scores of each slice and, in percent of its questions, the kinds of wrong answers. The title names the one family."""
     kinds = [kind for kind in KINDS if kind != "right" and any(kind in each.kinds for each in slices)]
     rows = [
         (
-            f"{FAMILIES[each.family]}: {visible(each.value)}",
+            visible(each.value) if of_one_family else f"{FAMILIES[each.family]}: {visible(each.value)}",
             each.questions,
             f"{each.exact:.1f}",
             f"{each.f1:.1f}",
@@ -270,4 +276,4 @@ def slice_table(title: str, slices: Sequence[Slice], *, open: bool = True) -> Ta
         *(f"{KINDS[kind]}, %" for kind in kinds),
     )
     filters = [{"slice": f"{each.family}={each.value}"} for each in slices]
-    return Table(title, columns, rows, filters=filters, open=open)
+    return Table(title, columns, rows, filters=filters, open=not of_one_family, detail_columns=len(kinds))

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from qa_accel.evaluation.confidence_figures import BINS, figures, risk_coverage
-from qa_accel.evaluation.outcomes import F1, best_threshold, threshold_curve
+from qa_accel.evaluation.error_kinds import KINDS
+from qa_accel.evaluation.outcomes import F1, Outcomes, best_threshold, threshold_curve
 from qa_accel.evaluation.score_tables import CONFIDENCE
+from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN
 from qa_accel.reporting.blocks import MOST_POINTS, Block, Curve, Figure, Table, Text
 from qa_accel.reporting.judged_run import JudgedRun
 
@@ -28,13 +30,21 @@ EVALUATED = {
 
 
 def training(metrics: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """What metrics.jsonl has; a line or a value of it that is no number is left out, and said where a figure lacks it."""
+    metrics = [line for line in metrics if _is_number(line.get("step"))]
     steps = [line for line in metrics if "loss" in line]
     blocks: list[Block] = []
     for key, title, unit, note in LOGGED:
         points = [(line["step"], line[key]) for line in steps if _is_number(line.get(key))]
+        # the gradient norm of a step that is not measured is null
+        unfit = sum(line.get(key) is not None for line in steps) - len(points)
+        if unfit:
+            note = f"{note} {unfit:,} of {len(steps):,} steps are left out: their value is no finite number.".strip()
         if points:
             blocks.append(_logged(key, title, unit, note, points))
-    evaluations = [line for line in metrics if "eval_f1" in line]
+        elif unfit:
+            blocks.append(Text(f"{title}: no value of {unfit:,} steps is a finite number.", is_warning=True))
+    evaluations = [line for line in metrics if any(_is_number(line.get(key)) for key in EVALUATED)]
     if evaluations:
         blocks.append(_evaluations(evaluations))
     return blocks or [Text("metrics.jsonl has no line that can be read.", is_warning=True)]
@@ -45,7 +55,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _logged(key: str, title: str, unit: str, note: str, points: Sequence[tuple[int, float]]) -> Figure:
-    """Means of equal numbers of steps, with their range behind them."""
+    """Means of as equal numbers of steps as there can be, with their range behind them."""
     step_N, value_N = (np.array(column, np.float64) for column in zip(*points))
     parts = np.array_split(np.arange(len(step_N)), min(MOST_POINTS, len(step_N)))
     x = [float(step_N[part].mean()) for part in parts]
@@ -56,20 +66,29 @@ def _logged(key: str, title: str, unit: str, note: str, points: Sequence[tuple[i
         low, high = ([float(of(value_N[part])) for part in parts] for of in (np.min, np.max))
         curves.insert(0, Curve("lowest to highest", x, mean.y, "band", low, high))
     if per_point > 1:
-        note = f"{note} Each point is the mean of {per_point} steps.".strip()
+        up_to = "" if len(step_N) % len(parts) == 0 else "up to "
+        note = f"{note} Each point is the mean of {up_to}{per_point} steps.".strip()
     return Figure(key.replace("_", "-"), title, "step", unit, curves, note=note)
 
 
 def _evaluations(evaluations: Sequence[Mapping[str, Any]]) -> Figure:
     shown = _spread_out(evaluations)
     curves = [
-        Curve(name, [line["step"] for line in shown], [line.get(key) for line in shown], dashed=key == "eval_best_f1")
+        Curve(
+            name,
+            [line["step"] for line in shown],
+            [line[key] if _is_number(line.get(key)) else None for line in shown],
+            dashed=key == "eval_best_f1",
+        )
         for key, name in EVALUATED.items()
         if any(_is_number(line.get(key)) for line in shown)
     ]
-    best = max(evaluations, key=lambda line: line["eval_f1"])
-    note = f"{len(evaluations)} evaluations; the highest F1, {best['eval_f1']:.2f}, is that of step {best['step']}."
-    return Figure("evaluations", "Evaluations", "step", "%", curves, note=note)
+    note = f"{len(evaluations)} evaluations" if len(evaluations) > 1 else "1 evaluation"
+    scored = [line for line in evaluations if _is_number(line.get("eval_f1"))]
+    if scored:
+        best = max(scored, key=lambda line: line["eval_f1"])
+        note += f"; the highest F1, {best['eval_f1']:.2f}, is that of step {best['step']}"
+    return Figure("evaluations", "Evaluations", "step", "%", curves, note=f"{note}.")
 
 
 def _spread_out(entries: Sequence[Any]) -> list[Any]:
@@ -79,14 +98,24 @@ def _spread_out(entries: Sequence[Any]) -> list[Any]:
 
 
 def threshold(run: JudgedRun) -> list[Block]:
-    """Scores against the threshold, the chosen one marked."""
+    """Scores against the threshold, the chosen one marked where it is among the questions' null odds, else in words."""
     outcomes = run.outcomes
     assert outcomes.null_odds_Q is not None and run.threshold is not None
+    source = Text(f"Threshold {run.threshold:.4g}: {run.threshold_source}.")
+    best, where = best_threshold(outcomes, F1)
+    marks, words = {}, []
+    drawn = _drawn_range(outcomes.null_odds_Q, run.threshold)
+    for name, at in (("chosen", run.threshold), ("best", where)):
+        if at is None or (name == "best" and at == run.threshold):
+            continue
+        if drawn is not None and drawn[0] <= at <= drawn[1]:
+            marks[f"{name} {at:.3g}"] = at
+        else:
+            words.append(f"The {name} threshold, {at:.3g}, answers {_share_answered(outcomes, at)}.")
+    if drawn is None:
+        return [source, Text(" ".join(["No question has null odds to draw scores against.", *words]))]
     curve = threshold_curve(outcomes, MOST_POINTS)
-    # single questions of extreme null odds would press the rest of the curve together
-    low, high = np.quantile(outcomes.null_odds_Q, [0.005, 0.995])
-    low, high = min(low, run.threshold, 0.0), max(high, run.threshold, 0.0)
-    inside = (curve["threshold"] >= low) & (curve["threshold"] <= high)
+    inside = (curve["threshold"] >= drawn[0]) & (curve["threshold"] <= drawn[1])
     x = curve["threshold"][inside].tolist()
     names = {
         "f1": "F1",
@@ -99,16 +128,44 @@ def threshold(run: JudgedRun) -> list[Block]:
         for key, name in names.items()
         if key in curve
     ]
-    best, where = best_threshold(outcomes, F1)
-    marks = {f"chosen {run.threshold:.3g}": run.threshold}
-    if where is not None and where != run.threshold:
-        marks[f"best {where:.3g}"] = where
     note = (
         "A question is answered with nothing where its null odds exceed the threshold. To the right more is answered: answerable "
         f"questions gain, unanswerable ones lose. F1 at the chosen threshold: {100 * run.f1_Q.mean():.2f}; the highest: {100 * best:.2f}."
     )
-    figure = Figure("threshold", "Scores by threshold", "threshold (null odds)", "%", curves, marks, note, (0.0, 100.0))
-    return [Text(f"Threshold {run.threshold:.4g}: {run.threshold_source}."), figure]
+    note = " ".join([note, *words])
+    return [
+        source,
+        Figure("threshold", "Scores by threshold", "threshold (null odds)", "%", curves, marks, note, (0.0, 100.0)),
+    ]
+
+
+def _drawn_range(null_odds_Q: np.ndarray, chosen: float) -> tuple[float, float] | None:
+    """Where nearly all null odds are, and the chosen threshold and 0 if they are not far from there; None where there are none.
+
+    Single questions of extreme null odds would press the rest of the curve together, and questions without any span have no odds.
+    """
+    odds = null_odds_Q[np.isfinite(null_odds_Q) & (null_odds_Q < NULL_ODDS_WITHOUT_SPAN)]
+    if not len(odds):
+        return None
+    low, high = float(np.quantile(odds, 0.005, method="lower")), float(np.quantile(odds, 0.995, method="higher"))
+    far = max(high - low, 1.0)
+    near = [at for at in (chosen, 0.0) if low - far <= at <= high + far]
+    return min([low, *near]), max([high, *near])
+
+
+def _share_answered(outcomes: Outcomes, threshold: float) -> str:
+    answered, total = int(outcomes.answered_Q(threshold).sum()), len(outcomes.ids)
+    return (
+        "every question" if answered == total else f"{answered:,} of {total:,} questions" if answered else "no question"
+    )
+
+
+def kinds(run: JudgedRun) -> Figure:
+    """Wrong answers by kind, the most frequent kind first."""
+    found = {kind: count for kind, count in run.analysis.kinds.items() if count and kind != "right"}
+    most = sorted(found, key=lambda kind: -found[kind])
+    bars = Curve("wrong answers", [KINDS[kind] for kind in most], [found[kind] for kind in most], "bars")
+    return Figure("kinds", "Wrong answers by kind", "", "questions", [bars])
 
 
 def confidence(run: JudgedRun) -> list[Block]:

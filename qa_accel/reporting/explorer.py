@@ -1,11 +1,12 @@
-"""A judged run -> the questions that its report holds to browse: some of every kind, the most confident errors first.
+"""A judged run -> the questions that its report holds to browse: errors of every kind, the most confident first, then right ones.
 
-A report stays small whatever the data: at most MOST_QUESTIONS questions, of each at most MOST_CHARACTERS of its context around
-the marked spans, in all at most MOST_BYTES.
+A report stays small whatever the data: at most MOST_QUESTIONS questions, of each at most passages.MOST_CHARACTERS of its context
+around the marked spans, in all at most MOST_BYTES as the page has them.
 """
 
-import json
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
@@ -15,34 +16,70 @@ from qa_accel.evaluation.error_kinds import KINDS
 from qa_accel.evaluation.question_features import FAMILIES
 from qa_accel.reporting.blocks import Explorer
 from qa_accel.reporting.judged_run import JudgedRun
+from qa_accel.reporting.page_data import script_bytes
+from qa_accel.reporting.passages import MOST_SPANS, Passage
 
 MOST_QUESTIONS = 500
-MOST_CHARACTERS = 3000
 MOST_TEXT = 400
 """Characters of a question, an answer or an id."""
 MOST_BYTES = 850_000
 NBEST = 5
-ERRORS = 0.8
-"""Part of the questions that are errors, if there are so many."""
+MOST_ERRORS = 400
+"""Of the questions, if there are right ones for the rest."""
+GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Rows of the data, those to embed first; what they are, for the sentence that says how many of them are there."""
+
+    telling: Sequence[int]
+    """Errors; of a comparison, the questions that both sides score differently."""
+    others: Sequence[int]
+    names: tuple[str, str]
+    order: str
+    """In which `telling` is, in words; "" for no order of note."""
+
+    @property
+    def rows(self) -> list[int]:
+        first, last = min(MOST_ERRORS, len(self.telling)), MOST_QUESTIONS - min(MOST_ERRORS, len(self.telling))
+        return [*self.telling[:first], *self.others[:last], *self.telling[first:], *self.others[last:]][:MOST_QUESTIONS]
+
+    def in_words(self, embedded: Sequence[int]) -> str:
+        """`embedded`: those of `rows` that found room."""
+        total = len(self.telling) + len(self.others)
+        if len(embedded) == total:
+            return f"All {total:,} questions." if total > 1 else "The only question of the data."
+        counts = [len(set(embedded).intersection(rows)) for rows in (self.telling, self.others)]
+        parts = [
+            f"{'all' if count == len(rows) else f'{count:,} of'} {len(rows):,} {name}"
+            + (how if 0 < count < len(rows) else "")
+            for count, rows, name, how in zip(
+                counts, (self.telling, self.others), self.names, (self.order, " from all over the data")
+            )
+            if rows
+        ]
+        return f"{len(embedded):,} of {total:,} questions: {' and '.join(parts)}."
 
 
 def explorer(run: JudgedRun, other: JudgedRun | None = None, names: tuple[str, str] | None = None) -> Explorer:
     """With `other`, the same questions answered by another run, and the `names` of both: questions that only one of both has
     right come first."""
-    rows = chosen_rows(run) if other is None else chosen_flips(run, other)
+    choice = errors_first(run) if other is None else flips_first(run, other)
     contexts: dict[str, int] = {}
-    embedded, size = [], 0
-    for row in rows:
+    embedded, rows, size = [], [], 0
+    for row in choice.rows:
         question, context = _embedded(run, other, row)
-        size += len(json.dumps(question)) + (0 if context in contexts else len(json.dumps(context)))
+        size += script_bytes(question) + (0 if context in contexts else script_bytes(context))
         if size > MOST_BYTES:
             break
         question["context"] = contexts.setdefault(context, len(contexts))
         embedded.append(question)
+        rows.append(row)
     values = _values(run)
     return Explorer(
         total=len(run.data.ids),
-        chosen=_how_chosen(len(embedded), len(run.data.ids), other),
+        chosen=choice.in_words(rows),
         threshold=run.threshold,
         kinds=[(kind, name, run.analysis.kinds[kind]) for kind, name in KINDS.items()],
         families=[(family, name, values[family]) for family, name in FAMILIES.items() if family in values],
@@ -52,48 +89,37 @@ def explorer(run: JudgedRun, other: JudgedRun | None = None, names: tuple[str, s
     )
 
 
-def _how_chosen(embedded: int, total: int, other: JudgedRun | None) -> str:
-    if embedded == total:
-        return f"All {total:,} questions."
-    first = "the questions that one run alone has right" if other else "errors of every kind, the most confident first"
-    return f"{embedded:,} of {total:,} questions: {first}, and some of the rest."
-
-
-def chosen_rows(run: JudgedRun) -> list[int]:
-    """In turn the most confident error of each kind; then right answers from all over the data."""
+def errors_first(run: JudgedRun) -> Choice:
+    """In turn the most confident error of each kind; then right answers."""
     questions = run.analysis.questions
-    if len(questions) <= MOST_QUESTIONS:
-        return list(range(len(questions)))
     row_of = {question.id: row for row, question in enumerate(questions)}
     of_kind: dict[str, list[int]] = {kind: [] for kind in KINDS}
     for question in run.analysis.confident_and_wrong():
         of_kind[question.kind].append(row_of[question.id])
-    in_turn = [row for turn in zip_longest(*of_kind.values()) for row in turn if row is not None]
-    errors = in_turn[: int(ERRORS * MOST_QUESTIONS)]
     right = [row for row, question in enumerate(questions) if question.kind == "right"]
-    return [*errors, *_spread(right, MOST_QUESTIONS - len(errors))]
+    order = " of every kind" + ("" if run.confidence_Q is None else " (the most confident first)")
+    return Choice(in_turn(*of_kind.values()), scattered(right), ("wrong answers", "right ones"), order)
 
 
-def chosen_flips(run: JudgedRun, other: JudgedRun) -> list[int]:
-    """Questions of another score, the largest difference first; then some of the others."""
+def flips_first(run: JudgedRun, other: JudgedRun) -> Choice:
+    """Questions of another score, better and worse ones in turn, the largest difference first; then the others."""
     difference_Q = np.abs(run.f1_Q - other.f1_Q) + np.abs(run.exact_Q - other.exact_Q)
     order = np.argsort(-difference_Q, kind="stable")
     flipped = order[difference_Q[order] > 0].tolist()
+    gain_Q = run.exact_Q - other.exact_Q
+    better, worse = [row for row in flipped if gain_Q[row] >= 0], [row for row in flipped if gain_Q[row] < 0]
+    names = ("questions that the two runs score differently", "others")
     equal = np.flatnonzero(difference_Q == 0).tolist()
-    flips = _in_balance(flipped, run.exact_Q - other.exact_Q)[:MOST_QUESTIONS]
-    return [*flips, *_spread(equal, MOST_QUESTIONS - len(flips))]
+    return Choice(in_turn(better, worse), scattered(equal), names, " (the largest differences first)")
 
 
-def _in_balance(rows: Sequence[int], gain_Q: np.ndarray) -> list[int]:
-    """Better and worse ones in turn, so that both are there when only some fit."""
-    better, worse = [row for row in rows if gain_Q[row] >= 0], [row for row in rows if gain_Q[row] < 0]
-    return [row for pair in zip_longest(better, worse) for row in pair if row is not None]
+def in_turn(*groups: Sequence[int]) -> list[int]:
+    return [row for turn in zip_longest(*groups) for row in turn if row is not None]
 
 
-def _spread(rows: Sequence[int], count: int) -> list[int]:
-    if len(rows) <= count:
-        return list(rows)
-    return [rows[place] for place in np.linspace(0, len(rows) - 1, count).round().astype(int)] if count > 0 else []
+def scattered(rows: Sequence[int]) -> list[int]:
+    """In an order of which every beginning is spread over all of them: multiples of the golden section fill a circle evenly."""
+    return [rows[place] for place in sorted(range(len(rows)), key=lambda place: place * GOLDEN_SECTION % 1)]
 
 
 def _values(run: JudgedRun) -> dict[str, list[str]]:
@@ -104,81 +130,72 @@ def _values(run: JudgedRun) -> dict[str, list[str]]:
 
 
 def _embedded(run: JudgedRun, other: JudgedRun | None, row: int) -> tuple[dict[str, Any], str]:
+    """The question but for its place among the contexts, and its context."""
     data, analysed = run.data, run.analysis.questions[row]
-    key, context = data.ids[row], data.contexts[row]
-    places = [run.predicted[row], *([] if other is None else [other.predicted[row]])]
-    golds = list(zip(data.gold_starts[row], data.gold_texts[row]))
-    marked = [(place.start, place.end) for place in places if place.start is not None and place.end is not None]
-    marked += [(start, start + len(text)) for start, text in golds]
-    first, last = _part(len(context), marked)
-
-    def moved(start: int | None, end: int | None) -> list[int | None]:
-        inside = start is not None and end is not None and first <= start and end <= last
-        return [start - first, end - first] if inside else [None, None]  # type: ignore[operator]
-
-    def answered(judged: JudgedRun) -> dict[str, Any]:
-        place = judged.predicted[row]
-        start, end = moved(place.start, place.end)
-        return {"text": _short(place.text), "start": start, "end": end}
-
+    context = data.contexts[row]
+    golds = [
+        (text, start, start + len(text)) if start >= 0 and context.startswith(text, start) else (text, None, None)
+        for start, text in dict.fromkeys(zip(data.gold_starts[row], data.gold_texts[row]))
+    ]
+    passage = Passage.around(context, _marked(run, other, row, golds))
     question = {
-        "id": _short(key),
-        "question": _short(data.questions[row]),
-        "title": _short(data.titles[row] or ""),
-        "cut": [first, len(context) - last],
-        "gold": [
-            [*(moved(start, start + len(text)) if context.startswith(text, start) else [None, None]), _short(text)]
-            for start, text in dict.fromkeys(golds)
-        ],
-        "predicted": answered(run),
+        "id": shortened(data.ids[row]),
+        "row": row,
+        "question": shortened(data.questions[row]),
+        "title": shortened(data.titles[row] or ""),
+        "left_out": passage.left_out,
+        "gold": [[*passage.span(start, end), shortened(text)] for text, start, end in golds],
+        "predicted": _answered(run, row, passage),
         "kind": analysed.kind,
         "slices": analysed.features,
         "exact": float(run.exact_Q[row]),
         "f1": round(float(run.f1_Q[row]), 4),
-        "null_odds": _rounded(run.outcomes.null_odds_Q, row),
+        "null_odds": None if run.threshold is None else _rounded(run.outcomes.null_odds_Q, row),
         "confidence": _rounded(run.confidence_Q, row),
-        "nbest": [_entry(entry, moved) for entry in (run.files.nbest or {}).get(key, [])[:NBEST]],
-        "windows": _windows(run, row, first, last),
+        "nbest": [_entry(entry) for entry in (run.files.nbest or {}).get(data.ids[row], [])[:NBEST]],
+        "windows": _windows(run, row, passage),
         "other": None,
         "flip": None,
     }
     if other is not None:
         gain = run.exact_Q[row] - other.exact_Q[row]
         question["flip"] = None if gain == 0 else "better" if gain > 0 else "worse"
-        question["other"] = answered(other) | {
+        question["other"] = _answered(other, row, passage) | {
             "kind": other.analysis.questions[row].kind,
             "exact": float(other.exact_Q[row]),
             "f1": round(float(other.f1_Q[row]), 4),
-            "null_odds": _rounded(other.outcomes.null_odds_Q, row),
         }
-    return question, context[first:last]
+    return question, passage.text
 
 
-def _part(length: int, marked: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The characters of a context that are embedded: all, or those around the first marked span."""
-    if length <= MOST_CHARACTERS:
-        return 0, length
-    start, end = min(marked, default=(0, 0))
-    first = max(0, min((start + end) // 2 - MOST_CHARACTERS // 2, length - MOST_CHARACTERS))
-    return first, first + MOST_CHARACTERS
+def _marked(
+    run: JudgedRun, other: JudgedRun | None, row: int, golds: Sequence[tuple[str, int | None, int | None]]
+) -> list[tuple[int, int]]:
+    """The spans that a long context must show: the answers, and as many gold answers as fit."""
+    answers = [judged.predicted[row] for judged in (run, other) if judged is not None]
+    spans = [(place.start, place.end) for place in answers] + [(start, end) for _, start, end in golds]
+    known = dict.fromkeys((start, end) for start, end in spans if start is not None and end is not None)
+    return list(known)[:MOST_SPANS]
 
 
-def _windows(run: JudgedRun, row: int, first: int, last: int) -> list[list[int]]:
+def _answered(judged: JudgedRun, row: int, passage: Passage) -> dict[str, Any]:
+    place = judged.predicted[row]
+    start, end = passage.span(place.start, place.end)
+    return {"text": shortened(place.text), "start": start, "end": end}
+
+
+def _windows(run: JudgedRun, row: int, passage: Passage) -> list[list[int]]:
     borders = [] if run.data.reach is None else run.data.reach.borders(row)
-    return [
-        [max(start, first) - first, min(end, last) - first] for start, end in borders if start < last and end > first
-    ]
+    moved = [[passage.place(start), passage.place(end)] for start, end in borders]
+    return [[start, end] for start, end in moved if start < end]
 
 
-def _entry(entry: Mapping[str, Any], moved: Any) -> dict[str, Any]:
-    start, end = moved(entry["start"], entry["end"]) if entry["text"] else (None, None)
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     confidence = entry.get("confidence")
     return {
-        "text": _short(entry["text"]),
+        "text": shortened(entry["text"]),
         "probability": round(entry["probability"], 4),
         "confidence": round(confidence, 4) if isinstance(confidence, int | float) else None,
-        "start": start,
-        "end": end,
     }
 
 
@@ -186,5 +203,5 @@ def _rounded(values_Q: np.ndarray | None, row: int) -> float | None:
     return None if values_Q is None else round(float(values_Q[row]), 4)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+def shortened(text: str, most: int = MOST_TEXT) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -72,8 +72,6 @@ def _finish(figure: blocks.Figure, drawing: "Drawing", axes: Any, places: Mappin
     axes.set_title(_text(figure.title, 90))
     axes.set_xlabel(_text(figure.x_title, 90))
     axes.set_ylabel(_text(figure.y_title, 60))
-    if figure.log_y:
-        axes.set_yscale("log", nonpositive="mask")
     if figure.y_range is not None:
         axes.set_ylim(*figure.y_range)
     if places:

@@ -2,22 +2,20 @@
 
 import html
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from qa_accel.reporting.blocks import Block, Cell, Code, Figure, Section, Table, Text, Tiles
+from qa_accel.reporting.blocks import Block, Code, Explorer, Figure, Section, Table, Text, Tiles
+from qa_accel.reporting.table_cells import column_texts
 from qa_accel.terminal import visible, visible_lines
 
-NUMBER_IN_WORDS = re.compile(r"[-+−±<>≤≥≈~]?\s?\d[\d.,\s%±×/:()\[\]–-]*(?:e[-+]?\d+)?%?\s?(?:s|ms|h|min|[kMG]i?B)?")
-"""A cell of text that is a number with its unit or interval, and is set as numbers are."""
 
-
-def section_html(section: Section, has_explorer: bool) -> str:
-    """Its warnings come first, before what they warn of."""
+def section_html(section: Section, explorer: Explorer | None) -> str:
+    """Its warnings come first, before what they warn of. Rows of tables filter the questions of `explorer`."""
+    held = None if explorer is None else {question["id"] for question in explorer.questions}
     warnings = [block for block in section.blocks if isinstance(block, Text) and block.is_warning]
     others = [block for block in section.blocks if not (isinstance(block, Text) and block.is_warning)]
-    parts = [_block_html(block, has_explorer) for block in (*warnings, *others)]
+    parts = [_block_html(block, held) for block in (*warnings, *others)]
     name = escaped(section.id)
     heading = f'<h2 id="{name}-title">{escaped(section.title)}</h2>'
     return f'<section id="{name}" aria-labelledby="{name}-title">\n{heading}\n' + "\n".join(parts) + "\n</section>"
@@ -32,7 +30,7 @@ def escaped(text: object) -> str:
     return html.escape(visible(text))
 
 
-def _block_html(block: Block, has_explorer: bool) -> str:
+def _block_html(block: Block, held: Collection[str] | None) -> str:
     if isinstance(block, Text):
         return _text_html(block)
     if isinstance(block, Code):
@@ -42,7 +40,7 @@ def _block_html(block: Block, has_explorer: bool) -> str:
         return _tiles_html(block)
     if isinstance(block, Figure):
         return _figure_html(block)
-    return _table_html(block, has_explorer)
+    return _table_html(block, held)
 
 
 def _text_html(block: Text) -> str:
@@ -73,22 +71,29 @@ def _figure_html(figure: Figure) -> str:
     )
 
 
-def _table_html(table: Table, has_explorer: bool) -> str:
+def _table_html(table: Table, held: Collection[str] | None) -> str:
+    """`held`: ids of the questions that can be shown; None where there is no explorer."""
     assert not table.filters or len(table.filters) == len(table.rows), (
         f"{table.caption}: a filter for each row, or none"
     )
-    formats = [_column(cells) for cells in zip(*table.rows)] if table.rows else [(False, []) for _ in table.columns]
+    formats = (
+        [column_texts(cells) for cells in zip(*table.rows)] if table.rows else [(False, []) for _ in table.columns]
+    )
     head = "".join(
         f'<th scope="col"{_right(numeric)}>{escaped(name)}</th>' for name, (numeric, _) in zip(table.columns, formats)
     )
     head = f"<thead><tr>{head}</tr></thead>" if any(table.columns) else ""
-    filters = table.filters if has_explorer and table.filters else [None] * len(table.rows)
+    filters = [filter if _works(filter, held) else None for filter in table.filters] or [None] * len(table.rows)
     body = "\n".join(_row_html(row, formats, filters[row]) for row in range(len(table.rows)))
     caption = escaped(table.caption)
     label = f'role="region" aria-label="{caption}" tabindex="0"'
     visible_caption = f"<caption>{caption}</caption>" if table.open else f'<caption class="unseen">{caption}</caption>'
     held = f'<div class="scroll" {label}><table>{visible_caption}{head}<tbody>\n{body}\n</tbody></table></div>'
     return held if table.open else f'<details class="folded"><summary>{caption}</summary>{held}</details>'
+
+
+def _works(filter: Mapping[str, str] | None, held: Collection[str] | None) -> bool:
+    return filter is not None and held is not None and ("id" not in filter or filter["id"] in held)
 
 
 def _row_html(row: int, formats: Sequence[tuple[bool, list[str]]], filter: Mapping[str, str] | None) -> str:
@@ -99,7 +104,7 @@ def _row_html(row: int, formats: Sequence[tuple[bool, list[str]]], filter: Mappi
             value = html.escape(json.dumps(dict(filter)))
             text = (
                 f'<button type="button" class="filter" data-filter="{value}">{text}'
-                '<span class="unseen">: show these questions</span></button>'
+                f'<span class="unseen">: show {"this question" if "id" in filter else "these questions"}</span></button>'
             )
         tag = 'th scope="row"' if place == 0 else "td"
         cells.append(f'<{tag}{_right(numeric)} dir="auto">{text}</{tag[:2]}>')
@@ -108,27 +113,3 @@ def _row_html(row: int, formats: Sequence[tuple[bool, list[str]]], filter: Mappi
 
 def _right(numeric: bool) -> str:
     return ' class="number"' if numeric else ""
-
-
-def _column(cells: Sequence[Cell]) -> tuple[bool, list[str]]:
-    """Whether a column holds numbers, and its texts; its floats have the same number of decimals."""
-    floats = [abs(cell) for cell in cells if isinstance(cell, float) and math.isfinite(cell)]
-    largest = max(floats, default=0.0)
-    decimals = 1 if largest >= 1000 else 2 if largest >= 10 else 3 if largest >= 1 else 4
-    texts = [_cell_text(cell, decimals) for cell in cells]
-    filled = [cell for cell in cells if cell is not None and cell != ""]
-    numeric = bool(filled) and all(not isinstance(cell, str) or NUMBER_IN_WORDS.fullmatch(cell) for cell in filled)
-    return numeric, texts
-
-
-def _cell_text(cell: Cell, decimals: int) -> str:
-    if cell is None:
-        return "–"
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    rounded = f"{cell:,.{decimals}f}"
-    return f"{cell:.3g}" if cell and not float(rounded.replace(",", "")) else rounded  # never 0.0000 for a small number

@@ -7,6 +7,7 @@ are escaped in HTML (`html_blocks`) or are JSON that the script shows as text (`
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -30,8 +31,11 @@ def render(report: Report) -> str:
     before, after = _before_data(report, scripts), _after_data(scripts)
     if report.explorer is not None:
         room = MOST_BYTES - len((before + script_json(data) + after).encode()) - 1000
-        data["explorer"] = explorer_data(fitting(report.explorer, room))
-        data["explorer"]["left_out"] = len(report.explorer.questions) - len(data["explorer"]["questions"])
+        explorer = fitting(report.explorer, room)
+        left_out = len(report.explorer.questions) - len(explorer.questions)
+        data["explorer"] = explorer_data(explorer) | {"left_out": left_out}
+        if left_out:  # no row may show a question that is not there
+            before = _before_data(replace(report, explorer=explorer), scripts)
     return before + script_json(data) + after
 
 
@@ -46,7 +50,7 @@ def plotly_library() -> str:
 
 
 def _before_data(report: Report, scripts: list[str]) -> str:
-    sections = "\n".join(section_html(section, report.explorer is not None) for section in report.sections)
+    sections = "\n".join(section_html(section, report.explorer) for section in report.sections)
     explorer = _part("explorer.html") if report.explorer is not None else ""
     return f"""<!doctype html>
 <html lang="en">

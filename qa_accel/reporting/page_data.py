@@ -41,12 +41,13 @@ def explorer_data(explorer: Explorer) -> dict[str, Any]:
 def fitting(explorer: Explorer, most_bytes: int) -> Explorer:
     """The explorer with as many of its questions, from the first on, as take so many bytes of JSON."""
     seen: set[int] = set()
-    kept, used = 0, len(script_json(explorer_data(replace(explorer, contexts=(), questions=()))).encode())
+    kept, used = 0, script_bytes(explorer_data(replace(explorer, contexts=(), questions=())))
     for question in explorer.questions:
-        place = question["context"]
-        used += len(script_json(dict(question)).encode()) + 1
+        place: int = question["context"]
+        context = explorer.contexts[place]
+        used += script_bytes(_in_units(question, _units(context))) + 1
         if place not in seen:
-            used += len(script_json(explorer.contexts[place]).encode()) + 1
+            used += script_bytes(context) + 1
             seen.add(place)
         if used > most_bytes:
             break
@@ -62,6 +63,11 @@ def fitting(explorer: Explorer, most_bytes: int) -> Explorer:
         contexts=[explorer.contexts[place] for place in places],
         questions=[{**question, "context": places[question["context"]]} for question in questions],
     )
+
+
+def script_bytes(value: Any) -> int:
+    """What `script_json` takes in the page."""
+    return len(script_json(value).encode())
 
 
 def script_json(value: Any) -> str:
@@ -101,9 +107,9 @@ def _in_units(question: Mapping[str, Any], units: list[int] | None) -> dict[str,
 
     return {
         **question,
+        "left_out": [[place(at), count] for at, count in question["left_out"]],
         "gold": [[place(start), place(end), text] for start, end, text in question["gold"]],
         "predicted": moved(question["predicted"]),
-        "nbest": [moved(answer) for answer in question["nbest"]],
         "windows": [[place(start), place(end)] for start, end in question["windows"]],
         "other": moved(question.get("other")),
     }

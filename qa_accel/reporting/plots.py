@@ -30,12 +30,15 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
 
     Bars of categories go from left to right, where the categories' names have room on a narrow screen.
     """
+    assert all(map(math.isfinite, figure.marks.values())), f"{figure.id}: a mark has a place on the axis"
     traces = [trace for number, curve in enumerate(figure.curves) for trace in _traces(number, curve)]
     named = [trace for trace in traces if trace["showlegend"]]
     lines = any(trace["type"] == "scatter" and "lines" in trace["mode"] for trace in traces)
     layout: dict[str, Any] = {
         "xaxis": _axis(figure.x_title) | {"type": "category" if _has_categories(figure) else "linear"},
-        "yaxis": _axis(figure.y_title) | _y_scale(figure),
+        "yaxis": _axis(figure.y_title)
+        | {"type": "linear"}
+        | ({"range": list(figure.y_range)} if figure.y_range else {}),
         "hovermode": "x unified" if lines else "closest",
         "barmode": "group",
         "showlegend": len(named) > 1,
@@ -104,22 +107,6 @@ def _trace(number: int, curve: Curve, type: str, **more: Any) -> dict[str, Any]:
 def _axis(title: str) -> dict[str, Any]:
     numbers = {"hoverformat": ",.4~g", "separatethousands": True, "exponentformat": "e"}
     return {"title": {"text": _text(title)}, "automargin": True} | numbers
-
-
-def _y_scale(figure: Figure) -> dict[str, Any]:
-    scale: dict[str, Any] = {"type": "log", "dtick": _log_ticks(figure)} if figure.log_y else {"type": "linear"}
-    if figure.y_range is None:
-        return scale
-    if not figure.log_y:
-        return scale | {"range": list(figure.y_range)}
-    assert min(figure.y_range) > 0, f"{figure.id}: the range of a logarithmic axis is above 0"
-    return scale | {"range": [math.log10(end) for end in figure.y_range]}
-
-
-def _log_ticks(figure: Figure) -> str | int:
-    """Over few powers of ten also their double and fivefold."""
-    values = [y for curve in figure.curves for y in curve.y if y is not None and y > 0]
-    return "D2" if values and max(values) < 1000 * min(values) else 1
 
 
 def _has_categories(figure: Figure) -> bool:

@@ -86,7 +86,8 @@ class KeptModel:
             for name in {*hub.files_of_a_model(self.folder), REPORT, ERROR_ANALYSIS} - {
                 path.name for path in published
             }:
-                files.remove(self.folder / name)  # of an earlier run: an adapter would be loaded with this model
+                if not (self.folder / name).is_dir():  # of an earlier run: an adapter would be loaded with this model
+                    (self.folder / name).unlink(missing_ok=True)
             files.write_text(self.folder / "README.md", model_card(scores))
             for path in published:
                 files.link_or_copy(path, self.folder / path.name)

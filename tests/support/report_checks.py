@@ -5,6 +5,13 @@ from typing import Any
 
 from browsers import wait_until
 
+WIDE: dict[str, Any] = {
+    "viewport": {"width": 1280, "height": 900},
+    "color_scheme": "light",
+    "reduced_motion": "reduce",
+    "offline": True,
+}
+"""How tests open a page, if not said otherwise."""
 DRAWN = """() => [...document.querySelectorAll(".plot")].map((plot) => ({
     name: plot.dataset.figure,
     width: plot.querySelector(".main-svg")?.getBoundingClientRect().width || 0,
@@ -30,6 +37,20 @@ def shown_questions(page: Any) -> int:
     found = re.match(r"([\d,]+) of ", page.inner_text("#explorer-count"))
     assert found, page.inner_text("#explorer-count")
     return int(found[1].replace(",", ""))
+
+
+def question(page: Any, id: str) -> Any:
+    return page.locator(f'.question[data-id="{id}"]')
+
+
+def open_question(page: Any, id: str) -> None:
+    question(page, id).locator("summary").click()
+    question(page, id).locator(".passage").wait_for()
+
+
+def names(page: Any) -> list[str]:
+    """Ids of the questions on the list's page."""
+    return page.evaluate("[...document.querySelectorAll('.question')].map((one) => one.dataset.id)")
 
 
 def check_report(page: Any) -> None:

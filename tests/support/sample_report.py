@@ -77,25 +77,26 @@ def question(
         return {"text": words, "start": start, "end": end}
 
     exact = float(predicted in gold or (not gold and not predicted))
-    best = [span(words) for words in dict.fromkeys([predicted, *gold, ""])]
+    best = dict.fromkeys([predicted, *gold, ""])
     shares = [0.72, 0.2, 0.05, 0.02, 0.01]
     nbest = [
-        answer | {"probability": share, "confidence": None if confidence is None else confidence * share}
-        for answer, share in zip(best, shares)
+        {"text": words, "probability": share, "confidence": None if confidence is None else confidence * share}
+        for words, share in zip(best, shares)
     ]
     compared = None
     if other is not None:
         right = float(other in gold or (not gold and not other))
-        scores = {"kind": "right" if right else "wrong", "exact": right, "f1": right, "null_odds": -1.5}
+        scores = {"kind": "right" if right else "wrong", "exact": right, "f1": right}
         compared = span(other) | scores
     word = next((word for word in ("what", "who", "when", "how many") if asked.lower().startswith(word)), "other")
     length = "none" if not gold else "1 word" if " " not in gold[0] else "2 to 4 words"
     made = {
         "id": id,
+        "row": 0,
         "question": asked,
         "title": title,
         "context": context,
-        "cut": [0, 0],
+        "left_out": [],
         "gold": [[*place(text, words), words] for words in gold],
         "predicted": span(predicted),
         "kind": kind,
@@ -128,7 +129,7 @@ def questions() -> list[dict[str, Any]]:
             flip="worse",
             confidence=0.91,
             windows=[[0, 240], [180, len(PARIS)]],
-            cut=[0, 1234],
+            left_out=[[len(PARIS), 1234]],
         ),
         question("q-tall", "How many metres tall is it?", 0, ["330"], "330", "right", other="5,889,000", flip="better"),
         question("q-missed", "When was the World's Fair?", 0, ["1889"], "", "missed", confidence=0.88),
@@ -161,7 +162,7 @@ def questions() -> list[dict[str, Any]]:
         made.append(
             question(f"river-{number}", asked, 1, [gold] if gold else [], predicted, kind, "Amazon", None, None, sure)
         )
-    return made
+    return [asked | {"row": row} for row, asked in enumerate(made)]
 
 
 def explorer() -> Explorer:
@@ -234,7 +235,7 @@ def figures() -> list[Figure]:
                 Curve("other", [name for _, name, _ in KINDS], [0.9 * number for *_, number in KINDS], "bars"),
             ],
         ),
-        Figure("gradient", "Gradient norm", "Step", "Norm", [Curve("norm", steps, [y**3 for y in loss])], log_y=True),
+        Figure("gradient", "Gradient norm", "Step", "Norm", [Curve("norm", steps, [y**3 for y in loss])]),
     ]
 
 

@@ -29,7 +29,7 @@ function found() {
     (!state.flip || question.flip === state.flip) &&
     (!state.value || question.slices[state.family] === state.value) &&
     (!text || searched(question).includes(text)));
-  if (state.order !== "sure") return kept;
+  if (state.order !== "sure") return kept.sort((one, two) => one.row - two.row);
   const wrong = kept.filter((question) => question.exact < 1).sort((one, two) => sureness(two) - sureness(one));
   return [...wrong, ...kept.filter((question) => question.exact >= 1)];
 }
@@ -56,7 +56,7 @@ function row(question) {
     sureness(question) ? ` · ${percent(sureness(question))} sure` : "", question.flip ? ` · ${question.flip} than ${visible(explorer.names[1])}` : "");
   const right = question.exact >= 1 ? " right" : "";
   const made = element("details", { class: "question", name: "question", "data-id": visible(question.id) },
-    element("summary", {}, element("span", { class: "asked", dir: "auto" }, visible(question.question)),
+    element("summary", {}, element("span", { class: "asked", dir: "auto" }, visible(question.question.trim() || question.id)),
       element("span", { class: "kind" + right }, kindName(question.kind)), brief));
   const fill = () => { if (made.children.length === 1) made.append(body(question)); };
   if (state.open === question.id) { made.open = true; fill(); }
@@ -125,16 +125,18 @@ function markedText(question, text) {
   const spans = spansOf(question, text);
   const edges = boundaries(text);
   const borders = question.windows.flatMap(([start, end], place) => [
-    { at: edges.before(start), text: `⟦${place + 1} `, title: `Window ${place + 1} begins here` },
-    { at: edges.before(end), text: ` ${place + 1}⟧`, title: `Window ${place + 1} ends here` }])
+    { at: edges.before(start), begins: true, text: `⟦${place + 1} `, title: `Window ${place + 1} begins here` },
+    { at: edges.before(end), begins: false, text: ` ${place + 1}⟧`, title: `Window ${place + 1} ends here` }])
     .filter(({ at }) => at >= 0 && at <= text.length);
-  const cuts = new Set([0, text.length, ...spans.flatMap(({ start, end }) => [start, end]), ...borders.map(({ at }) => at)]);
+  const gaps = question.left_out.map(([at, count]) => ({ at, count }));
+  const cuts = new Set([0, text.length, ...spans.flatMap(({ start, end }) => [start, end]), ...[...borders, ...gaps].map(({ at }) => at)]);
   const places = [...cuts].sort((one, two) => one - two);
   const made = [];
   places.forEach((start, number) => {
-    for (const border of borders.filter(({ at }) => at === start)) {
-      made.push(element("span", { class: "edge", title: border.title, "data-edge": border.text }));
-    }
+    const edge = (border) => element("span", { class: "edge", title: border.title, "data-edge": border.text });
+    const [begun, ended] = [true, false].map((begins) => borders.filter((border) => border.at === start && border.begins === begins).map(edge));
+    const cut = gaps.filter(({ at }) => at === start).map(({ count }) => element("span", { class: "cut" }, ` … ${thousands(count)} characters left out … `));
+    made.push(...ended, ...cut, ...begun);
     if (number + 1 < places.length) made.push(piece(spans, text, start, places[number + 1]));
   });
   return made;
@@ -153,10 +155,7 @@ function piece(spans, text, start, end) {
 
 function passage(question) {
   const text = explorer.contexts[question.context];
-  const [before, after] = question.cut;
-  const cut = (number) => (number ? element("span", { class: "cut" }, ` … ${thousands(number)} characters left out … `) : "");
-  const marked = markedText(question, text);
-  const held = element("div", { class: "passage", dir: "auto", tabindex: "0", role: "region", "aria-label": "Context" }, cut(before), ...marked, cut(after));
+  const held = element("div", { class: "passage", dir: "auto", tabindex: "0", role: "region", "aria-label": "Context" }, ...markedText(question, text));
   const legend = element("ul", { class: "legend" });
   const names = { gold: "expected (gold)", predicted: explorer.names ? visible(explorer.names[0]) : "predicted", other: explorer.names ? visible(explorer.names[1]) : "" };
   for (const kind of distinct(spansOf(question, text).map((span) => span.kind))) {
@@ -171,18 +170,24 @@ function passage(question) {
   return element("div", {}, element("h3", {}, "Context"), legend, held);
 }
 
+// Of nearly all questions: one without any span has null odds of a thousand million.
+function reachOfOdds(limit) {
+  const far = explorer.questions.map(({ null_odds: odds }) => (typeof odds === "number" ? Math.abs(odds - limit) : Infinity));
+  const finite = far.filter(Number.isFinite).sort((one, two) => one - two);
+  return finite[Math.floor(0.95 * (finite.length - 1))] || 1;
+}
+
 function nullOdds(question) {
   const odds = question.null_odds;
-  if (odds === null || odds === undefined) return null;
+  if (odds === null || explorer.threshold === null) return null;
   const title = element("h3", {}, "Is there an answer?");
   const limit = explorer.threshold;
   if (typeof limit !== "number" || typeof odds !== "number") return element("div", {}, title, element("p", {}, `Null odds ${decimal(odds)}.`));
   const words = odds > limit
     ? `Null odds ${decimal(odds)} are above the threshold ${decimal(limit)}: no answer is given.`
     : `Null odds ${decimal(odds)} are not above the threshold ${decimal(limit)}: the best span is given.`;
-  const reach = Math.max(...explorer.questions.map((one) => (typeof one.null_odds === "number" ? Math.abs(one.null_odds - limit) : 0)), 1e-9);
   const at = element("i", { class: "at" });
-  at.style.left = 50 + (47 * (odds - limit)) / reach + "%";
+  at.style.left = 50 + 47 * Math.max(-1, Math.min(1, (odds - limit) / reachOfOdds(limit))) + "%";
   return element("div", {}, title, element("p", {}, words), element("div", { class: "scale", "aria-hidden": "true" },
     element("i", { class: "track" }), element("i", { class: "limit" }), at, element("span", {}, "answers"), element("span", {}, "no answer")));
 }
@@ -214,6 +219,12 @@ function fillValues() {
   byId("explorer-value").replaceChildren(new Option("all", ""), ...values.map((value) => new Option(visible(value), value)));
 }
 
+// The page of the list that has the open question.
+function turnToOpen() {
+  const place = found().findIndex((question) => question.id === state.open);
+  if (place >= 0) state.page = Math.floor(place / PAGE) + 1;
+}
+
 function showState() {
   fillValues();
   for (const field of FIELDS) byId("explorer-" + field).value = state[field];
@@ -231,8 +242,7 @@ function readState() {
   state = { ...EMPTY };
   for (const key of Object.keys(EMPTY)) if (given.has(key)) state[key] = given.get(key);
   state.page = parseInt(state.page, 10) || 1;
-  const place = found().findIndex((question) => question.id === state.open);
-  if (place >= 0) state.page = Math.floor(place / PAGE) + 1;
+  turnToOpen();
   showState();
 }
 
@@ -243,6 +253,17 @@ function show(filters) {
   saveState();
   byId("explorer-count").focus({ preventScroll: true });
   byId("explorer-filters").scrollIntoView();
+}
+
+// One question, opened in the list of all.
+function showQuestion(id) {
+  state = { ...EMPTY, order: state.order, open: id };
+  turnToOpen();
+  showState();
+  saveState();
+  const opened = document.querySelector(".question[open]");
+  opened.querySelector("summary").focus({ preventScroll: true });
+  opened.scrollIntoView();
 }
 
 function startExplorer() {
@@ -271,7 +292,8 @@ function startExplorer() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest(".filter");
     if (!button) return;
-    const { slice, ...filters } = JSON.parse(button.dataset.filter);
+    const { id, slice, ...filters } = JSON.parse(button.dataset.filter);
+    if (id !== undefined) return showQuestion(id);
     if (slice) [filters.family, filters.value] = [slice.slice(0, slice.indexOf("=")), slice.slice(slice.indexOf("=") + 1)];
     show(filters);
   });
