@@ -129,10 +129,10 @@ def test_a_slice_is_compared_with_the_rest_of_its_family_only():
     assert verdict(of["date"]) == "within chance"
 
 
-def test_slices_are_in_the_order_of_what_there_is_to_gain():
-    """Worse ones by their excess of errors, then those within chance or too small, then the better ones. Breaks if a small slice
+def test_slices_are_in_the_order_of_how_sure_they_are():
+    """Worse ones by their p-value, then those within chance or too small, then the better ones. Breaks if a small slice
     of one question that is always wrong is put before a large one that is worse."""
-    plan = {"large": (200, 120), "small": (40, 32), "one": (1, 1), "as usual": (500, 125), "good": (300, 15)}
+    plan = {"large": (300, 200), "small": (40, 28), "one": (1, 1), "as usual": (500, 125), "good": (300, 15)}
     rows, wrong = [], []
     for value, (questions, errors) in plan.items():
         rows += [{"question_word": value}] * questions
