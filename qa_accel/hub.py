@@ -8,12 +8,9 @@ import fnmatch
 import logging
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.utils import (
@@ -24,8 +21,9 @@ from huggingface_hub.utils import (
     validate_repo_id,
 )
 
+from qa_accel.hub_errors import LOGIN, Busy, explained
 from qa_accel.input_files import read_json
-from qa_accel.messages import one_line, short
+from qa_accel.messages import short
 
 logger = logging.getLogger(__name__)
 
@@ -40,11 +38,8 @@ UPLOADED = (*WEIGHTS, INDEX, "config.json", ADAPTER, *TOKENIZER, CARD, SCORES, "
 """All that is ever uploaded: names of files at the top of the run's folder, with `?` for the digits of shards."""
 PLACEHOLDER = "path/to/this/folder"
 """How the card names the model in its commands. The uploaded card has the repository's id in its place."""
-HTTP_LIBRARIES = ("httpx", "httpcore", "requests", "urllib3")
-"""Modules of what huggingface_hub's versions send requests with."""
 SECONDS = 30
 """For each answer to a check."""
-LOGIN = "Set HF_TOKEN, or run `hf auth login`"
 BRANCH = re.compile(r"(?!.*(\.\.|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
 
 
@@ -91,7 +86,7 @@ def check(config: HubConfig, folder: Path) -> None:
         return
     token = _token(config, folder)
     try:
-        with _explained():
+        with explained():
             _repository(config, folder, token)
     except Busy as error:
         logger.warning("%s; the run goes on, and uploads at its end", error)
@@ -118,7 +113,7 @@ def push(folder: Path, config: HubConfig) -> Pushed:
     token = _token(config, folder)
     if not sys.stderr.isatty():
         disable_progress_bars()  # a log would get a line for each step of a bar
-    with _explained():
+    with explained():
         repo_id = _repository(config, folder, token)
         api = HfApi(token=token)
         api.create_repo(repo_id, private=config.hub_private_repo, exist_ok=True)
@@ -197,10 +192,6 @@ def _addition(folder: Path, name: str, repo_id: str) -> CommitOperationAdd:
 # --- what the hub says
 
 
-class Busy(ValueError):
-    """The hub is there, and could not answer now."""
-
-
 def _token(config: HubConfig, folder: Path) -> str:
     """The token, after all that can be refused without a request."""
     if config.hub_model_id is None:
@@ -210,7 +201,7 @@ def _token(config: HubConfig, folder: Path) -> str:
             "--push_to_hub: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set; unset it, or leave --push_to_hub out and upload "
             "later, from a machine with network: scripts/report.py RUN --push_to_hub"
         )
-    with _explained():
+    with explained():
         token = get_token()
     if token is None:
         raise ValueError(f"--push_to_hub: there is no token for the hub. {LOGIN}")
@@ -257,58 +248,6 @@ def _get(path: str, token: str, *, missing_ok: bool = False, body: bool = True) 
         return None
     hf_raise_for_status(response)
     return response.json() if body else None
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Errors of the hub and of its client become one ValueError that says what to do."""
-    try:
-        yield
-    except Exception as error:  # the client, its HTTP library and its threads each raise their own kinds
-        is_ours = isinstance(error, ValueError) and str(error).startswith("--")
-        is_a_bug = isinstance(error, AssertionError | AttributeError | TypeError)
-        if is_ours or is_a_bug or (isinstance(error, OSError) and error.filename is not None):  # a file of the folder
-            raise
-        # not `from error`: requests, with their headers, hang on these exceptions
-        raise _explanation(error) from None
-
-
-def _explanation(error: BaseException) -> ValueError:
-    chain = [error]
-    while chain[-1].__cause__ is not None:  # an upload's own error is the cause of another
-        chain.append(chain[-1].__cause__)
-    status = next(filter(None, (getattr(getattr(one, "response", None), "status_code", None) for one in chain)), None)
-    of_network = any(isinstance(one, OSError) or type(one).__module__.startswith(HTTP_LIBRARIES) for one in chain)
-    place = f"--push_to_hub: {_endpoint()}"
-    said = one_line(getattr(error, "server_message", None) or str(error) or type(error).__name__)
-    # addresses may hold a password, or the signature of an upload
-    said = re.sub(r"\?[^\s'\")]+", "", re.sub(r"//[^/\s@]*@", "//", said))
-    if status == 401:
-        return ValueError(f"{place} does not accept the token. {LOGIN} with one that is valid and can write")
-    if status == 403:
-        return ValueError(
-            f"{place} does not let this token write there ({said}). {LOGIN} with one that can, or take another --hub_model_id"
-        )
-    if status == 404:
-        return ValueError(f"{place} does not find the repository or the branch ({said}); check --hub_model_id")
-    if status == 429 or (status or 0) >= 500:
-        return Busy(f"{place} answers {status} ({said}); try again later")
-    if status is not None or isinstance(error, ValueError):
-        return ValueError(f"{place} refuses the upload ({said})")
-    if not of_network:
-        return ValueError(
-            f"{place}: the upload failed ({type(error).__name__}: {said}); try again, or update huggingface_hub"
-        )
-    return ValueError(
-        f"{place} cannot be reached from here ({said}). Check the network, HTTPS_PROXY and HF_ENDPOINT; on a node without "
-        "network leave --push_to_hub out, and upload later from one that has it: scripts/report.py RUN --push_to_hub"
-    )
-
-
-def _endpoint() -> str:
-    """The hub's address, without a password that somebody put there."""
-    parts = urlsplit(constants.ENDPOINT)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _check_id(name: str, place: str, remedy: str = "") -> None:

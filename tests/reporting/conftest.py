@@ -1,6 +1,10 @@
-"""The report of `sample_report` in a browser."""
+"""The report of `sample_report` in a browser; a stand-in of the hub."""
+
+from collections.abc import Iterator
 
 import pytest
+from hub_stand_in import Hub, hub_stand_in, point_at
+from huggingface_hub import constants
 from report_checks import WIDE
 
 
@@ -31,3 +35,16 @@ def page(wide_page):
     wide_page.complaints.clear()
     yield wide_page
     assert wide_page.complaints == []
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path) -> Iterator[Hub]:
+    """A hub that this process uses, as the account ada."""
+    with hub_stand_in() as found:
+        for name in ("ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET"):
+            monkeypatch.setattr(constants, name, getattr(constants, name))  # to be put back afterwards
+        point_at(found.url)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token_here"))
+        for name, value in found.environment().items():
+            monkeypatch.setenv(name, value)
+        yield found
