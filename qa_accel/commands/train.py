@@ -19,7 +19,7 @@ def run(settings: TrainConfig, timer: StageTimer | None = None) -> int:
 
     `timer`: one that has run since the process began. Returns the exit code: 0, or that of a stopped run. Raises
     ValueError for settings or data that cannot work, for a loss that is not finite, and on rank 0 for a finished run that
-    could not be pushed. With `push_to_hub` the process group is gone afterwards.
+    could not be pushed. The process group is gone after a finished run.
     """
     timer = timer or StageTimer()
     trainer = build(settings, timer)
