@@ -119,9 +119,9 @@ def run(settings: PredictConfig) -> int | None:
         console.print(
             score_tables.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
         )
-    files.write_text(folder / SETTINGS, config.dump(settings))
     seconds, launch = round(time.perf_counter() - began, 1), runtime.launch_line(accelerator)
     environment.write(folder, accelerator, runtime.describe(accelerator), launch=launch, seconds=seconds)
+    files.write_text(folder / SETTINGS, config.dump(settings))
     console.print(f"answers: {visible(folder / 'predictions.json')}")
 
 

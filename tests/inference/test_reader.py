@@ -113,6 +113,7 @@ def test_questions_without_gold_are_answered_and_not_scored(toy, cache, tmp_path
         "null_odds.json",
         ".lock",
         "config.yaml",
+        "environment.json",
     }
     with_gold = predicted(tmp_path / "with_gold", cache, model_name_or_path=toy.model, test_file=toy.dev)
     assert (folder / "predictions.json").read_bytes() == (with_gold / "predictions.json").read_bytes()

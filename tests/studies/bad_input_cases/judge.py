@@ -9,7 +9,7 @@ from bad_input_cases.runner import Result
 KINDS = ("ok", "traceback", "unclear message", "hang", "accepted", "half-written files", "wrong result", "refused")
 LINES, CHARACTERS = 30, 2000
 """Of the longest message that somebody reads."""
-WORKING = (".lock", "config.yaml", "data_report.json", "metrics.jsonl", "stopped.json")
+WORKING = (".lock", "config.yaml", "data_report.json", "environment.json", "metrics.jsonl", "stopped.json")
 WORKING_FOLDERS = ("ranks", "best", "checkpoint-", "cache")
 """What a run that did not finish may leave in its folder; all else there belongs to a finished one."""
 
