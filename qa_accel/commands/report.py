@@ -108,11 +108,13 @@ def _report(settings: ReportConfig, path: Path, folder: Path | None, console: Co
 
 
 def _push(settings: ReportConfig, folder: Path) -> None:
-    """Upload a finished run, with a new report where one can be written here: its data may be on another machine."""
+    """Upload a finished run; its report, if it has one, is written again where that can be done: its data may be elsewhere."""
     hub.check(settings.hub, folder)
     hub.files_to_upload(folder)
     console = make_console(soft_wrap=True)
     try:
+        if not (folder / run_layout.REPORT).exists():  # whoever deletes it does not want its questions to be seen
+            raise ValueError("the folder has none; scripts/report.py without --push_to_hub writes it")
         check_installed(html=True)
         _report(settings, folder, folder, console)
     except (ValueError, OSError) as error:

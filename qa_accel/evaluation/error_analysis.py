@@ -1,6 +1,6 @@
 """Every question of a split with its answer -> kinds of errors, and the slices in which there are more of them than chance gives.
 
-`Answered` is one question with all that is known of its answer; `analyse` counts. Kinds are those of `error_kinds`, families and
+`AnalysedQuestion` is one question with all that is known of its answer; `analyse` counts. Kinds are those of `error_kinds`, families and
 values of slices those of `question_features`. Needs scipy (extra `report`) for the tests of chance.
 """
 

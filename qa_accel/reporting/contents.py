@@ -22,6 +22,8 @@ from qa_accel.terminal import visible
 CONFIDENT_AND_WRONG = 15
 MOST_IN_CELL = 160
 """Characters."""
+SLICE_COLUMNS = ("slice", "questions", "exact", "F1", "exact, rest", "% of errors", "p", "")
+"""Of a table of slices; the kinds of errors follow."""
 
 
 def report(run: JudgedRun, defaults: Mapping[str, Any]) -> Report:
@@ -183,11 +185,11 @@ def errors(run: JudgedRun) -> Section:
     return Section("errors", "Errors", blocks)
 
 
-def confident_and_wrong(run: JudgedRun, count: int = CONFIDENT_AND_WRONG) -> Table:
+def confident_and_wrong(run: JudgedRun) -> Table:
     """Each row opens its question."""
     row_of = {key: row for row, key in enumerate(run.data.ids)}
     rows, filters = [], []
-    for each in run.analysis.confident_and_wrong()[:count]:
+    for each in run.analysis.confident_and_wrong()[:CONFIDENT_AND_WRONG]:
         row = row_of[each.id]
         golds = list(dict.fromkeys(run.data.gold_texts[row])) or ["(no answer)"]
         confidence = "" if each.confidence is None else f"{each.confidence:.2f}"
@@ -264,16 +266,6 @@ def slice_table(title: str, slices: Sequence[Slice], *, of_one_family: bool = Fa
         )
         for each in slices
     ]
-    columns = (
-        "slice",
-        "questions",
-        "exact",
-        "F1",
-        "exact, rest",
-        "% of errors",
-        "p",
-        "",
-        *(f"{KINDS[kind]}, %" for kind in kinds),
-    )
+    columns = (*SLICE_COLUMNS, *(f"{KINDS[kind]}, %" for kind in kinds))
     filters = [{"slice": f"{each.family}={each.value}"} for each in slices]
     return Table(title, columns, rows, filters=filters, open=not of_one_family, detail_columns=len(kinds))

@@ -17,8 +17,7 @@ from qa_accel.terminal import visible
 if TYPE_CHECKING:  # an optional package
     from matplotlib.figure import Figure as Drawing
 
-INCHES, DOTS_PER_INCH = (8, 5), 100
-WIDTH, HEIGHT = 800, 500
+WIDTH, HEIGHT, DOTS_PER_INCH = 800, 500, 100
 """Pixels of every image."""
 FEW_POINTS = 20
 """Of a line, below which each has a mark."""
@@ -30,7 +29,7 @@ def draw(figure: blocks.Figure) -> "Drawing":
     """The figure as matplotlib draws it, WIDTH x HEIGHT. Needs matplotlib."""
     from matplotlib.figure import Figure as Drawing
 
-    drawing = Drawing(figsize=INCHES, dpi=DOTS_PER_INCH, layout="constrained")
+    drawing = Drawing(figsize=(WIDTH / DOTS_PER_INCH, HEIGHT / DOTS_PER_INCH), dpi=DOTS_PER_INCH, layout="constrained")
     axes = drawing.subplots()
     places = _places(figure.curves)
     bars = [curve for curve in figure.curves if curve.style == "bars"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.error_analysis import AnalysedQuestion, ErrorAnalysis, analyse
 from qa_accel.evaluation.error_kinds import Place, kind_of
-from qa_accel.evaluation.outcomes import F1, Outcomes
+from qa_accel.evaluation.outcomes import EXACT, F1, Outcomes
 from qa_accel.evaluation.question_features import AskedQuestion, features
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
 from qa_accel.inference.postprocess import Answers
@@ -45,13 +46,13 @@ class JudgedRun:
     def name(self) -> str:
         return self.files.name
 
-    @property
+    @cached_property
     def exact_Q(self) -> np.ndarray:
-        return self.outcomes.scores_at(self.threshold)[:, 0]
+        return self.outcomes.scores_at(self.threshold)[:, EXACT]
 
-    @property
+    @cached_property
     def f1_Q(self) -> np.ndarray:
-        return self.outcomes.scores_at(self.threshold)[:, 1]
+        return self.outcomes.scores_at(self.threshold)[:, F1]
 
 
 def judge(files: RunFiles, data: RunData) -> JudgedRun:

@@ -2,15 +2,15 @@
 
 from importlib.util import find_spec
 
-HOW_TO_GET = "pip install 'qa-accel[report]'"
 
-
-def missing(*, html: bool) -> list[str]:
-    """Packages that are not there; scipy for the error analysis, plotly for the page."""
-    return [name for name in ("scipy", *(["plotly"] if html else [])) if find_spec(name) is None]
+def why_not(*, html: bool) -> str | None:
+    """The packages that are missing, with the command that installs them, or None; scipy for the error analysis, plotly for the
+    page."""
+    missing = [name for name in ("scipy", *(["plotly"] if html else [])) if find_spec(name) is None]
+    return f"reports need {' and '.join(missing)}: pip install 'qa-accel[report]'" if missing else None
 
 
 def check_installed(*, html: bool) -> None:
-    """Raises ValueError with the command that installs what is missing."""
-    if names := missing(html=html):
-        raise ValueError(f"reports need {' and '.join(names)}: {HOW_TO_GET}")
+    """Raises ValueError for what is missing."""
+    if (reason := why_not(html=html)) is not None:
+        raise ValueError(reason)

@@ -7,16 +7,9 @@ from typing import Any
 from qa_accel.data.splits import Split
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.judged_run import judge
-from qa_accel.reporting.requirements import HOW_TO_GET, missing
 from qa_accel.reporting.run_data import GivenData, RunData, longest_answer, source_of
 from qa_accel.reporting.run_files import read_run
 from qa_accel.reporting.write import write_report
-
-
-def why_not() -> str | None:
-    """Why no report can be written here, or None."""
-    names = missing(html=True)
-    return f"reports need {' and '.join(names)}: {HOW_TO_GET}" if names else None
 
 
 def write_final_report(folder: Path, split: Split, defaults: Mapping[str, Any]) -> Report:

@@ -30,6 +30,7 @@ from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import SAVE, STOP, Stop, StopRequested
 from qa_accel.evaluation import score_tables
 from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
+from qa_accel.reporting import requirements
 from qa_accel.reporting.blocks import Report
 from qa_accel.reporting.model_card import CardOfRun
 from qa_accel.run_layout import BEST, PREDICTIONS, REPORT
@@ -249,7 +250,7 @@ class Trainer:
 
     def _report(self) -> Report | None:
         """Write report.html. The run has finished: what fails here is printed, and can be repeated."""
-        reason = final_report.why_not()
+        reason = requirements.why_not(html=True)
         if reason is None:
             try:
                 defaults = config.defaults(type(self.settings))

@@ -151,6 +151,8 @@ def test_all_right_and_all_wrong(wrong):
     found = analysed(np.full(60, wrong), features_of(np.random.default_rng(0), 60))
     assert not found.worse and not found.better
     assert {each.share_of_errors for each in found.slices if not wrong} <= {0.0}
+    for each in found.slices:
+        assert each.share_of_errors == pytest.approx(each.questions / 60 if wrong else 0)
     json.dumps(found.as_dict(), allow_nan=False)
 
 

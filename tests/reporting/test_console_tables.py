@@ -6,6 +6,7 @@ import pytest
 
 from qa_accel.reporting.blocks import Figure, Section, Table, Text
 from qa_accel.reporting.console_tables import print_section
+from qa_accel.reporting.contents import SLICE_COLUMNS
 from qa_accel.terminal import make_console
 
 KINDS = (
@@ -25,17 +26,7 @@ def printed(*blocks, width: int = 80) -> list[str]:
 
 def slices(values) -> Table:
     """As `contents.slice_table` makes them: eight columns, and five that only a page has room for."""
-    columns = (
-        "slice",
-        "questions",
-        "exact",
-        "F1",
-        "exact, rest",
-        "% of errors",
-        "p",
-        "",
-        *(f"{kind}, %" for kind in KINDS),
-    )
+    columns = (*SLICE_COLUMNS, *(f"{kind}, %" for kind in KINDS))
     rows = [
         (value, 12345, "100.0", "100.0", "100.0", "100.0", "< 0.001", "within chance", *["12.3"] * 5)
         for value in values

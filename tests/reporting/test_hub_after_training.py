@@ -147,3 +147,16 @@ def test_the_command_that_a_failed_push_prints_works_for_a_run_without_validatio
     found = hub.repositories["lab/plain"].files()
     assert "model.safetensors" in found and "report.html" not in found
     assert "no new report.html: " in capsys.readouterr().out
+
+
+def test_a_report_that_was_deleted_is_not_uploaded(hub, trainer, tmp_path):
+    """It shows questions of the validation data. Breaks if the push writes it again."""
+    from qa_accel.commands import report
+
+    folder = trainer.whole(tmp_path / "run", max_train_steps=2)
+    (folder / "report.html").unlink()
+    report.run(report.ReportConfig((folder,), hub=HubConfig(push_to_hub=True, hub_model_id="lab/discreet")))
+    assert "report.html" not in hub.repositories["lab/discreet"].files()
+    report.run(report.ReportConfig((folder,)))
+    report.run(report.ReportConfig((folder,), hub=HubConfig(push_to_hub=True, hub_model_id="lab/discreet")))
+    assert hub.repositories["lab/discreet"].files()["report.html"] == (folder / "report.html").read_bytes()
