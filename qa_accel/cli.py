@@ -23,12 +23,13 @@ COMMANDS = {
     "calibrate": "fit the confidence of a fine-tuned model",
     "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "report": "write a run's report, or compare two runs, as one HTML file",
+    "ensemble": "join the answers of several models, and say what that gains",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
     "summary": "mean and spread of the scores of several runs",
 }
-WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
+WITHOUT_TORCH = ("ask", "ensemble", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
 model."""
 
