@@ -55,11 +55,13 @@ def join(
     assert len(given) == len(members) and min(given) > 0, "a weight above 0 for each member"
     answers = Answers({}, {}, {}, {})
     for key in members[0].nbest:
-        of_members = [
-            _MemberList(member.nbest[key], member.null_odds[key], weight) for member, weight in zip(members, given)
-        ]
         try:
-            listing = _joined(of_members)
+            listing = _joined(
+                [
+                    _MemberList(member.nbest[key], member.null_odds[key], weight)
+                    for member, weight in zip(members, given)
+                ]
+            )
         except ValueError as error:
             raise ValueError(f"question {quoted(key)}: {error}") from None
         listing.add_to(answers, key, threshold, calibration, version_2_with_negative=version_2_with_negative)
