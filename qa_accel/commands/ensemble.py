@@ -21,7 +21,7 @@ from qa_accel.distributed.run_folder import open_answers_alone
 from qa_accel.evaluation import scoring
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.comparison import Difference
-from qa_accel.evaluation.cross_judged import CrossJudged, gains, judge_across
+from qa_accel.evaluation.cross_judged import gains, judge_across
 from qa_accel.hub import is_hub_id
 from qa_accel.inference import ensemble, ensemble_file
 from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
@@ -30,6 +30,7 @@ from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPo
 from qa_accel.inference.ensemble_file import EnsembleMember
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.reader_models import mean_threshold
+from qa_accel.reporting.console_tables import console_table
 from qa_accel.reporting.ensemble_tables import gains_table, scores_table
 from qa_accel.reporting.listed_answers import has_negative, listed_answers
 from qa_accel.reporting.requirements import check_installed
@@ -79,6 +80,8 @@ def run(settings: EnsembleConfig) -> None:
     joined = ensemble.join(answers, threshold=threshold, calibration=calibration, version_2_with_negative=negative)
     if has_gold:
         scores = scoring.scores_against(joined, golds.texts, threshold, version_2_with_negative=negative) | figures
+        if "not_calibrated" in figures:
+            console.print(f"the ensemble is not calibrated: {figures['not_calibrated']}")
         judged = _judged(console, names, answers, joined, golds, version_2_with_negative=negative)
     else:
         console.print(
@@ -194,19 +197,22 @@ def _judged(
         "the members' mean": gains(whole, judged),
         f"the best member, {best}": gains(whole, [judged[list(names).index(best)]]),
     }
-    console.print(scores_table(rows, whole.row(), len(golds.texts)))
-    console.print(gains_table(found))
+    mean = _mean(list(rows.values()))
+    own = whole.row()
+    console.print(console_table(scores_table(rows, mean, own, len(golds.texts))))
+    console.print(console_table(gains_table(own, found)))
     return {
         "judged": "each half of the contexts with threshold and calibration of the other half",
-        "scores": {"members": rows, "mean": _mean(judged), "ensemble": whole.row()},
+        "scores": {"members": rows, "mean": mean, "ensemble": own},
         "gain_over_mean": _as_dict(found["the members' mean"]),
         "gain_over_best": {"member": best} | _as_dict(found[f"the best member, {best}"]),
     }
 
 
-def _mean(judged: Sequence[CrossJudged]) -> dict[str, float]:
-    rows = [each.row() for each in judged]
-    return {name: sum(sorted(row[name] for row in rows)) / len(rows) for name in ("exact", "f1")}
+def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Of the scores that all have."""
+    names = [name for name, value in rows[0].items() if isinstance(value, float) and all(name in row for row in rows)]
+    return {name: sum(sorted(row[name] for row in rows)) / len(rows) for name in names}
 
 
 def _as_dict(found: Mapping[str, Difference]) -> dict[str, Any]:
