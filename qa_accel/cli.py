@@ -28,6 +28,7 @@ COMMANDS = {
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
     "summary": "mean and spread of the scores of several runs",
+    "sweep": "search settings of a training run, by any number of workers",
 }
 WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
@@ -74,7 +75,7 @@ def main(command: str | None = None) -> None:
 def listens_early(command: str, arguments: list[str]) -> bool:
     """Whether a stop signal is noted from the start on: these commands go on where they ended."""
     names = {argument.split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
-    return command == "train" or "__shard_output" in names
+    return command in ("train", "sweep") or "__shard_output" in names
 
 
 def _command_of(arguments: list[str]) -> str:
