@@ -22,13 +22,13 @@ COMMANDS = {
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
     "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
-    "learning_curve": "train on growing parts of the data, say what more data would give",
     "report": "write a run's report, or compare two runs, as one HTML file",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
     "summary": "mean and spread of the scores of several runs",
     "sweep": "search settings of a training run, by any number of workers",
+    "learning_curve": "train on growing parts of the data, say what more data would give",
 }
 WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
@@ -75,7 +75,7 @@ def main(command: str | None = None) -> None:
 def listens_early(command: str, arguments: list[str]) -> bool:
     """Whether a stop signal is noted from the start on: these commands go on where they ended."""
     names = {argument.split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
-    return command in ("train", "sweep") or "__shard_output" in names
+    return command in ("train", "sweep", "learning_curve") or "__shard_output" in names
 
 
 def _command_of(arguments: list[str]) -> str:

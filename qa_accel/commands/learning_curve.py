@@ -6,7 +6,6 @@ Every part is a usual training run, a child process of this one. Start the same 
 not run again, an interrupted one goes on. Writes learning_curve.json and learning_curve.html.
 """
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from qa_accel import config, shell_words
 from qa_accel.distributed import signals, stop
 from qa_accel.experiments import child_run, curve_report, curve_runs
 from qa_accel.ranges import check_ranges
+from qa_accel.reporting.local_places import last_part
 from qa_accel.reporting.requirements import check_installed
 from qa_accel.terminal import make_console, visible
 from qa_accel.training.settings import TrainConfig
@@ -29,14 +29,15 @@ class LearningCurveConfig:
     """Parts of the training contexts to train on: 16 is a sixteenth of them, 1 all. Each part has all of the smaller ones."""
     seeds: int = 1
     """Runs for each part. Their seeds are that of the recipe and the numbers after it; each draws parts of its own."""
-    launcher: str | None = None
-    """Command before scripts/train.py, as in a shell: "accelerate launch --num_processes 2". Not given: accelerate launch for the
-    devices of this machine."""
+    launcher: str = "accelerate launch"
+    """Command before scripts/train.py, as a shell reads it: `accelerate launch --config_file ...`."""
 
     def __post_init__(self):
         check_ranges(self, seeds="[1, 1000]")
         if not self.fractions or min(self.fractions) < 1:
-            raise ValueError(f"--fractions must be integers from 1 on, got {' '.join(map(str, self.fractions)) or 'none'}")
+            raise ValueError(
+                f"--fractions must be integers from 1 on, got {' '.join(map(str, self.fractions)) or 'none'}"
+            )
         if len(set(self.fractions)) < len(self.fractions):
             raise ValueError(f"--fractions has a part twice: {' '.join(map(str, self.fractions))}")
 
@@ -49,9 +50,11 @@ def run(settings: LearningCurveConfig) -> int:
 
     Raises ValueError for a recipe or data that cannot work, and for a run that failed.
     """
+    if stop.launched():
+        raise ValueError("start the learning curve without a launcher: it launches its runs itself (--launcher)")
     check_installed(html=True)
     signals.listen((*signals.STOP_SIGNALS, "SIGINT"))
-    launcher = _launcher(settings.launcher)
+    launcher = child_run.launcher_words(settings.launcher)
     console = make_console(soft_wrap=True)
     recipe = config.parse(TrainConfig, ["--config", str(settings.recipe), "--output_dir", str(settings.output_dir)])
     seeds = [recipe.runtime.seed + number for number in range(settings.seeds)]
@@ -73,14 +76,7 @@ def run(settings: LearningCurveConfig) -> int:
 def _command(settings: LearningCurveConfig) -> str:
     """Without the folders of this machine: the page is passed on."""
     given = {name: value for name, value in config.changed(settings).items() if name not in ("recipe", "output_dir")}
+    if "launcher" in given:
+        given["launcher"] = " ".join(map(last_part, settings.launcher.split()))
     own = {"recipe": settings.recipe.name, "output_dir": "runs/curve"}
     return " ".join(["python scripts/learning_curve.py", *shell_words.flags(own | given)])
-
-
-def _launcher(words: str | None) -> tuple[str, ...]:
-    if words is None:
-        return child_run.default_launcher()
-    try:
-        return tuple(shlex.split(words))
-    except ValueError as error:
-        raise ValueError(f"--launcher {words!r}: cannot be split into words: {error}") from error

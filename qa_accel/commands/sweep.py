@@ -7,8 +7,6 @@ Each trial is a usual training run, started as a child by `--launcher`.
 
 import importlib
 import io
-import shlex
-import shutil
 import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -96,22 +94,10 @@ def _plan(settings: SweepConfig) -> SweepPlan:
         metric=settings.metric,
         space=searched.parameters,
         fixed=fixed,
-        launcher=_launcher(settings.launcher),
+        launcher=child_run.launcher_words(settings.launcher),
         pruner=settings.pruner,
         confirm_seeds=settings.confirm_seeds,
     )
-
-
-def _launcher(text: str) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        raise ValueError(f"--launcher {text}: is no command ({error})") from error
-    if words == ("accelerate", "launch"):
-        return child_run.default_launcher()
-    if not words or shutil.which(words[0]) is None:
-        raise ValueError(f"--launcher {text}: there is no program {words[0] if words else '(empty)'!r}")
-    return words
 
 
 def why_refused(settings: dict[str, Any]) -> str | None:

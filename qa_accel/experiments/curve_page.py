@@ -87,7 +87,9 @@ def doubts(curve: LearningCurve, each: MetricCurve) -> list[str]:
     """Why the curve should not be believed."""
     found = []
     if curve.paragraphs < LEAST_PARAGRAPHS:
-        found.append(f"The validation data has {curve.paragraphs} contexts, too few for intervals that can be believed.")
+        found.append(
+            f"The validation data has {curve.paragraphs} contexts, too few for intervals that can be believed."
+        )
     fit = each.fit
     if fit is None:
         return [f"{len(curve.sizes)} sizes are too few for a curve, so nothing is fitted.", *found]
@@ -110,7 +112,10 @@ def figure(curve: LearningCurve, each: MetricCurve) -> Figure:
     if each.fit is not None:
         inside = np.geomspace(contexts[0], contexts[-1], POINTS)
         beyond = np.geomspace(contexts[-1], MORE * contexts[-1], POINTS // 4)
-        curves = [_band("fitted law", each.fit, inside), _band(f"up to {MORE}x the data", each.fit, beyond, dashed=True)]
+        curves = [
+            _band("fitted law", each.fit, inside),
+            _band(f"up to {MORE}x the data", each.fit, beyond, dashed=True),
+        ]
     low, high = zip(*each.intervals)
     x = [int(size) for size in contexts]
     curves.append(Curve("measured, mean of the runs", x, each.means, "dots", low, high))

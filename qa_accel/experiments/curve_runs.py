@@ -1,9 +1,9 @@
 """A train recipe -> training runs on parts of its training data, one after the other, each a child process.
 
-    curve.json                   what is trained; another recipe or other data in the same folder is refused
-    parts/                       the parts as JSONL, one set for each seed; validation.jsonl where the recipe names a data set
-    recipes/                     the recipe of each run
-    part-16/seed-42/             a usual training run, on a sixteenth of the contexts
+curve.json                   what is trained; another recipe or other data in the same folder is refused
+parts/                       the parts as JSONL, one set for each seed; validation.jsonl where the recipe names a data set
+recipes/                     the recipe of each run
+part-16/seed-42/             a usual training run, on a sixteenth of the contexts
 """
 
 from collections.abc import Mapping, Sequence

@@ -26,7 +26,9 @@ def write_sweep_report(folder: Path) -> None:
     files.write_text(folder / run_layout.TRIALS_TABLE, csv_text(results))
     console.print(console_table(sweep_page.short_table(results, ROWS_ON_CONSOLE)))
     if len(results.trials) > ROWS_ON_CONSOLE:
-        console.print(f"{len(results.trials) - ROWS_ON_CONSOLE} more trials: {visible(folder / run_layout.TRIALS_TABLE)}")
+        console.print(
+            f"{len(results.trials) - ROWS_ON_CONSOLE} more trials: {visible(folder / run_layout.TRIALS_TABLE)}"
+        )
     if results.best is not None:
         files.write_text(folder / run_layout.BEST_RECIPE, best_recipe(results))
         console.print(f"best: trial {results.best.number}, {visible(folder / run_layout.BEST_RECIPE)}")

@@ -136,12 +136,15 @@ def _check_plan(plan: SweepPlan, path: Path) -> None:
 
 def _checked(trial: Trial) -> Trial:
     """A value that is no number, as of a model that diverged, is none."""
+
     def numbers(pair: Sequence[Any]) -> bool:
         return len(pair) == 2 and all(type(each) in (int, float) and math.isfinite(each) for each in pair)
 
     finite = trial.value is not None and math.isfinite(trial.value)
     evaluations = [list(pair) for pair in trial.evaluations if numbers(pair)]
-    return replace(trial, value=float(trial.value) if finite and trial.value is not None else None, evaluations=evaluations)
+    return replace(
+        trial, value=float(trial.value) if finite and trial.value is not None else None, evaluations=evaluations
+    )
 
 
 def seconds_of(trial: Trial) -> float | None:

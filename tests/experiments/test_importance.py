@@ -42,7 +42,9 @@ def test_the_share_is_what_scipys_kruskal_gives():
 def test_one_parameter_that_decides_alone_has_nearly_all_and_the_others_nothing():
     """Breaks if a peak within the range is missed, as by a correlation, or if noise counts as importance."""
     params = trials(60)
-    values = [80 - 5 * (np.log10(each["learning_rate"]) + 3.5) ** 2 for each in params]  # best in the middle of the range
+    values = [
+        80 - 5 * (np.log10(each["learning_rate"]) + 3.5) ** 2 for each in params
+    ]  # best in the middle of the range
     found = importances(params, values)
     assert found[0].parameter == "learning_rate" and found[0].share > 0.7 and found[0].p_value < 0.01
     assert all(each.share < 0.1 and not each.beyond_chance for each in found[1:]) and len(found) == 4

@@ -15,8 +15,13 @@ PARAGRAPHS = 300
 def simulated(seed: int, *, runs: int = 1, truth: np.ndarray = TRUE) -> CurveFit:
     """A curve with noise of validation data (0.01 of the error, shared by the sizes for three quarters of it) and of runs (0.004)."""
     generator = np.random.default_rng(seed)
-    context_PS = 0.01 * PARAGRAPHS**0.5 * (
-        generator.normal(size=(PARAGRAPHS, 1)) * 0.75**0.5 + generator.normal(size=(PARAGRAPHS, len(SIZES))) * 0.25**0.5
+    context_PS = (
+        0.01
+        * PARAGRAPHS**0.5
+        * (
+            generator.normal(size=(PARAGRAPHS, 1)) * 0.75**0.5
+            + generator.normal(size=(PARAGRAPHS, len(SIZES))) * 0.25**0.5
+        )
     )
     of_runs = [
         [value + 0.004 * generator.normal() for _ in range(runs)]
@@ -84,7 +89,9 @@ def test_two_sizes_are_no_curve_and_three_have_nothing_left_to_judge_the_fit_by(
     assert fit_curve(SIZES[:2], error_S[:2], np.zeros((50, 2)), 50) is None
     found = fit_curve(SIZES[:3], error_S[:3], np.repeat(error_S[None, :3], 50, axis=0), 50)
     assert found is not None and found.noise.source == "unknown" and found.largest_residual < 1e-4
-    assert not found.is_poor and found.at(np.array([1000.0])) == pytest.approx(law(TRUE, np.array([1000.0]))[0], abs=0.02)
+    assert not found.is_poor and found.at(np.array([1000.0])) == pytest.approx(
+        law(TRUE, np.array([1000.0]))[0], abs=0.02
+    )
 
 
 def test_noise_of_runs_is_that_of_seeds_or_what_the_fit_leaves():
@@ -98,7 +105,8 @@ def test_noise_of_runs_is_that_of_seeds_or_what_the_fit_leaves():
     assert found.noise.deviation_S == pytest.approx(np.full(5, 0.01))
     low, high = found.interval_at(np.array([2000.0]))[0]
     assert 0.01 < high - low < 0.08, "there is no other noise than that"
-    found = fit_curve(SIZES, error_S + [0.01, -0.01, 0.01, -0.01, 0.01], same_RS, PARAGRAPHS)
+    zigzag_S = error_S + 0.01 * np.array([1, -1, 1, -1, 1])
+    found = fit_curve(SIZES, zigzag_S, same_RS, PARAGRAPHS)
     assert found is not None and found.noise.source == "residuals" and found.noise.freedom == 2
     assert 0.005 < found.noise.deviation_S[0] < 0.03
 

@@ -27,7 +27,9 @@ def plan(count: int, **changes: Any) -> SweepPlan:
 
 def trial(number: int, value: float | None, state: str = "finished", **more: Any) -> Trial:
     params = {"learning_rate": 1e-4, "per_device_train_batch_size": 16, "warmup_ratio": 0.1, "num_train_epochs": 2}
-    usual = dict(params=params, starts=1, began=1000.0 * number, ended=None if state == "running" else 1000.0 * number + 60)
+    usual = dict(
+        params=params, starts=1, began=1000.0 * number, ended=None if state == "running" else 1000.0 * number + 60
+    )
     return Trial(number, state, value=value, **(usual | more))  # type: ignore[arg-type]
 
 
