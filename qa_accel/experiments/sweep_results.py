@@ -128,7 +128,7 @@ def _check_plan(plan: SweepPlan, path: Path) -> None:
         raise ValueError(f"{path}: is not a sweep's plan: metric is a text and fixed are settings")
     for parameter in plan.space:
         bounds = (parameter.low, parameter.high)
-        numbers = all(type(each) in (int, float) and math.isfinite(each) for each in bounds)
+        numbers = all(map(_is_number, bounds))
         is_range = numbers and (0.0 if parameter.log else -math.inf) < parameter.low < parameter.high  # type: ignore[operator]
         if not (parameter.choices if parameter.kind == "choice" else is_range):
             raise ValueError(f"{path}: {short(parameter.name)} has neither choices nor a range of numbers")
@@ -136,21 +136,19 @@ def _check_plan(plan: SweepPlan, path: Path) -> None:
 
 def _checked(trial: Trial) -> Trial:
     """A value that is no number, as of a model that diverged, is none."""
+    value = float(trial.value) if trial.value is not None and math.isfinite(trial.value) else None
+    evaluations = [list(pair) for pair in trial.evaluations if all(map(_is_number, pair))]
+    return replace(trial, value=value, evaluations=evaluations)
 
-    def numbers(pair: Sequence[Any]) -> bool:
-        return len(pair) == 2 and all(type(each) in (int, float) and math.isfinite(each) for each in pair)
 
-    finite = trial.value is not None and math.isfinite(trial.value)
-    evaluations = [list(pair) for pair in trial.evaluations if numbers(pair)]
-    return replace(
-        trial, value=float(trial.value) if finite and trial.value is not None else None, evaluations=evaluations
-    )
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def seconds_of(trial: Trial) -> float | None:
     """From the first start to the end, waiting for a requeued job included; None of a trial that has not ended."""
     times = (trial.began, trial.ended)
-    if not all(type(time) in (int, float) and math.isfinite(time) for time in times):
+    if not all(map(_is_number, times)):
         return None
     assert trial.began is not None and trial.ended is not None, "they are numbers"
     return max(0.0, trial.ended - trial.began)
@@ -167,7 +165,8 @@ def csv_text(results: SweepResults) -> str:
     names = parameter_names(results)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["trial", "state", results.plan.metric, *names, "seconds", "starts", "reason"])
+    head = ["trial", "state", results.plan.metric, *names, "seconds", "starts", "reason"]
+    writer.writerow(map(visible, head))
     for trial in results.best_first:
         params = [_cell(trial.params.get(name)) for name in names]
         value = "" if trial.value is None else trial.value
