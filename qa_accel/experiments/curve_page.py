@@ -41,12 +41,13 @@ def _section(curve: LearningCurve, metric: str) -> Section:
 def _tiles(curve: LearningCurve, each: MetricCurve) -> Tiles:
     name = NAMES[each.metric]
     low, high = each.intervals[-1]
-    tiles = [Tile(f"{name}, all data", f"{each.means[-1]:.2f}", f"95 %: {low:.2f} to {high:.2f}")]
+    largest = "all data" if curve.sizes[-1].fraction == 1 else f"1/{curve.sizes[-1].fraction} of the data"
+    tiles = [Tile(f"{name}, {largest}", f"{each.means[-1]:.2f}", f"95 %: {low:.2f} to {high:.2f}")]
     if each.fit is not None:
         found = forecast(curve.sizes[-1].contexts, each.fit)
         low, high = each.fit.exponent_interval
         tiles += [
-            Tile(f"{name}, {MORE}x data", f"{found.score:.2f}", f"95 %: {found.low:.2f} to {found.high:.2f}"),
+            Tile(f"{name}, {MORE} times that", f"{found.score:.2f}", f"95 %: {found.low:.2f} to {found.high:.2f}"),
             Tile("gain", f"{found.gain:+.2f}", f"95 %: {found.gain_low:+.2f} to {found.gain_high:+.2f}"),
             Tile("exponent b", f"{each.fit.b:.2f}", f"95 %: {low:.2f} to {high:.2f}"),
         ]
@@ -60,7 +61,7 @@ def conclusion(curve: LearningCurve, each: MetricCurve) -> str:
     found, fit = forecast(curve.sizes[-1].contexts, each.fit), each.fit
     formula = f"error = {100 * fit.a:.4g} % * contexts ^ -{fit.b:.3f}" + (f" + {100 * fit.c:.2f} %" if fit.c else "")
     text = (
-        f"{MORE} times the data ({found.contexts:,} contexts) would give {NAMES[each.metric]} {found.score:.2f} "
+        f"{MORE} times the largest part ({found.contexts:,} contexts) would give {NAMES[each.metric]} {found.score:.2f} "
         f"({found.low:.2f} to {found.high:.2f}), a gain of {found.gain:+.2f} ({found.gain_low:+.2f} to {found.gain_high:+.2f}), "
         f"by the law {formula}."
     )
@@ -114,7 +115,7 @@ def figure(curve: LearningCurve, each: MetricCurve) -> Figure:
         beyond = np.geomspace(contexts[-1], MORE * contexts[-1], POINTS // 4)
         curves = [
             _band("fitted law", each.fit, inside),
-            _band(f"up to {MORE}x the data", each.fit, beyond, dashed=True),
+            _band(f"up to {MORE} times the data", each.fit, beyond, dashed=True),
         ]
     low, high = zip(*each.intervals)
     x = [int(size) for size in contexts]
@@ -151,7 +152,7 @@ def sizes_table(curve: LearningCurve, each: MetricCurve) -> Table:
     if each.fit is not None:
         found = forecast(curve.sizes[-1].contexts, each.fit)
         interval = f"{found.low:.2f} to {found.high:.2f}"
-        rows.append([f"{MORE}x, foretold", found.contexts, None, 0, None, interval, None, found.score])
+        rows.append([f"{MORE} times, foretold", found.contexts, None, 0, None, interval, None, found.score])
     columns = ("part", "contexts", "questions", "runs", "score", "95 % interval", "std of runs", "by the law")
     return Table(f"{NAMES[each.metric][0].upper()}{NAMES[each.metric][1:]} at each size", columns, rows)
 

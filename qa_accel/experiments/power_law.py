@@ -20,7 +20,6 @@ import numpy as np
 from qa_accel.evaluation.bootstrap import interval_of
 
 LEAST_SIZES = 3
-PARAMETERS = 3
 B_LOWEST, B_HIGHEST, GRID = 0.01, 4.0, 120
 ROWS_AT_ONCE = 250
 """Curves that are fitted at a time, which bounds the memory."""
@@ -99,7 +98,8 @@ def fit_curve(
         return None
     [best] = fitted(size_S, error_S[None])
     residual_S = error_S - law(best[None], size_S)[0]
-    noise = run_noise(residual_S, errors_of_runs)
+    used = 2 + bool(best[2] > 0)  # c at its bound is not fitted
+    noise = run_noise(residual_S, errors_of_runs, used)
     noisy_RS = resampled_RS + _drawn_noise(noise, len(resampled_RS), seed)
     spread = float(((error_S - error_S.mean()) ** 2).sum())
     return CurveFit(
@@ -112,14 +112,15 @@ def fit_curve(
     )
 
 
-def run_noise(residual_S: np.ndarray, errors_of_runs: Sequence[Sequence[float]]) -> RunNoise:
-    """From the spread within sizes, pooled, where some size has several runs; else from the fit's residuals."""
+def run_noise(residual_S: np.ndarray, errors_of_runs: Sequence[Sequence[float]], parameters: int) -> RunNoise:
+    """From the spread within sizes, pooled, where some size has several runs; else from the residuals of a fit of so many
+    parameters."""
     freedom = sum(max(len(runs) - 1, 0) for runs in errors_of_runs)
     if freedom:
         squares = sum(float(((np.array(runs) - np.mean(runs)) ** 2).sum()) for runs in errors_of_runs if len(runs))
         count_S = np.array([len(runs) for runs in errors_of_runs])
         return RunNoise((squares / freedom / count_S) ** 0.5, freedom, "seeds")
-    freedom = len(residual_S) - PARAMETERS
+    freedom = len(residual_S) - parameters
     if freedom < 1:
         return RunNoise(np.zeros(len(residual_S)), 0, "unknown")
     deviation = (float((residual_S**2).sum()) / freedom) ** 0.5

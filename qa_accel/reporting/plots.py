@@ -36,7 +36,7 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
     named = [trace for trace in traces if trace["showlegend"]]
     lines = any(trace["type"] == "scatter" and "lines" in trace["mode"] for trace in traces)
     layout: dict[str, Any] = {
-        "xaxis": _axis(figure.x_title) | {"type": _x_type(figure)} | ({"dtick": 1} if figure.x_log else {}),
+        "xaxis": _axis(figure.x_title) | {"type": _x_type(figure)} | (_log_ticks(figure) if figure.x_log else {}),
         "yaxis": _axis(figure.y_title)
         | {"type": "linear"}
         | ({"range": list(figure.y_range)} if figure.y_range else {}),
@@ -115,6 +115,17 @@ def _trace(number: int, curve: Curve, type: str, **more: Any) -> dict[str, Any]:
 def _axis(title: str) -> dict[str, Any]:
     numbers = {"hoverformat": ",.4~g", "separatethousands": True, "exponentformat": "e"}
     return {"title": {"text": _text(title)}, "automargin": True} | numbers
+
+
+def _log_ticks(figure: Figure) -> dict[str, Any]:
+    """Powers of ten; of a range of less than two of them, twice and five times these too."""
+    places = [math.log10(x) for curve in figure.curves for x in curve.x if not isinstance(x, str)]
+    if not places:
+        return {}
+    factors = (1, 2, 5) if max(places) - min(places) < 2 else (1,)
+    powers = range(math.floor(min(places)), math.ceil(max(places)) + 1)
+    values = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    return {"tickmode": "array", "tickvals": values, "ticktext": [f"{value:,g}" for value in values]}
 
 
 def _x_type(figure: Figure) -> str:
