@@ -1,16 +1,13 @@
 """Search settings of a training run: one worker, of as many as are started with the same command.
 
-python scripts/sweep.py --space scripts/spaces/squad_v2.yaml --trials 64 --output_dir runs/sweep
+python scripts/sweep.py --space scripts/spaces/quickstart.yaml --trials 64 --output_dir runs/sweep
 
 Each trial is a usual training run, started as a child by `--launcher`.
 """
 
-import importlib
 import io
 import itertools
 import re
-import shlex
-import shutil
 import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ import yaml
 from qa_accel import config
 from qa_accel.distributed import run_folder, signals, stop
 from qa_accel.experiments import child_run, space
+from qa_accel.experiments.sweep_report import write_sweep_report
 from qa_accel.experiments.trials import SweepPlan
 from qa_accel.experiments.worker import Worker
 from qa_accel.messages import one_line
@@ -76,7 +74,7 @@ def run(settings: SweepConfig) -> int:
             f"--output_dir {folder} is the folder of a training run (it holds {found}); take another folder"
         )
     finished = Worker(folder, plan, why_refused, _say).work()
-    _write_report(folder)
+    write_sweep_report(folder)
     return 0 if finished else stop.EXIT_CODE
 
 
@@ -98,22 +96,10 @@ def _plan(settings: SweepConfig) -> SweepPlan:
         metric=settings.metric,
         space=searched.parameters,
         fixed=fixed,
-        launcher=_launcher(settings.launcher),
+        launcher=child_run.launcher_words(settings.launcher),
         pruner=settings.pruner,
         confirm_seeds=settings.confirm_seeds,
     )
-
-
-def _launcher(text: str) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        raise ValueError(f"--launcher {text}: is no command ({error})") from error
-    if words == ("accelerate", "launch"):
-        return child_run.default_launcher()
-    if not words or shutil.which(words[0]) is None:
-        raise ValueError(f"--launcher {text}: there is no program {words[0] if words else '(empty)'!r}")
-    return words
 
 
 def why_refused(settings: dict[str, Any]) -> str | None:
@@ -135,14 +121,6 @@ def _without_frame(text: str) -> str:
     lines = [line[1:].rstrip("│ ").strip() for line in text.splitlines() if line.startswith("│")]
     message = " ".join(itertools.takewhile(lambda line: not line.startswith("──"), lines))
     return re.sub(r"^Error parsing \w+: ", "", message) or text
-
-
-def _write_report(folder: Path) -> None:
-    try:
-        report = importlib.import_module("qa_accel.experiments.sweep_report")
-    except ModuleNotFoundError:
-        return
-    report.write_sweep_report(folder)
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,8 @@ import fcntl
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -205,6 +207,22 @@ class _Metrics:
                 if scores:
                     self.evaluations.append((entry["step"], scores))
         return len(self.evaluations) > before
+
+
+def launcher_words(text: str) -> tuple[str, ...]:
+    """A command before the training script, as a shell reads it. `accelerate launch` is that of this interpreter.
+
+    Raises ValueError where it is no command, or there is no such program.
+    """
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"--launcher {text}: is no command ({error})") from error
+    if words[:2] == ("accelerate", "launch"):
+        return (*default_launcher(), *words[2:])
+    if not words or shutil.which(words[0]) is None:
+        raise ValueError(f"--launcher {text}: there is no program {words[0] if words else '(empty)'!r}")
+    return words
 
 
 def default_launcher() -> tuple[str, ...]:
