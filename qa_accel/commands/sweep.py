@@ -7,6 +7,8 @@ Each trial is a usual training run, started as a child by `--launcher`.
 
 import importlib
 import io
+import itertools
+import re
 import tempfile
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -110,8 +112,15 @@ def why_refused(settings: dict[str, Any]) -> str | None:
             with redirect_stderr(said):
                 config.parse(TrainConfig, ["--config", str(recipe)])
         except SystemExit:
-            return one_line(said.getvalue().replace(f"--config {recipe}: ", ""))
+            return one_line(_without_frame(said.getvalue().replace(f"--config {recipe}: ", "")))
     return None
+
+
+def _without_frame(text: str) -> str:
+    """The message in the frame that the parser of the command line draws; a text without one as it is."""
+    lines = [line[1:].rstrip("│ ").strip() for line in text.splitlines() if line.startswith("│")]
+    message = " ".join(itertools.takewhile(lambda line: not line.startswith("──"), lines))
+    return re.sub(r"^Error parsing \w+: ", "", message) or text
 
 
 def _write_report(folder: Path) -> None:

@@ -37,6 +37,8 @@ DIED_BY_A_SIGNAL = re.compile(
     r"died with <Signals\.|exitcode\s*:\s*-\d+|Signal \d+ \(SIG\w+\) received|\(core dumped\)"
 )
 """What accelerate's and torch's launchers write of a worker that a signal ended."""
+ERROR = re.compile(r"(\d+: )?error\b")
+"""Begins the message of a run that was refused; srun puts the node's number before it."""
 
 Evaluations = Sequence[tuple[int, dict[str, Any]]]
 """Step and scores of each evaluation so far, without the prefix `eval_`."""
@@ -161,7 +163,7 @@ def _result(folder: Path, code: int, begins: int) -> ChildResult:
 def _reason(written: str, code: int) -> str:
     """The error that the run printed; without one, the last lines."""
     lines = [line.strip() for line in written.splitlines() if line.strip()]
-    errors = [place for place, line in enumerate(lines) if line.startswith("error")]
+    errors = [place for place, line in enumerate(lines) if ERROR.match(line)]
     chosen = lines[errors[0] : errors[0] + 1] if errors else lines[-LAST_LINES:]
     return short(f"exit code {code}: " + " | ".join(chosen), 1000)
 

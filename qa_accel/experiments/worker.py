@@ -32,6 +32,8 @@ FAILURES_IN_A_ROW = 3
 """One more, and the worker stops: what fails so often fails for a reason that all trials share."""
 CONFIRMED = 3
 """Trials, the best ones, that are run again with further seeds."""
+BY_HAND = f"the file {child_run.STOP_FILE}"
+"""As a run says it (`distributed.stop`): somebody has made it in a trial's folder, and means this trial alone."""
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class Worker:
             break
         if not result.started:  # it had finished without us
             trial = replace(trial, starts=trial.starts - 1)
+        if result.state == "stopped" and result.reason == BY_HAND and not signals.received():
+            pruned = pruned or "stopped by hand (the file STOP)"
         if result.state == "stopped" and pruned is None:
             trials.write_trial(folder, trial)
             self.say(visible(f"{name}: stopped ({result.reason}); the same command goes on with it"))
@@ -211,11 +215,11 @@ class Worker:
         def on_evaluation(evaluations: Evaluations) -> bool:
             nonlocal pruned, current
             values = [[step, scores[self.plan.metric]] for step, scores in evaluations if self.plan.metric in scores]
-            if values == current.evaluations and pruned is None and not values:
+            if not values:
                 return False
-            current = replace(current, evaluations=values, value=values[-1][1] if values else None)
+            current = replace(current, evaluations=values, value=values[-1][1])
             trials.write_trial(folder, current)
-            if trial.confirms is None and values:
+            if trial.confirms is None:
                 self.sampler.report(trial.number, len(values) - 1, values[-1][1])
                 pruned = pruned or self._why_pruned(current)
             return pruned is not None
