@@ -5,7 +5,6 @@ python scripts/sweep.py --space scripts/spaces/squad_v2.yaml --trials 64 --outpu
 Each trial is a usual training run, started as a child by `--launcher`.
 """
 
-import importlib
 import io
 import itertools
 import re
@@ -19,7 +18,7 @@ import yaml
 
 from qa_accel import config
 from qa_accel.distributed import run_folder, signals, stop
-from qa_accel.experiments import child_run, space
+from qa_accel.experiments import child_run, space, sweep_report
 from qa_accel.experiments.trials import SweepPlan
 from qa_accel.experiments.worker import Worker
 from qa_accel.messages import one_line
@@ -74,7 +73,7 @@ def run(settings: SweepConfig) -> int:
             f"--output_dir {folder} is the folder of a training run (it holds {found}); take another folder"
         )
     finished = Worker(folder, plan, why_refused, _say).work()
-    _write_report(folder)
+    sweep_report.write_sweep_report(folder)
     return 0 if finished else stop.EXIT_CODE
 
 
@@ -121,14 +120,6 @@ def _without_frame(text: str) -> str:
     lines = [line[1:].rstrip("│ ").strip() for line in text.splitlines() if line.startswith("│")]
     message = " ".join(itertools.takewhile(lambda line: not line.startswith("──"), lines))
     return re.sub(r"^Error parsing \w+: ", "", message) or text
-
-
-def _write_report(folder: Path) -> None:
-    try:
-        report = importlib.import_module("qa_accel.experiments.sweep_report")
-    except ModuleNotFoundError:
-        return
-    report.write_sweep_report(folder)
 
 
 def _say(text: str) -> None:
