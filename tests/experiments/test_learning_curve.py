@@ -1,15 +1,14 @@
 """Learning curves: what the runs are, scores and forecasts of runs made by hand, and one tiny real curve by the command."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from answered_runs import question_rows, right_answers, write_answers, write_questions
-from launches import REPOSITORY
 from processes import call
+from sweeps import Trainings
 from toy import WINDOWS, flags
 
 from qa_accel import config
@@ -171,8 +170,10 @@ def test_the_command_trains_reports_and_runs_nothing_twice(toy, tmp_path):
     pytest.importorskip("plotly", reason="reports need the extra report")
     recipe_of(toy, tmp_path)
     folder = tmp_path / "curve"
-    words = flags(recipe=tmp_path / "recipe.yaml", output_dir=folder, fractions=[4, 2, 1], launcher=sys.executable)
-    assert call(command, words, environment={"PYTHONPATH": str(REPOSITORY)}) == [0]
+    with Trainings(tmp_path) as trainings:
+        words = flags(recipe=tmp_path / "recipe.yaml", output_dir=folder, fractions=[4, 2, 1])
+        words += ["--launcher", trainings.launcher]
+        assert call(command, words, without=["ACCELERATE_DYNAMO_BACKEND"]) == [0]
     found = json.loads((folder / "learning_curve.json").read_text())
     assert [size["contexts"] for size in found["sizes"]] == [5, 10, 20] and found["f1"]["fit"] is not None
     for size, [score] in zip((4, 2, 1), found["f1"]["scores"]):
@@ -180,5 +181,6 @@ def test_the_command_trains_reports_and_runs_nothing_twice(toy, tmp_path):
         assert score == pytest.approx(results["best_f1"], abs=1e-6)
     assert (folder / "learning_curve.html").stat().st_size > 4_000_000
     times = {path: path.stat().st_mtime_ns for path in folder.glob("part-*/seed-42/all_results.json")}
-    assert call(command, words) == [0]
+    words[-1] = "false"  # no training run can be started by it
+    assert call(command, words, without=["ACCELERATE_DYNAMO_BACKEND"]) == [0]
     assert len(times) == 3 and all(path.stat().st_mtime_ns == time for path, time in times.items())

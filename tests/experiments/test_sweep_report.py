@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from sample_report import IMAGE, SCRIPT
-from sweeps import SPACE, plan, trial, usual_trials, write_sweep
+from sweep_folders import SPACE, plan, trial, usual_trials, write_sweep
 
 from qa_accel import config
 from qa_accel.experiments import sweep_figures, sweep_page
