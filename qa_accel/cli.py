@@ -23,6 +23,7 @@ COMMANDS = {
     "calibrate": "fit the confidence of a fine-tuned model",
     "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "report": "write a run's report, or compare two runs, as one HTML file",
+    "ensemble": "join the answers of several models, and say what that gains",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
@@ -30,7 +31,7 @@ COMMANDS = {
     "sweep": "search settings of a training run, by any number of workers",
     "learning_curve": "train on growing parts of the data, say what more data would give",
 }
-WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
+WITHOUT_TORCH = ("ask", "ensemble", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
 model."""
 

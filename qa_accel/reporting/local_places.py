@@ -9,6 +9,7 @@ from qa_accel.hub import HubConfig, is_hub_id
 
 FILES = ("train_file", "validation_file", "test_file")
 PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")
+LISTS_OF_PLACES = (*FILES, "runs")
 NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name")
 
 NOT_REPEATED = {
@@ -29,7 +30,7 @@ def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 def without_place(name: str, value: Any) -> Any:
     """A setting's value without the folders that lead to a file."""
-    if name in FILES and value is not None:
+    if name in LISTS_OF_PLACES and value is not None:
         names = map(last_part, [value] if isinstance(value, str) else map(str, value))
         return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
     # settings of other versions too, whatever they are called
