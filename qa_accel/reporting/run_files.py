@@ -70,7 +70,7 @@ def _read_folder(folder: Path) -> RunFiles:
     results = _optional(folder / run_layout.FINISHED) or {}
     if not ended:
         results = (_optional(answers / run_layout.SCORES_OF_BEST) or {}).get("scores", {})
-    settings = _settings(folder / run_layout.SETTINGS)
+    settings = read_settings(folder / run_layout.SETTINGS)
     for path, content in ((folder / run_layout.FINISHED, results), (folder / run_layout.SETTINGS, settings)):
         _check_threshold(path, content.get(THRESHOLD_KEY))
     return RunFiles(
@@ -153,7 +153,8 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """Of config.yaml; empty where there is none."""
     if not path.exists():
         return {}
     require_regular(path)
