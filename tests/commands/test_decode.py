@@ -140,11 +140,14 @@ def test_logits_that_are_there_are_decoded_and_not_computed_again(prediction, mo
 
 def test_a_threshold_alone_keeps_the_confidences_and_a_least_confidence_withholds_answers(prediction, tmp_path):
     """Breaks if the calibration is dropped although it holds, or the answers that are withheld are not those of predict.py."""
-    folder = decoded(prediction, tmp_path / "decoded", null_score_diff_threshold="inf", min_confidence=0.3)
+    folder = decoded(prediction, tmp_path / "all", null_score_diff_threshold="inf")
     confidences = json.loads((folder / "confidences.json").read_text())
+    least = sorted(confidences.values())[15]
+    folder = decoded(prediction, tmp_path / "decoded", null_score_diff_threshold="inf", min_confidence=least)
+    assert json.loads((folder / "confidences.json").read_text()) == confidences
     predictions = json.loads((folder / "predictions.json").read_text())
     nbest = json.loads((folder / "nbest_predictions.json").read_text())
-    below = {key for key, confidence in confidences.items() if confidence < 0.3}
+    below = {key for key, confidence in confidences.items() if confidence < least}
     assert 0 < len(below) < 30
     for key, text in predictions.items():
         best = next(entry["text"] for entry in nbest[key] if entry["text"])
