@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from processes import call, run
+from processes import call, launch_environment, run
 from torch import nn
 from toy import WINDOWS
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig
@@ -25,6 +25,8 @@ from qa_accel.data import splits
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.splits import Split
 from qa_accel.data.windows import WindowConfig
+from qa_accel.distributed import accelerator as runtime
+from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.inference import saved_logits
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.qa_model import QAModel, load_task
@@ -329,3 +331,26 @@ def test_several_checkpoints_are_computed_one_after_the_other_and_may_be_refused
     untrained: Any = (accelerator, [ModelConfig(str(toy.untrained))], *common[2:])
     with pytest.raises(ValueError, match="never trained"):
         saved_logits.logits_of_checkpoints(*untrained, cache_dir=case.cache)
+
+
+def under_a_training_strategy(case: Case) -> tuple[str, str, bool]:
+    """Name and hash of the file of a teacher, and whether a model that is loaded afterwards is split as before."""
+    accelerator = runtime.make_accelerator(RuntimeConfig(), training=True)
+    with accelerator.main_process_first():
+        windows = split_of(case).windows
+    teachers = [ModelConfig(str(case.model))]
+    [path] = saved_logits.logits_of_checkpoints(
+        accelerator, teachers, windows, WINDOW_CONFIG, BatchingConfig(), BATCH_SIZE, cache_dir=case.cache
+    )
+    student = qa_of(case.model).model
+    return path.name, sha256(path), all(hasattr(weight, "ds_id") for weight in student.parameters())
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "deepspeed_zero3"])
+def test_a_teacher_s_logits_are_the_same_under_strategies_that_split_the_training(
+    case, alone, tmp_path, repository, name
+):
+    """Breaks if a teacher is split like the student (its tensors would be empty), or if the student is no longer split."""
+    launch = launch_environment(repository / "accelerate_configs" / f"{name}.yaml", 2, "--mixed_precision", "no")
+    found = call(under_a_training_strategy, case._replace(cache=tmp_path), processes=2, environment=launch)
+    assert found == [(*alone["float16"], name == "deepspeed_zero3")] * 2
