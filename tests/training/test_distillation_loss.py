@@ -174,7 +174,7 @@ def test_the_gradient_ends_at_the_places_of_real_windows_and_scales_with_the_tem
         start, end = (student_of(batch, side).requires_grad_() for side in student)
         distillation_loss(start, end, batch, temperature).backward()
         assert start.grad is not None
-        gradient_BL, _, token_BL = window_logits(start.grad, end, batch)
+        gradient_BL, _, _ = window_logits(start.grad, end, batch)
         places_BL = batch.context_BL.scatter(1, batch.null_B[:, None], True)
         for b, window in zip(REAL, (2, 0, 3, 1)):
             taught = softmax([float(x) for x in teacher[0][places(window)]], temperature)
