@@ -1,6 +1,7 @@
 """Settings -> a run that is ready for its next step: each line returns what the next ones take."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,10 @@ def _build_model(
 ) -> tuple[QAModel, LossFunction]:
     """Weights, adapter and loss, ready for accelerator.prepare."""
     runtime.seed_everything(settings.runtime.seed)  # the head's first weights: the same on all ranks
-    qa = task.load_model(trained=False, keep_layers=settings.layers.keep_layers)
+    kept = settings.layers.keep_layers
+    # layers are chosen from whole weights; ZeRO-3 splits those of the cut model afterwards
+    with nullcontext() if kept is None else strategy.loading_whole(accelerator):
+        qa = task.load_model(trained=False, keep_layers=kept)
     trained = adapters.apply(qa.model, settings.tuning)
     loss = LossFunction(
         settings.compile, accelerator, qa.model, packed=task.mode.packed, distillation=settings.distillation.term
