@@ -26,7 +26,7 @@ COMMANDS = {
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
-    "summary": "mean and spread of the scores of several runs",
+    "summary": "mean, spread and 95 % interval of the scores of several seeds",
 }
 WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
