@@ -17,6 +17,7 @@ from qa_accel.training.stage_timer import StageTimer
 COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
     "predict": "answer the questions of a file with a fine-tuned model",
+    "decode": "answer a prediction's questions again under other settings, without the model",
     "serve": "answer questions over HTTP, from programs and on a page",
     "ask": "answer questions as they come, from a pipe or a file to a pipe",
     "prepare": "fill the cache of a training run before it starts",
@@ -28,7 +29,7 @@ COMMANDS = {
     "bench": "measure the speed of each part on this machine",
     "summary": "mean, spread and 95 % interval of the scores of several seeds",
 }
-WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
+WITHOUT_TORCH = ("ask", "decode", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
 model."""
 

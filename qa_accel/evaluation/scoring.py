@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from accelerate.utils import broadcast_object_list
 
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
@@ -100,6 +99,8 @@ def tuned_threshold(answers: Answers, scores: dict[str, Any]) -> float | None:
 
 def broadcast_scores(scores: dict[str, Any] | None) -> dict[str, Any]:
     """Rank 0's scores on every rank, so that all ranks agree on the best model and on early stopping. All must call."""
+    from accelerate.utils import broadcast_object_list  # imports torch, which scores do without
+
     box = [scores]
     broadcast_object_list(box)
     assert box[0] is not None, "rank 0 has the scores"

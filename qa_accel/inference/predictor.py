@@ -9,7 +9,7 @@ needs no guess about what was added. What is gathered is a few numbers per windo
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,12 +22,10 @@ from qa_accel.data.splits import Split
 from qa_accel.distributed import strategy
 from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows
 from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.logit_rounds import LogitRounds
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
 from qa_accel.inference.window_rows import columns
 from qa_accel.ranges import COUNT, check_ranges
-
-if TYPE_CHECKING:  # it imports this module
-    from qa_accel.inference.saved_logits import LogitRounds
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def answer_split(
     version_2_with_negative: bool,
     calibration: Calibration | None = None,
     done: Callable[[int], None] = lambda batches: None,
-    logits: "LogitRounds | None" = None,
+    logits: LogitRounds | None = None,
 ) -> Answers | None:
     """Answers to all questions of the split; None on all ranks but 0. All ranks must call."""
     candidates = predict_windows(accelerator, model, collate, plan, config, done, logits)
@@ -74,7 +72,7 @@ def predict_windows(
     plan: np.ndarray,
     config: SpanConfig,
     done: Callable[[int], None] = lambda batches: None,
-    logits: "LogitRounds | None" = None,
+    logits: LogitRounds | None = None,
 ) -> Candidates | None:
     """The n best spans and the null score of each window in `plan` (batches, batch_size); None on all ranks but 0.
 
