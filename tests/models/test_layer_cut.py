@@ -2,6 +2,7 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ REFUSED = {
     "mbart": "an encoder and a decoder",
     "t5": "an encoder and a decoder",
 }
-SMALL = dict(hidden_size=16, intermediate_size=16, vocab_size=50, num_attention_heads=2, pad_token_id=0)
+SMALL: dict[str, Any] = dict(hidden_size=16, intermediate_size=16, vocab_size=50, num_attention_heads=2, pad_token_id=0)
 KEPT = {"modernbert": (0, 2)}
 """Its first layer has no norm before attention, so that only the order can stay as it is."""
 

@@ -217,7 +217,8 @@ def test_a_checkpoint_knows_the_teachers_logits_and_how_they_count(prepared, toy
     """Breaks if a run goes on with another teacher, weight or temperature, as if nothing had changed."""
 
     def fingerprint(windows, **changed: Any) -> dict[str, Any]:
-        distill = DistillConfig(**({"teacher": ("t",)} | changed))
+        given: dict[str, Any] = {"teacher": ("t",)} | changed
+        distill = DistillConfig(**given)
         settings = TrainConfig(ModelConfig("m"), CheckpointConfig("o"), distillation=distill)
         return run_fingerprint(config.as_dict(settings), prepared.split.questions, windows, packed=False)
 

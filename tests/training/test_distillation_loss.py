@@ -1,6 +1,7 @@
 """The teacher's term of the loss against computations of it by hand, window by window, in every kind of batch."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,17 +55,16 @@ def batches_of(windows: TaughtWindows) -> dict[str, Batch]:
 
 def student_of(batch: Batch, side: np.ndarray) -> torch.Tensor:
     """The student's logits of each token of the batch, of the shape that the model gives; elsewhere large ones."""
-    logits = torch.full(batch.inputs["input_ids"].shape, 50.0)  # type: ignore[union-attr]
-    flat = torch.from_numpy(side)
-    if "cu_seq_lens_q" in batch.inputs:
-        boundaries = batch.inputs["cu_seq_lens_q"].tolist()  # type: ignore[union-attr]
-        for b in REAL:
-            logits[0, boundaries[b] : boundaries[b + 1]] = flat[
-                batch.inputs["input_ids"][0, boundaries[b] : boundaries[b + 1]]
-            ]  # type: ignore[index]
-        return logits
-    real = batch.inputs["attention_mask"].bool()  # type: ignore[union-attr]
-    return torch.where(real, flat[batch.inputs["input_ids"]], logits)  # type: ignore[index]
+    inputs: dict[str, Any] = batch.inputs
+    ids = inputs["input_ids"]
+    logits, flat = torch.full(ids.shape, 50.0), torch.from_numpy(side)
+    if "cu_seq_lens_q" not in inputs:
+        return torch.where(inputs["attention_mask"].bool(), flat[ids], logits)
+    boundaries = inputs["cu_seq_lens_q"].tolist()
+    for b in REAL:
+        own = slice(boundaries[b], boundaries[b + 1])
+        logits[0, own] = flat[ids[0, own]]
+    return logits
 
 
 def loss_of(windows: TaughtWindows, student: tuple[np.ndarray, np.ndarray], temperature: float) -> dict[str, float]:
