@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sweep_workers import Sweep, SweepWorker, Trainings, wait_for
+from sweeps import Sweep, SweepWorker, Trainings, wait_for
 from training_runs import assert_same_weights, lines_of, results_of, steps_of
 
 from qa_accel.experiments import trials

@@ -1,4 +1,4 @@
-"""fork_client.py SOCKET SCRIPT FLAGS...: a launcher for tests; the script runs in a process that `sweep_workers.Trainings` forks.
+"""fork_client.py SOCKET SCRIPT FLAGS...: a launcher for tests; the script runs in a process that `sweeps.Trainings` forks.
 
 It ends when the script does, with its exit code, and the script is killed when it is. Standard library only.
 """
