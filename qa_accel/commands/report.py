@@ -2,10 +2,11 @@
 
 python scripts/report.py runs/squad_v2
 python scripts/report.py runs/squad_v2 runs/squad_v2_large
+python scripts/report.py runs/sweep
 
 A run is the output_dir of train.py or predict.py, or a file of predictions (with --validation_file, and --output_dir for the
 report). Beside the report, error_analysis.json holds the kind of every answer and all slices; a comparison writes
-comparison.html and comparison.json.
+comparison.html and comparison.json. Of the folder of a sweep, sweep.html and the files beside it are written again.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from qa_accel import config, files, hub, run_layout
+from qa_accel.experiments.sweep_report import write_sweep_report
 from qa_accel.hub import HubConfig
 from qa_accel.reporting import contents
 from qa_accel.reporting.blocks import Report
@@ -63,6 +65,9 @@ Config = ReportConfig
 
 def run(settings: ReportConfig) -> None:
     """Raises ValueError for what is no run, for runs of different questions, and without the packages of the extra `report`."""
+    if len(settings.runs) == 1 and (settings.runs[0] / run_layout.SWEEP_PLAN).is_file():
+        _report_sweep(settings)
+        return
     one, other = _sides(settings)
     folder = _output_folder(settings, one[0])
     if settings.hub.push_to_hub:
@@ -91,6 +96,17 @@ def run(settings: ReportConfig) -> None:
         assert folder, "only --console writes nothing"
         write_page(folder / run_layout.COMPARISON_PAGE, report)
         _print(console, report, folder / run_layout.COMPARISON_PAGE)
+
+
+def _report_sweep(settings: ReportConfig) -> None:
+    given = [name for name in ("against", "validation_file", "output_dir", "console") if getattr(settings, name)]
+    if given or settings.hub.push_to_hub:
+        raise ValueError(
+            f"{settings.runs[0]} is a sweep, whose report is written into its folder and takes no flags, got "
+            f"--{(given or ['push_to_hub'])[0]}; give one of its trials for a report of answers"
+        )
+    check_installed(html=True)
+    write_sweep_report(settings.runs[0])
 
 
 def _report(settings: ReportConfig, path: Path, folder: Path | None, console: Console) -> None:

@@ -1,10 +1,12 @@
-"""Mean and spread of each score over finished runs that differ in their seed.
+"""Mean, spread and 95 % interval of each score over finished runs that differ in their seed and in nothing else.
 
 python scripts/summary.py runs/seeds/seed-*/all_results.json --output_file runs/seeds/summary.json
 
-Prints a table and, with --output_file, writes JSON. No torch, no network.
+Prints a table and, with --output_file, writes JSON. Runs that differ in more than the seed are refused, with the difference.
+No torch, no network.
 """
 
+import importlib.util
 import math
 import statistics
 from collections import Counter
@@ -16,10 +18,12 @@ from typing import Any
 import tyro
 from rich.table import Table
 
-from qa_accel import files
+from qa_accel import files, run_layout
+from qa_accel.evaluation.significance import seed_interval
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, shown
-from qa_accel.terminal import make_console
+from qa_accel.reporting.seed_runs import SeedRun, differences, read_seed_run, same_seed
+from qa_accel.terminal import make_console, visible
 
 SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1")
 """What is summed up, where the runs have it."""
@@ -37,7 +41,8 @@ Config = SummaryConfig
 
 
 def run(settings: SummaryConfig) -> None:
-    """Print the table, write the summary. Raises ValueError for a file that holds no scores."""
+    """Print the table, write the summary. Raises ValueError for a file that holds no scores, and for runs that differ in more
+    than their seed."""
     if not settings.results:
         raise ValueError("give the all_results.json of at least one run")
     # by the folder's name, without its path: the summary reads the same wherever the runs are
@@ -46,10 +51,40 @@ def run(settings: SummaryConfig) -> None:
         raise ValueError(
             f"several results are of a run named {listed(twice)}; give each run once, and a name of its own"
         )
-    summed = summary({name: read_scores(path) for name, path in zip(names, settings.results)})
+    scores = {name: read_scores(path) for name, path in zip(names, settings.results)}
+    # a copy of the scores under another name, or beside other files, says nothing of its run
+    runs = [read_seed_run(path.parent) for path in settings.results if path.name == run_layout.FINISHED]
+    check_seeds_alone_differ(runs)
+    summed = summary(scores)
     if settings.output_file:
         files.write_json(settings.output_file, summed)
-    make_console().print(table(summed))
+    console = make_console(soft_wrap=True)
+    console.print(table(summed))
+    for note in _notes(names, runs):
+        console.print(visible(note))
+
+
+def check_seeds_alone_differ(runs: Sequence[SeedRun]) -> None:
+    """Raises ValueError with the difference, or with the seed that comes twice."""
+    if found := differences(runs):
+        raise ValueError(f"these runs differ in more than their seed: {'; '.join(found)}. Summarize them apart")
+    if twice := same_seed(runs):
+        raise ValueError(f"{listed(twice)} have the same seed: they are not independent; give each seed once")
+
+
+def _notes(names: Sequence[str], runs: Sequence[SeedRun]) -> list[str]:
+    known = {run.name for run in runs if run.facts}
+    unknown = [name for name in names if name not in known]
+    notes = []
+    if unknown:
+        notes.append(f"not compared, for want of a {run_layout.SETTINGS} beside the scores: {listed(unknown)}")
+    if len(names) > 1 and not _has_scipy():
+        notes.append("the 95 % interval needs scipy: pip install 'qa-accel[report]'")
+    return notes
+
+
+def _has_scipy() -> bool:
+    return importlib.util.find_spec("scipy") is not None
 
 
 def read_scores(path: Path) -> dict[str, Any]:
@@ -65,7 +100,8 @@ def read_scores(path: Path) -> dict[str, Any]:
 
 
 def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """For each score that all runs have: mean, sample standard deviation (None of one run), standard error, range, values."""
+    """For each score that all runs have: mean, sample standard deviation (None of one run), standard error, 95 % interval of the
+    mean by Student's t (None where it is unknown, or without scipy), range, values."""
     scores = {}
     for name in SCORES:
         values = [run[name] for run in runs.values() if name in run]
@@ -76,10 +112,12 @@ def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
     deviation = statistics.stdev(values) if len(values) > 1 else None
+    interval = seed_interval(values) if _has_scipy() else None
     return {
         "mean": statistics.fmean(values),
         "std": deviation,
         "standard_error": None if deviation is None else deviation / math.sqrt(len(values)),
+        "interval_95": None if interval is None else list(interval),
         "min": min(values),
         "max": max(values),
         "values": list(values),
@@ -90,9 +128,14 @@ def table(summed: Mapping[str, Any]) -> Table:
     """A line per score."""
     shown = Table(title=f"{len(summed['runs'])} runs", title_justify="left")
     shown.add_column("score")
-    for name in ("mean", "std", "min", "max"):
+    for name in ("mean", "std", "95 % interval", "min", "max"):
         shown.add_column(name, justify="right")
     for name, spread in summed["scores"].items():
-        numbers = (spread[key] for key in ("mean", "std", "min", "max"))
-        shown.add_row(name, *("" if number is None else f"{number:.2f}" for number in numbers))
+        mean, deviation, least, most = (
+            "" if spread[key] is None else f"{spread[key]:.2f}" for key in ("mean", "std", "min", "max")
+        )
+        interval = spread["interval_95"]
+        shown.add_row(
+            name, mean, deviation, "" if interval is None else f"{interval[0]:.2f} to {interval[1]:.2f}", least, most
+        )
     return shown

@@ -16,7 +16,7 @@ from qa_accel import files
 from qa_accel.messages import PATH, short
 from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, METRICS, REPORT
 
-if TYPE_CHECKING:  # it imports torch, which a command of one process does without
+if TYPE_CHECKING:  # it imports torch, which a command of one process may do without
     from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def open_answers(output_dir: str, accelerator: "Accelerator", names: Collection[
 
 
 def open_answers_alone(output_dir: str, names: Collection[str]) -> Path:
-    """`open_answers` of a command that has one process and no accelerator."""
+    """As `open_answers`, in a command of one process."""
     folder = Path(output_dir)
     make_writable(folder)
     _take_for_answers(folder, names)

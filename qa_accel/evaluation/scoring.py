@@ -113,7 +113,7 @@ def tuned_threshold(answers: Answers, scores: dict[str, Any]) -> float | None:
 
 def broadcast_scores(scores: dict[str, Any] | None) -> dict[str, Any]:
     """Rank 0's scores on every rank, so that all ranks agree on the best model and on early stopping. All must call."""
-    from accelerate.utils import broadcast_object_list  # imports torch, which scores of files do without
+    from accelerate.utils import broadcast_object_list  # imports torch, which scores do without
 
     box = [scores]
     broadcast_object_list(box)

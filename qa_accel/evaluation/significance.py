@@ -104,6 +104,18 @@ def sign_test(better: int, worse: int) -> float:
     return float(stats.binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
+def seed_interval(scores: Sequence[float]) -> tuple[float, float] | None:
+    """95 % interval of the mean over all seeds, from those of some: Student's t (1908), for scores that are normally
+    distributed. None of one run; nor of runs that all score the same, which are copies, or do not depend on the seed."""
+    from scipy import stats
+
+    if len(scores) < 2 or np.ptp(scores) < NO_SPREAD:
+        return None
+    half = float(stats.t.ppf(0.975, len(scores) - 1)) * float(np.std(scores, ddof=1)) / len(scores) ** 0.5
+    mean = float(np.mean(scores))
+    return mean - half, mean + half
+
+
 @dataclass(frozen=True)
 class SeedDifference:
     """Mean of one set of runs minus that of another."""

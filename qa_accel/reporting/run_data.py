@@ -1,8 +1,6 @@
 """The questions that a run answered, in memory: by columns, with the windows that they were cut into where these can be made."""
 
 import os
-import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,14 +8,13 @@ from typing import Any
 
 import datasets
 
-from qa_accel.config import setting_types
+from qa_accel.config import written_settings
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
 from qa_accel.inference.postprocess import SpanConfig, shared_contexts
-from qa_accel.messages import shown
 from qa_accel.reporting.local_places import without_place
 from qa_accel.reporting.run_files import RunFiles
 from qa_accel.run_layout import SETTINGS
@@ -152,34 +149,8 @@ def source_of(run: RunFiles, given: GivenData, split: str) -> str:
 
 
 def stored_settings(config_class: type, run: RunFiles) -> dict[str, Any]:
-    """A stage's own settings out of a run's; those that this version does not know are left out.
-
-    Raises ValueError for a value of another type than the setting's.
-    """
-    found = {}
-    for name, kind in setting_types(config_class).items():
-        value = run.settings.get(name)
-        if value is None:
-            continue
-        if not _fits(value, kind):
-            raise ValueError(f"{run.path / SETTINGS}: {name} cannot be {shown(value)}; the run wrote another value")
-        found[name] = tuple(value) if isinstance(value, list) else value
-    return found
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value that YAML gives, and that is not null, is of a setting's type."""
-    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    for one in kinds:
-        if typing.get_origin(one) is tuple:
-            fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
-        elif typing.get_origin(one) is typing.Literal:
-            fits = value in typing.get_args(one)
-        else:
-            fits = type(value) is one or (one is float and type(value) is int)
-        if fits:
-            return True
-    return False
+    """A stage's own settings out of a run's; those that this version does not know are left out."""
+    return written_settings(config_class, run.settings, run.path / SETTINGS)
 
 
 def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple[Windows | None, str]:

@@ -67,10 +67,10 @@ def _read_folder(folder: Path) -> RunFiles:
         answers, ended = folder / run_layout.BEST, False
     if not (answers / run_layout.PREDICTIONS).exists():
         raise ValueError(f"{folder}: holds no predictions.json: {_why_none(folder)}")
-    results = _optional(folder / run_layout.FINISHED) or {}
+    results = read_object(folder / run_layout.FINISHED) or {}
     if not ended:
-        results = (_optional(answers / run_layout.SCORES_OF_BEST) or {}).get("scores", {})
-    settings = _settings(folder / run_layout.SETTINGS)
+        results = (read_object(answers / run_layout.SCORES_OF_BEST) or {}).get("scores", {})
+    settings = read_settings(folder / run_layout.SETTINGS)
     for path, content in ((folder / run_layout.FINISHED, results), (folder / run_layout.SETTINGS, settings)):
         _check_threshold(path, content.get(THRESHOLD_KEY))
     return RunFiles(
@@ -82,8 +82,8 @@ def _read_folder(folder: Path) -> RunFiles:
         settings=settings,
         policy=_policy_in(answers / "config.json"),
         results=results,
-        data_report=_optional(folder / run_layout.DATA_REPORT),
-        environment=_optional(folder / run_layout.ENVIRONMENT),
+        data_report=read_object(folder / run_layout.DATA_REPORT),
+        environment=read_object(folder / run_layout.ENVIRONMENT),
         metrics=_metrics(folder / run_layout.METRICS),
         ended=ended,
     )
@@ -106,7 +106,8 @@ def _why_none(folder: Path) -> str:
     return "it is not the output_dir of train.py or predict.py"
 
 
-def _optional(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A file of one JSON object, None if it is not there. Raises ValueError for anything else."""
     return _object(path) if path.exists() else None
 
 
@@ -126,7 +127,7 @@ def _texts(path: Path) -> dict[str, str]:
 
 
 def _numbers(path: Path) -> dict[str, float] | None:
-    content = _optional(path)
+    content = read_object(path)
     for key, number in (content or {}).items():
         if type(number) not in (int, float) or number != number:
             raise ValueError(f"{path}: {quoted(key)}: expected a number, found {shown(number)}")
@@ -134,7 +135,7 @@ def _numbers(path: Path) -> dict[str, float] | None:
 
 
 def _nbest(path: Path) -> dict[str, list[dict[str, Any]]] | None:
-    content = _optional(path)
+    content = read_object(path)
     for key, entries in (content or {}).items():
         if not isinstance(entries, list) or not entries or not all(map(_is_entry, entries)):
             raise ValueError(
@@ -153,7 +154,8 @@ def _is_entry(entry: Any) -> bool:
     )
 
 
-def _settings(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
+    """A run's config.yaml; empty if it is not there. Raises ValueError, with the file's name, for what holds no settings."""
     if not path.exists():
         return {}
     require_regular(path)
@@ -168,7 +170,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def _policy_in(path: Path) -> AnswerPolicy:
     """Of a model's config.json; that of a folder of answers is none."""
-    content = _optional(path)
+    content = read_object(path)
     return AnswerPolicy() if content is None else AnswerPolicy.of_model(SimpleNamespace(**content), path.parent)
 
 

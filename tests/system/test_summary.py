@@ -6,8 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+import yaml
 
 from qa_accel.commands import summary as summary_module
+
+SETTINGS = {
+    "model_name_or_path": "bert",
+    "learning_rate": 1e-5,
+    "train_file": ["/data/a/train.json"],
+    "logging_steps": 10,
+}
 
 
 def test_mean_and_spread_are_numpys_and_those_of_a_sample():
@@ -20,6 +28,80 @@ def test_mean_and_spread_are_numpys_and_those_of_a_sample():
     assert scores["mean"] == pytest.approx(np.mean(f1)) and scores["std"] == pytest.approx(np.std(f1, ddof=1))
     assert scores["standard_error"] == pytest.approx(np.std(f1, ddof=1) / np.sqrt(3))
     assert (scores["min"], scores["max"], scores["values"]) == (80.25, 83.0, f1)
+
+
+def test_the_interval_is_students():
+    """Breaks with a normal quantile, which would make the interval of three seeds less than half as wide: t(2) is 4.303."""
+    scores = summary_module.summary({str(seed): {"f1": value} for seed, value in enumerate((80.0, 81.0, 82.0))})[
+        "scores"
+    ]
+    half = 4.302653 / np.sqrt(3)  # of a standard deviation of 1
+    assert scores["f1"]["interval_95"] == pytest.approx([81 - half, 81 + half], abs=1e-5)
+
+
+def test_one_run_and_copies_of_one_have_no_interval():
+    """Breaks with a division by zero, or an interval of no width that claims to know the mean."""
+    assert summary_module.summary({"a": {"f1": 80.0}})["scores"]["f1"]["interval_95"] is None
+    assert summary_module.summary({"a": {"f1": 80.0}, "b": {"f1": 80.0}})["scores"]["f1"]["interval_95"] is None
+
+
+def seed_run(folder, seed, f1=80.0, environment="1 process on CPU, bf16, torch 2.13.0", questions=100, **settings):
+    folder.mkdir(parents=True)
+    (folder / "all_results.json").write_text(json.dumps({"f1": f1}))
+    (folder / "config.yaml").write_text(yaml.safe_dump(SETTINGS | {"seed": seed, "output_dir": str(folder)} | settings))
+    (folder / "environment.json").write_text(json.dumps({"runs": environment}))
+    (folder / "data_report.json").write_text(json.dumps({"train": {"questions": {"questions": questions}}}))
+    return folder / "all_results.json"
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"learning_rate": 3e-5}, "learning_rate is 1e-05 in a and 3e-05 in b"),
+        ({"warmup_ratio": 0.1}, "warmup_ratio is not set in a and 0.1 in b"),
+        (
+            {"environment": "8 processes on CUDA, bf16, torch 2"},
+            "processes and precision is 1 process on CPU, bf16 in a and 8",
+        ),
+        ({"questions": 99}, "number of questions of train is 100 in a and 99 in b"),
+        ({"seed": 1}, "a, b have the same seed: they are not independent"),
+    ],
+)
+def test_runs_that_differ_in_more_than_the_seed_are_refused_with_the_difference(other, message, tmp_path):
+    """Breaks if a mean is taken over runs of two settings, which is the figure of neither."""
+    results = (seed_run(tmp_path / "a", 1), seed_run(tmp_path / "b", **({"seed": 2} | other)))
+    with pytest.raises(ValueError, match=message):
+        summary_module.run(summary_module.SummaryConfig(results))
+
+
+def test_seeds_in_other_folders_with_other_logging_are_summed_up(tmp_path, capsys):
+    """Breaks if a path, or a setting without any effect on the result, counts as a difference."""
+    results = (
+        seed_run(tmp_path / "a", 1, 80.0),
+        seed_run(tmp_path / "b", 2, 82.0, environment="1 process on CPU, bf16, torch 2.14.0", logging_steps=50),
+        seed_run(tmp_path / "c", 3, 81.0, report_to=["wandb"], save_steps=7),
+    )
+    summary_module.run(summary_module.SummaryConfig(results))
+    shown = capsys.readouterr().out
+    assert "81.00" in shown and "78.52 to 83.48" in shown
+
+
+def test_answers_of_models_that_differ_in_their_seed_are_summed_up(tmp_path):
+    """Answers of predict.py: what the seed has changed is the model. Breaks if its name counts as a difference."""
+    for name in ("a", "b"):
+        results = seed_run(tmp_path / name, 0, model_name_or_path=f"runs/seed-{name}")
+        settings = yaml.safe_load((results.parent / "config.yaml").read_text())
+        del settings["learning_rate"]
+        (results.parent / "config.yaml").write_text(yaml.safe_dump(settings))
+    summary_module.run(summary_module.SummaryConfig(tuple(tmp_path.glob("*/all_results.json"))))
+
+
+def test_a_damaged_config_is_one_message(tmp_path):
+    """Breaks with a traceback of the YAML parser."""
+    results = (seed_run(tmp_path / "a", 1), seed_run(tmp_path / "b", 2))
+    (tmp_path / "b" / "config.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match=r"b/config.yaml: cannot be read as YAML"):
+        summary_module.run(summary_module.SummaryConfig(results))
 
 
 def test_a_single_run_has_no_spread_and_a_score_that_not_all_have_is_left_out():
