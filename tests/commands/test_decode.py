@@ -112,7 +112,7 @@ def test_the_settings_of_the_prediction_give_its_files_byte_for_byte_without_tor
 def test_other_settings_give_what_a_fresh_prediction_with_them_gives(prediction, toy, tmp_path):
     """Against a prediction that saves nothing. Breaks if a setting does not reach the spans or the threshold, if the files of
     a former prediction's logits stay beside the answers of another, or if config.yaml does not say what was decoded."""
-    settings = dict(n_best_size=3, max_answer_length=2, null_score_diff_threshold=-0.75)
+    settings: dict[str, Any] = dict(n_best_size=3, max_answer_length=2, null_score_diff_threshold=-0.75)
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     shutil.copy(prediction / "logits.json", fresh)
