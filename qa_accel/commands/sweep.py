@@ -52,7 +52,7 @@ class SweepConfig:
     """Command before scripts/train.py, as a shell reads it: `accelerate launch --config_file ...`."""
 
     def __post_init__(self):
-        check_ranges(self, trials=COUNT, seed=NATURAL, confirm_seeds=NATURAL)
+        check_ranges(self, trials=COUNT, seed=NATURAL, confirm_seeds="[0, 100]")
 
 
 Config = SweepConfig
@@ -74,8 +74,10 @@ def run(settings: SweepConfig) -> int:
             f"--output_dir {folder} is the folder of a training run (it holds {found}); take another folder"
         )
     finished = Worker(folder, plan, why_refused, _say).work()
+    if not finished:  # a signal leaves little time; who ends the sweep writes the report
+        return stop.EXIT_CODE
     write_sweep_report(folder)
-    return 0 if finished else stop.EXIT_CODE
+    return 0
 
 
 def _plan(settings: SweepConfig) -> SweepPlan:

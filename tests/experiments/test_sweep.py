@@ -1,6 +1,7 @@
 """scripts/sweep.py with real training runs on the toy: workers that share trials, die, are stopped and go on."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -111,6 +112,28 @@ def test_two_workers_of_which_one_is_killed_lose_no_trial_and_run_none_twice(who
         assert lines_of(sweep.training(one.number)) == lines_of(whole.training(one.number))
 
 
+def test_two_workers_of_tpe_share_a_journal_with_the_folders_numbers_and_results(make):
+    """One of them is killed in the middle of a trial. Breaks if a number is asked for twice, if a trial stays running in the
+    journal, or if journal and folder differ in a value."""
+    optuna = pytest.importorskip("optuna")
+    sweep = make("tpe")
+    flags = ("--confirm_seeds", "0", "--sampler", "tpe")
+    workers = [sweep.start(*flags, trials=3) for _ in range(2)]
+    in_the_middle(sweep, workers[1], after=12)
+    workers[1].kill()
+    assert workers[0].ended() == 0, workers[0].output
+    backend = optuna.storages.journal.JournalFileBackend(str(sweep.output / "optuna.journal"))
+    study = optuna.load_study(study_name="sweep", storage=optuna.storages.JournalStorage(backend))
+    assert [one.number for one in sweep.trials] == [one.number for one in study.trials] == [0, 1, 2]
+    for ours, theirs in zip(sweep.trials, study.trials):
+        assert (ours.state, theirs.state.name) == ("finished", "COMPLETE")
+        assert theirs.value == ours.value
+        assert list(theirs.intermediate_values.values()) == [value for _, value in ours.evaluations]
+        assert ours.params["learning_rate"] == pytest.approx(theirs.params["learning_rate"], rel=1e-5)
+        assert json.dumps(ours.params["weight_decay"]) == theirs.params["weight_decay"]
+        assert_each_step_once(sweep.training(ours.number))
+
+
 SIGNALS = [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in (signal.SIGTERM, signal.SIGUSR1))]
 
 
@@ -166,6 +189,7 @@ def test_a_run_below_the_median_is_pruned_at_an_evaluation(make):
     assert not list(sweep.training(5).glob("checkpoint-*")) and not (sweep.training(5) / "best").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_stopped_by_hand_is_pruned_and_the_sweep_goes_on(make):
     """Breaks if the file STOP in a trial's folder ends the worker, or if the trial comes back."""
     sweep = make("by_hand", num_train_epochs=6)
@@ -219,6 +243,7 @@ def test_a_run_that_crashes_is_started_once_more(make):
     assert_each_step_once(sweep.training(0))
 
 
+@pytest.mark.slow
 def test_a_worker_that_finds_only_running_trials_says_so_and_leaves(make):
     """Breaks if it waits for hours, or takes the other's trial."""
     sweep = make("busy", num_train_epochs=8)
@@ -236,4 +261,4 @@ def test_another_plan_in_the_same_folder_is_refused(whole):
     """Breaks if two workers search different things in one folder."""
     worker = whole.start("--confirm_seeds", "1", "--seed", "5", trials=4)
     assert worker.ended() == 2
-    assert "holds a sweep with another seed: 0, here 5" in worker.output
+    assert "holds a sweep with another seed (0, here 5) and trials (3, here 4). Give the same" in worker.output
