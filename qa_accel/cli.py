@@ -17,12 +17,14 @@ from qa_accel.training.stage_timer import StageTimer
 COMMANDS = {
     "train": "fine-tune a model, evaluate it, keep the best",
     "predict": "answer the questions of a file with a fine-tuned model",
+    "decode": "answer a prediction's questions again under other settings, without the model",
     "serve": "answer questions over HTTP, from programs and on a page",
     "ask": "answer questions as they come, from a pipe or a file to a pipe",
     "prepare": "fill the cache of a training run before it starts",
     "calibrate": "fit the confidence of a fine-tuned model",
     "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "report": "write a run's report, or compare two runs, as one HTML file",
+    "ensemble": "join the answers of several models, and say what that gains",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
@@ -30,7 +32,7 @@ COMMANDS = {
     "sweep": "search settings of a training run, by any number of workers",
     "learning_curve": "train on growing parts of the data, say what more data would give",
 }
-WITHOUT_TORCH = ("ask", "report", "score", "serve", "summary")
+WITHOUT_TORCH = ("ask", "decode", "ensemble", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
 model."""
 

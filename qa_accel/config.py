@@ -11,6 +11,7 @@ import os
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ import tyro
 import yaml
 
 from qa_accel import recipe_yaml
+from qa_accel.messages import shown
 from qa_accel.terminal import visible_lines
 
 Config = TypeVar("Config")
@@ -143,6 +145,37 @@ def changed(config: Any) -> dict[str, Any]:
 def dump(config: Any) -> str:
     """A recipe that gives this config back, every setting written out."""
     return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def written_settings(config_class: type, settings: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """A stage's own settings out of those that a run wrote; those that this version does not know are left out.
+
+    Raises ValueError, with `path`, for a value of another type than the setting's.
+    """
+    found = {}
+    for name, kind in setting_types(config_class).items():
+        value = settings.get(name)
+        if value is None:
+            continue
+        if not _fits(value, kind):
+            raise ValueError(f"{path}: {name} cannot be {shown(value)}; the run wrote another value")
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return found
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value that YAML gives, and that is not null, is of a setting's type."""
+    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    for one in kinds:
+        if typing.get_origin(one) is tuple:
+            fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+        elif typing.get_origin(one) is typing.Literal:
+            fits = value in typing.get_args(one)
+        else:
+            fits = type(value) is one or (one is float and type(value) is int)
+        if fits:
+            return True
+    return False
 
 
 def _without_recipes(argv: list[str]) -> tuple[list[str], list[str]]:

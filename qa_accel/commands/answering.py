@@ -1,7 +1,9 @@
 """A model and a file of questions -> their answers: what `predict`, `calibrate` and `export` share."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,18 +13,21 @@ from rich.progress import Progress
 
 from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data import audit, splits
-from qa_accel.data.questions import DataConfig, SplitName
+from qa_accel.data.logit_file import LogitsDtype
+from qa_accel.data.questions import DataConfig, SplitName, cache_folder
 from qa_accel.data.splits import Split
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
 from qa_accel.distributed.accelerator import RuntimeConfig
-from qa_accel.inference import qa_model
+from qa_accel.inference import qa_model, saved_logits
 from qa_accel.inference.confidence import Calibration
-from qa_accel.inference.postprocess import Answers, SpanConfig
+from qa_accel.inference.logit_rounds import LogitRounds
+from qa_accel.inference.postprocess import Answers, SpanConfig, best_answers
 from qa_accel.inference.predictor import PredictorConfig, answer_split
 from qa_accel.inference.qa_model import QAModel, QATask
 from qa_accel.inference.reader_backends import Backend
+from qa_accel.inference.saved_candidates import candidates_of
 from qa_accel.models.loading import ModelConfig
 
 
@@ -64,6 +69,8 @@ class Prepared:
 class Answered(Prepared):
     answers: Answers | None
     """None on all ranks but 0."""
+    logits: Path | None = None
+    """The file of saved logits, if they were to be saved."""
 
 
 def answer(
@@ -77,18 +84,24 @@ def answer(
     prediction: PredictorConfig,
     spans: SpanConfig,
     calibration_of: Callable[[bool], Calibration | None] = lambda version_2_with_negative: None,
+    logits_dtype: LogitsDtype | None = None,
 ) -> Answered:
     """Answer every question of a split; the weights are read when the data is ready. All ranks must call.
 
     `calibration_of`: whether questions may have no answer -> the calibration for confidences, or None. It may refuse.
+    `logits_dtype`: keep all logits too, in a file of this type beside the windows' cache.
     """
     prepared = prepare(accelerator, console, task, name, data=data, windows=windows, spans=spans)
     calibration = calibration_of(prepared.version_2_with_negative)
     qa = task.load_model(trained=True)
-    answers = answers_of(
-        accelerator, console, qa, prepared, prediction=prediction, spans=spans, calibration=calibration
-    )
-    return Answered(prepared.split, prepared.version_2_with_negative, answers)
+    options: Any = dict(prediction=prediction, spans=spans, calibration=calibration)
+    if logits_dtype is None:
+        answers, logits = answers_of(accelerator, console, qa, prepared, **options), None
+    else:
+        answers, logits = _answers_and_logits(
+            accelerator, console, qa, prepared, logits_dtype, cache_folder(data), **options
+        )
+    return Answered(prepared.split, prepared.version_2_with_negative, answers, logits)
 
 
 def prepare(
@@ -136,10 +149,11 @@ def answers_of(
     spans: SpanConfig,
     calibration: Calibration | None = None,
     what: str = "predicting",
+    logits: LogitRounds | None = None,
 ) -> Answers | None:
     """The model's answers to all questions of a split; None on all ranks but 0. All ranks must call.
 
-    `what`: beside the progress bar.
+    `what`: beside the progress bar. `logits`: what keeps all of them.
     """
     batch_plan, collate = qa.evaluation_batches(prepared.split.windows, prediction.per_device_eval_batch_size)
     model = prepare_model(accelerator, qa.model)
@@ -155,4 +169,50 @@ def answers_of(
             version_2_with_negative=prepared.version_2_with_negative,
             calibration=calibration,
             done=lambda count: progress.update(bar, completed=count),
+            logits=logits,
         )
+
+
+def _answers_and_logits(
+    accelerator: Accelerator,
+    console: Console,
+    qa: QAModel,
+    prepared: Prepared,
+    dtype: LogitsDtype,
+    cache_dir: Path,
+    *,
+    prediction: PredictorConfig,
+    spans: SpanConfig,
+    calibration: Calibration | None,
+) -> tuple[Answers | None, Path]:
+    """As `answers_of`, and the file of the logits, from one pass of the model; from none if float32 logits are there already."""
+    split = prepared.split
+    target = saved_logits.locate(
+        accelerator, qa, split.windows, prediction.per_device_eval_batch_size, dtype=dtype, cache_dir=cache_dir
+    )
+    if target.there and dtype == "float32":
+        console.print("the model's logits of these windows are in the cache: nothing is computed")
+        if not accelerator.is_main_process:
+            return None, target.path
+        answers = best_answers(
+            split.questions,
+            split.windows,
+            candidates_of(saved_logits.read(target.path), split.windows, spans),
+            spans,
+            version_2_with_negative=prepared.version_2_with_negative,
+            calibration=calibration,
+        )
+        return answers, target.path
+    # in float16 they are rounded: the answers come from the model itself
+    with nullcontext() if target.there else saved_logits.filling(accelerator, target, split.windows) as rounds:
+        answers = answers_of(
+            accelerator,
+            console,
+            qa,
+            prepared,
+            prediction=prediction,
+            spans=spans,
+            calibration=calibration,
+            logits=rounds,
+        )
+    return answers, target.path

@@ -3,31 +3,40 @@
 accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_file questions.json --output_dir runs/answers
 """
 
+import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.commands.answering import answer, load_task, make_accelerator
+from qa_accel.commands.answer_results import write_results
+from qa_accel.commands.answering import Answered, answer, load_task, make_accelerator
 from qa_accel.commands.predict_corpus import CorpusConfig, predict_corpus
 from qa_accel.data import questions
-from qa_accel.data.questions import DataConfig
+from qa_accel.data.logit_file import LogitsDtype
+from qa_accel.data.questions import DataConfig, SplitName, cache_folder
+from qa_accel.data.window_cache import windows_file
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import environment
 from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import open_answers
-from qa_accel.evaluation import score_tables, scoring
-from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
+from qa_accel.inference import logits_record
+from qa_accel.inference.answer_files import ANSWER_FILES
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.inference.confidence import Calibration, withheld
+from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.logits_record import LogitsRecord
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
+from qa_accel.inference.qa_model import QATask
 from qa_accel.inference.reader_backends import Backend
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
-from qa_accel.run_layout import CONFIDENCES, ENVIRONMENT, FINISHED, SETTINGS
+from qa_accel.run_layout import CONFIDENCES, ENVIRONMENT, FINISHED, LOGITS, SETTINGS
 from qa_accel.terminal import visible
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,11 @@ class PredictConfig:
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
     calibrated (scripts/calibrate.py)."""
+    save_logits: bool = False
+    """Keep the logits of every window in a file beside the windows' cache, and its place in logits.json, so that
+    scripts/decode.py answers under other settings without the model."""
+    logits_dtype: LogitsDtype = "float32"
+    """Type of the saved logits. From `float32` decode.py gives these answers to the bit; `float16` is half as large."""
     backend: Backend = "torch"
     """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -59,6 +73,11 @@ Config = PredictConfig
 def run(settings: PredictConfig) -> int | None:
     """Answer every question of `test_file`, or of a data set's split `test`, or where it has none of `validation`."""
     if settings.corpus.shard_output:
+        if settings.save_logits:
+            raise ValueError(
+                "--save_logits keeps the logits of one file of questions, --shard_output answers a corpus in pieces: leave one "
+                "of them out"
+            )
         return predict_corpus(
             settings.corpus,
             backend=settings.backend,
@@ -73,10 +92,12 @@ def run(settings: PredictConfig) -> int | None:
             runtime_config=settings.runtime,
             calibration_of=lambda policy, negative: _calibration(settings, policy, version_2_with_negative=negative),
         )
+    if settings.logits_dtype != "float32" and not settings.save_logits:
+        logger.warning("--logits_dtype %s is ignored without --save_logits", settings.logits_dtype)
     began = time.perf_counter()
     accelerator = make_accelerator(settings.backend, settings.runtime)
     console = runtime.console(accelerator)
-    names = (*ANSWER_FILES, CONFIDENCES, ENVIRONMENT, FINISHED, SETTINGS)
+    names = (*ANSWER_FILES, CONFIDENCES, ENVIRONMENT, FINISHED, LOGITS, SETTINGS)
     folder = open_answers(settings.output_dir, accelerator, names)
     task = load_task(settings.backend, accelerator, settings.model, settings.windows, settings.batching)
     span_config = task.answer_policy.apply(settings.spans)
@@ -89,40 +110,72 @@ def run(settings: PredictConfig) -> int | None:
         only_validation = not questions.has_split(settings.data, "test") and questions.has_split(
             settings.data, "validation"
         )
+    split_name: SplitName = "validation" if only_validation else "test"
     answered = answer(
         accelerator,
         console,
         task,
-        "validation" if only_validation else "test",
+        split_name,
         data=settings.data,
         windows=settings.windows,
         prediction=settings.prediction,
         spans=span_config,
         calibration_of=calibration_of,
+        logits_dtype=settings.logits_dtype if settings.save_logits else None,
     )
-    answers, split, least = answered.answers, answered.split, settings.min_confidence
+    answers, negative = answered.answers, answered.version_2_with_negative
     if answers is None:
         return
-    kept = answers.predictions if least is None else withheld(answers.predictions, answers.confidences, least)
-    write_answers(replace(answers, predictions=kept), folder)
-    scores = {}
-    if "answers" in split.questions.column_names:
-        threshold = span_config.null_score_diff_threshold or 0.0
-        negative = answered.version_2_with_negative
-        scores = scoring.scores_of(answers, split, threshold, version_2_with_negative=negative)
-        if answers.confidences:
-            scores |= scoring.confidence_scores(answers, split, least, version_2_with_negative=negative)
-        files.write_json(folder / FINISHED, scores)
-        console.print(score_tables.scores_table(scores))
-    if least is not None:
-        count = sum(confidence >= least for confidence in answers.confidences.values())
-        console.print(
-            score_tables.answered_line({"min_confidence": least, "answered": count, **scores}, len(split.questions))
-        )
+    (folder / LOGITS).unlink(missing_ok=True)  # former logits do not belong to the answers that follow
+    threshold = span_config.null_score_diff_threshold or 0.0
+    write_results(
+        folder,
+        console,
+        answers,
+        answered.split,
+        threshold,
+        settings.min_confidence,
+        version_2_with_negative=negative,
+    )
     seconds, launch = round(time.perf_counter() - began, 1), runtime.launch_line(accelerator)
     environment.write(folder, accelerator, runtime.describe(accelerator), launch=launch, seconds=seconds)
     files.write_text(folder / SETTINGS, config.dump(settings))
+    if answered.logits is not None:
+        _record_logits(
+            settings, folder, task, answered, answered.logits, split_name, span_config, calibration_of(negative)
+        )
+        console.print(f"logits: {visible(answered.logits)} ({answered.logits.stat().st_size / 1e6:.1f} MB)")
     console.print(f"answers: {visible(folder / 'predictions.json')}")
+
+
+def _record_logits(
+    settings: PredictConfig,
+    folder: Path,
+    task: QATask,
+    answered: Answered,
+    logits: Path,
+    split_name: SplitName,
+    spans: SpanConfig,
+    calibration: Calibration | None,
+) -> None:
+    """logits.json, by which decode.py finds all that it needs."""
+    questions = answered.split.questions
+    windows = windows_file(questions, task.tokenizer, settings.windows, cache_dir=cache_folder(settings.data))
+    record = LogitsRecord(
+        model=settings.model.model_name_or_path,
+        split=split_name,
+        questions=questions._fingerprint,
+        windows=str(windows),
+        logits=str(logits),
+        logits_dtype=settings.logits_dtype,
+        version_2_with_negative=answered.version_2_with_negative,
+        n_best_size=spans.n_best_size,
+        max_answer_length=spans.max_answer_length,
+        null_score_diff_threshold=spans.null_score_diff_threshold or 0.0,
+        min_confidence=settings.min_confidence,
+        **(asdict(calibration) if calibration else {}),
+    )
+    logits_record.write(folder / LOGITS, record)
 
 
 def _calibration(settings: PredictConfig, policy: AnswerPolicy, *, version_2_with_negative: bool) -> Calibration | None:

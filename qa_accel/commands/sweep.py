@@ -1,6 +1,6 @@
 """Search settings of a training run: one worker, of as many as are started with the same command.
 
-python scripts/sweep.py --space scripts/spaces/squad_v2.yaml --trials 64 --output_dir runs/sweep
+python scripts/sweep.py --space scripts/spaces/quickstart.yaml --trials 64 --output_dir runs/sweep
 
 Each trial is a usual training run, started as a child by `--launcher`.
 """
@@ -18,7 +18,8 @@ import yaml
 
 from qa_accel import config
 from qa_accel.distributed import run_folder, signals, stop
-from qa_accel.experiments import child_run, space, sweep_report
+from qa_accel.experiments import child_run, space
+from qa_accel.experiments.sweep_report import write_sweep_report
 from qa_accel.experiments.trials import SweepPlan
 from qa_accel.experiments.worker import Worker
 from qa_accel.messages import one_line
@@ -51,7 +52,7 @@ class SweepConfig:
     """Command before scripts/train.py, as a shell reads it: `accelerate launch --config_file ...`."""
 
     def __post_init__(self):
-        check_ranges(self, trials=COUNT, seed=NATURAL, confirm_seeds=NATURAL)
+        check_ranges(self, trials=COUNT, seed=NATURAL, confirm_seeds="[0, 100]")
 
 
 Config = SweepConfig
@@ -73,8 +74,10 @@ def run(settings: SweepConfig) -> int:
             f"--output_dir {folder} is the folder of a training run (it holds {found}); take another folder"
         )
     finished = Worker(folder, plan, why_refused, _say).work()
-    sweep_report.write_sweep_report(folder)
-    return 0 if finished else stop.EXIT_CODE
+    if not finished:  # a signal leaves little time; who ends the sweep writes the report
+        return stop.EXIT_CODE
+    write_sweep_report(folder)
+    return 0
 
 
 def _plan(settings: SweepConfig) -> SweepPlan:

@@ -4,7 +4,6 @@ One record batch of W rows holds everything, so that each column is contiguous i
 memory map: processes of one machine share it, and nothing is read before it is used.
 """
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from datasets import Dataset, Features, Value
 from datasets import List as ListOf
 
 from qa_accel.data import cache_file
+from qa_accel.data.laid_out import LaidOut
 from qa_accel.data.window_assembly import offsets_of, ranges
 from qa_accel.data.windows import Windows
 
@@ -45,8 +45,7 @@ def features(gives_types: bool) -> Features:
 
 def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
     """One record batch of all windows: the file is laid out with zeros, then filled part after part through a memory map,
-    so that memory does not grow with the data. The zeros are written by a file, not
-    through the map: on a full disk a write raises, but a map kills the process."""
+    so that memory does not grow with the data."""
     table = made.data
     question_W = row_of_place[table["question"].to_numpy()]
     window_W = np.argsort(question_W, kind="stable")  # where the windows come from; a question's stay in their order
@@ -60,15 +59,10 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
             columns[name] = pa.array(question_W[window_W].astype(np.int32))
         else:
             columns[name] = pa.array(table[name].to_numpy()[window_W])
-    batch = pa.record_batch(columns)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-        writer.write_batch(batch)
+    file = LaidOut(path, pa.record_batch(columns), [name for name in made.column_names if name in TOKEN_COLUMNS])
     place_W = np.empty_like(window_W)
     place_W[window_W] = np.arange(len(window_W))
 
-    with path.open("r+b") as file:
-        mapped = mmap.mmap(file.fileno(), 0)
-    target = _writable_columns(mapped)
     done = 0
     for part in _parts(made):
         place = place_W[done : done + len(part)]
@@ -77,12 +71,11 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
             token_N = slice(begin_W[place[0]], begin_W[place[-1] + 1])
         else:
             token_N = ranges(begin_W[place], begin_W[place + 1] - begin_W[place])
-        for name, all_values in target.items():
+        for name, all_values in file.columns.items():
             all_values[token_N] = part[name].flatten().to_numpy()
-        if hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # written pages stay in the file, but no longer count as our memory
+        file.forget_pages()
     assert done == len(window_W), "every window was written"
-    mapped.flush()
+    file.flush()
 
 
 def lengths(made: Dataset) -> np.ndarray:
@@ -96,19 +89,6 @@ def _parts(made: Dataset) -> Iterator[pa.RecordBatch]:
     for file in made.cache_files:
         with pa.OSFile(file["filename"]) as source, pa.ipc.open_stream(source) as reader:
             yield from reader
-
-
-def _writable_columns(mapped: mmap.mmap) -> dict[str, np.ndarray]:
-    """Token columns of a mapped file as writable arrays, at the addresses that Arrow's read-only arrays have."""
-    file_bytes = np.frombuffer(mapped, np.uint8)
-    batch = pa.ipc.open_file(pa.py_buffer(mapped)).get_batch(0)
-    columns = {}
-    for name in TOKEN_COLUMNS:
-        if name in batch.schema.names:
-            seen_N = batch[name].values.to_numpy()
-            begin = seen_N.ctypes.data - file_bytes.ctypes.data
-            columns[name] = file_bytes[begin : begin + seen_N.nbytes].view(seen_N.dtype)
-    return columns
 
 
 def read(path: Path) -> Windows:

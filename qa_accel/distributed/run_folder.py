@@ -10,12 +10,14 @@ import tempfile
 import time
 from collections.abc import Collection
 from pathlib import Path
-
-from accelerate import Accelerator
+from typing import TYPE_CHECKING
 
 from qa_accel import files
 from qa_accel.messages import PATH, short
 from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, METRICS, REPORT
+
+if TYPE_CHECKING:  # it imports torch, which a command of one process may do without
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ SECONDS_FOR_A_DEAD_NODE = 150
 _held: dict[Path, int] = {}
 
 
-def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> Path:
+def open_run(output_dir: str, accelerator: "Accelerator", *, overwrite: bool) -> Path:
     """The run's folder, created or checked by rank 0, from now on its only writer.
 
     Raises ValueError if the run is finished (unless `overwrite`) or another process writes it, OSError if the folder
@@ -47,7 +49,7 @@ def open_run(output_dir: str, accelerator: Accelerator, *, overwrite: bool) -> P
     return folder
 
 
-def open_answers(output_dir: str, accelerator: Accelerator, names: Collection[str]) -> Path:
+def open_answers(output_dir: str, accelerator: "Accelerator", names: Collection[str]) -> Path:
     """A folder for answers, files of these names, created or checked by rank 0, from now on its only writer. Former answers may be in it.
 
     Raises ValueError for a training run's folder, whose scores, predictions and settings would be replaced, and if another
@@ -55,15 +57,27 @@ def open_answers(output_dir: str, accelerator: Accelerator, names: Collection[st
     """
     folder = writable_folder(output_dir, accelerator)
     if accelerator.is_main_process:
-        found = next((path.name for pattern in OF_A_RUN for path in sorted(folder.glob(pattern))), None)
-        if found is not None:
-            raise ValueError(
-                f"--output_dir {folder} is the folder of a training run (it holds {found}), whose results would be "
-                "replaced: take another folder for the answers"
-            )
-        files.check_no_folders(folder, names)
-        hold(folder)
+        _take_for_answers(folder, names)
     return folder
+
+
+def open_answers_alone(output_dir: str, names: Collection[str]) -> Path:
+    """As `open_answers`, in a command of one process."""
+    folder = Path(output_dir)
+    make_writable(folder)
+    _take_for_answers(folder, names)
+    return folder
+
+
+def _take_for_answers(folder: Path, names: Collection[str]) -> None:
+    found = next((path.name for pattern in OF_A_RUN for path in sorted(folder.glob(pattern))), None)
+    if found is not None:
+        raise ValueError(
+            f"--output_dir {folder} is the folder of a training run (it holds {found}), whose results would be "
+            "replaced: take another folder for the answers"
+        )
+    files.check_no_folders(folder, names)
+    hold(folder)
 
 
 def open_shared(output_dir: str, others: Collection[str]) -> Path:
@@ -92,7 +106,7 @@ def _check_plain(path: Path) -> None:
         )
 
 
-def writable_folder(folder: str | Path, accelerator: Accelerator) -> Path:
+def writable_folder(folder: str | Path, accelerator: "Accelerator") -> Path:
     """The folder, created by rank 0 if it does not exist. Raises OSError if it cannot be written, before any work is done."""
     folder = Path(folder)
     if accelerator.is_main_process:

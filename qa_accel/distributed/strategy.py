@@ -8,6 +8,8 @@ filled in from the run's settings. A launch config that would silently train som
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, TypedDict
 
 import torch
@@ -186,6 +188,21 @@ def placement(accelerator: Accelerator) -> Placement:
 def splits_training(accelerator: Accelerator) -> bool:
     """Whether weights, gradients or the optimizer's state are split over the ranks."""
     return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
+
+
+@contextmanager
+def loading_whole(accelerator: Accelerator) -> Iterator[None]:
+    """Models that are loaded in this block are whole on each rank, under ZeRO-3 too: those that are not trained."""
+    if zero_stage(accelerator) != 3:
+        yield
+        return
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    unset_hf_deepspeed_config()  # otherwise transformers splits the weights while it loads them
+    try:
+        yield
+    finally:
+        accelerator.deepspeed_plugin.set_deepspeed_weakref()  # type: ignore[union-attr]
 
 
 def zero_stage(accelerator: Accelerator) -> int | None:

@@ -4,7 +4,7 @@ What a row holds is in `window_rows.py`, which makes it from arrays.
 """
 
 from collections import deque
-from dataclasses import fields
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -60,8 +60,38 @@ def candidate_rows(
 def _arrays(batch: Batch) -> ArrayBatch:
     """Views of a batch's tensors, which are on the host."""
     inputs = {name: x.numpy() for name, x in batch.inputs.items() if isinstance(x, torch.Tensor)}
-    others = {field.name: getattr(batch, field.name).numpy() for field in fields(batch) if field.name != "inputs"}
-    return ArrayBatch(inputs, **others)
+    return ArrayBatch(inputs, **{name: tensor.numpy() for name, tensor in batch.beside_inputs().items()})
+
+
+class HostCopies:
+    """Tensors -> a function that takes them as arrays on the host, in order.
+
+    From CUDA they are copied while the next batches are computed: the host does not wait for each batch.
+    """
+
+    def __init__(self, place: Callable[..., None]):
+        self._place = place
+        self._on_their_way: deque[tuple[torch.cuda.Event, tuple[torch.Tensor, ...]]] = deque()
+
+    def put(self, *tensors: torch.Tensor) -> None:
+        if tensors[0].device.type != "cuda":
+            self._place(*(tensor.cpu().numpy() for tensor in tensors))
+            return
+        copies, copied = tuple(tensor.to("cpu", non_blocking=True) for tensor in tensors), torch.cuda.Event()
+        copied.record()
+        self._on_their_way.append((copied, copies))
+        if len(self._on_their_way) > IN_FLIGHT:
+            self._wait_for_oldest()
+
+    def _wait_for_oldest(self) -> None:
+        copied, copies = self._on_their_way.popleft()
+        copied.synchronize()
+        self._place(*(copy.numpy() for copy in copies))
+
+    def wait(self) -> None:
+        """Until all that was put is placed."""
+        while self._on_their_way:
+            self._wait_for_oldest()
 
 
 class GatheredRows(WindowRows):
@@ -69,25 +99,11 @@ class GatheredRows(WindowRows):
 
     def __init__(self, windows: int, config: SpanConfig):
         super().__init__(windows, config)
-        self._on_their_way: deque[tuple[torch.cuda.Event, torch.Tensor]] = deque()
+        self._copies = HostCopies(self.place)
 
     def put(self, rows_BC: torch.Tensor) -> None:
-        """From CUDA the rows are copied while the next batches are computed: the host does not wait for each batch."""
-        if rows_BC.device.type != "cuda":
-            self.place(rows_BC.cpu().numpy())
-            return
-        copy_BC, copied = rows_BC.to("cpu", non_blocking=True), torch.cuda.Event()
-        copied.record()
-        self._on_their_way.append((copied, copy_BC))
-        if len(self._on_their_way) > IN_FLIGHT:
-            self._wait_for_oldest()
-
-    def _wait_for_oldest(self) -> None:
-        copied, rows_BC = self._on_their_way.popleft()
-        copied.synchronize()
-        self.place(rows_BC.numpy())
+        self._copies.put(rows_BC)
 
     def candidates(self) -> Candidates:
-        while self._on_their_way:
-            self._wait_for_oldest()
+        self._copies.wait()
         return super().candidates()

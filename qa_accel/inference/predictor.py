@@ -22,6 +22,7 @@ from qa_accel.data.splits import Split
 from qa_accel.distributed import strategy
 from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows
 from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.logit_rounds import LogitRounds
 from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
 from qa_accel.inference.window_rows import columns
 from qa_accel.ranges import COUNT, check_ranges
@@ -47,9 +48,10 @@ def answer_split(
     version_2_with_negative: bool,
     calibration: Calibration | None = None,
     done: Callable[[int], None] = lambda batches: None,
+    logits: LogitRounds | None = None,
 ) -> Answers | None:
     """Answers to all questions of the split; None on all ranks but 0. All ranks must call."""
-    candidates = predict_windows(accelerator, model, collate, plan, config, done)
+    candidates = predict_windows(accelerator, model, collate, plan, config, done, logits)
     if candidates is None:
         return None
     return best_answers(
@@ -70,10 +72,12 @@ def predict_windows(
     plan: np.ndarray,
     config: SpanConfig,
     done: Callable[[int], None] = lambda batches: None,
+    logits: LogitRounds | None = None,
 ) -> Candidates | None:
     """The n best spans and the null score of each window in `plan` (batches, batch_size); None on all ranks but 0.
 
-    `done` is called after each round with the number of batches that all ranks together have finished.
+    `done` is called after each round with the number of batches that all ranks together have finished. `logits`: what
+    keeps all logits of each round (`saved_logits.filling`); all ranks give one, or none does.
     """
     world, rank = accelerator.num_processes, accelerator.process_index
     rounds = -(-len(plan) // world)
@@ -87,13 +91,16 @@ def predict_windows(
             rows_BC = torch.full(
                 (plan.shape[1], columns(config)), NOTHING, dtype=torch.int32, device=accelerator.device
             )
+            batch = output = None
             if number <= len(own):
                 batch = next(batches).to(accelerator.device, non_blocking=True)
                 output = evaluated(**batch.inputs)
                 rows_BC[: len(batch.index_B)] = candidate_rows(output.start_logits, output.end_logits, batch, config)
-            rows_BC = accelerator.gather(rows_BC)
+            gathered: Any = accelerator.gather(rows_BC)
+            if logits is not None:
+                logits.gather(accelerator, plan[(number - 1) * world : number * world], batch, output, gathered)
             if found is not None:
-                found.put(rows_BC)  # type: ignore[arg-type]
+                found.put(gathered)
             done(min(number * world, len(plan)))
     return found.candidates() if found is not None else None
 

@@ -22,23 +22,44 @@ def window_rows(start_BL: np.ndarray, end_BL: np.ndarray, batch: ArrayBatch, con
     The normalisers are sums in another order than on a device, and equal its to some units in the last place.
     """
     rows_BC = np.empty((len(batch.index_B), columns(config)), np.int32)
-    rows_BC[:, 0] = batch.index_B
-    rows_BK4 = rows_BC[:, 5:].reshape(len(rows_BC), 4, config.n_best_size)
-    for b, (null, shift) in enumerate(zip(batch.null_B.tolist(), batch.shift_B.tolist())):
+    for b, (index, null, shift) in enumerate(zip(*(x.tolist() for x in (batch.index_B, batch.null_B, batch.shift_B)))):
         start_L, end_L, context_L = start_BL[b], end_BL[b], batch.context_BL[b]
-        places_L = context_L.copy()  # where an answer, or "no answer", may be
-        places_L[null] = True
-        nulls = [start_L[null], end_L[null], _lse(start_L[places_L]), _lse(end_L[places_L])]
-        rows_BC[b, 1:5] = np.array(nulls, np.float32).view(np.int32)
-        first_K, last_K = best_spans(start_L, end_L, context_L, config.max_answer_length, config.n_best_size)
-        found = len(first_K)
-        own = rows_BK4[b]
-        own[:2, found:] = -1
-        own[2:, found:] = np.array(-np.inf, np.float32).view(np.int32)
-        own[0, :found], own[1, :found] = first_K - shift, last_K - shift
-        own[2, :found] = start_L[first_K].view(np.int32)
-        own[3, :found] = end_L[last_K].view(np.int32)
+        lse = normalisers(start_L, end_L, context_L, null)
+        fill_row(rows_BC[b], index, start_L, end_L, context_L, null, lse, config, shift)
     return rows_BC
+
+
+def normalisers(
+    start_L: np.ndarray, end_L: np.ndarray, context_L: np.ndarray, null: int
+) -> tuple[np.float32, np.float32]:
+    """Of one window's start and end logits."""
+    places_L = context_L.copy()  # where an answer, or "no answer", may be
+    places_L[null] = True
+    return _lse(start_L[places_L]), _lse(end_L[places_L])
+
+
+def fill_row(
+    row_C: np.ndarray,
+    index: int,
+    start_L: np.ndarray,
+    end_L: np.ndarray,
+    context_L: np.ndarray,
+    null: int,
+    lse: tuple[np.float32, np.float32],
+    config: SpanConfig,
+    shift: int = 0,
+) -> None:
+    """One window's row, from float32 logits. `shift`: columns before its first token."""
+    row_C[0] = index
+    row_C[1:5] = np.array([start_L[null], end_L[null], *lse], np.float32).view(np.int32)
+    first_K, last_K = best_spans(start_L, end_L, context_L, config.max_answer_length, config.n_best_size)
+    found = len(first_K)
+    row_4K = row_C[5:].reshape(4, config.n_best_size)
+    row_4K[:2, found:] = -1
+    row_4K[2:, found:] = np.array(-np.inf, np.float32).view(np.int32)
+    row_4K[0, :found], row_4K[1, :found] = first_K - shift, last_K - shift
+    row_4K[2, :found] = start_L[first_K].view(np.int32)
+    row_4K[3, :found] = end_L[last_K].view(np.int32)
 
 
 def best_spans(

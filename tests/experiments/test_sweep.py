@@ -166,6 +166,7 @@ def test_a_run_below_the_median_is_pruned_at_an_evaluation(make):
     assert not list(sweep.training(5).glob("checkpoint-*")) and not (sweep.training(5) / "best").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_stopped_by_hand_is_pruned_and_the_sweep_goes_on(make):
     """Breaks if the file STOP in a trial's folder ends the worker, or if the trial comes back."""
     sweep = make("by_hand", num_train_epochs=6)
@@ -219,6 +220,7 @@ def test_a_run_that_crashes_is_started_once_more(make):
     assert_each_step_once(sweep.training(0))
 
 
+@pytest.mark.slow
 def test_a_worker_that_finds_only_running_trials_says_so_and_leaves(make):
     """Breaks if it waits for hours, or takes the other's trial."""
     sweep = make("busy", num_train_epochs=8)
@@ -236,4 +238,4 @@ def test_another_plan_in_the_same_folder_is_refused(whole):
     """Breaks if two workers search different things in one folder."""
     worker = whole.start("--confirm_seeds", "1", "--seed", "5", trials=4)
     assert worker.ended() == 2
-    assert "holds a sweep with another seed: 0, here 5" in worker.output
+    assert "holds a sweep with another seed (0, here 5) and trials (3, here 4). Give the same" in worker.output
