@@ -5,6 +5,7 @@ import importlib
 import math
 import re
 import typing
+from pathlib import Path
 from types import UnionType
 
 import pytest
@@ -19,6 +20,7 @@ REQUIRED = {
     "model": ModelConfig("m"),
     "output_dir": "o",
     "model_name_or_path": "m",
+    "prediction": Path("p"),
     "predictions_file": "p.json",
     "validation_file": ("v.json",),
 }

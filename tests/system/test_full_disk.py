@@ -13,7 +13,11 @@ from corpora import corpus_flags, toy_rows, write_corpus
 from launches import SCRIPTS, only_message, training_flags
 from processes import Left, run, script
 from toy import WINDOWS, flags
+from transformers import AutoTokenizer
 
+from qa_accel.data import splits
+from qa_accel.data.questions import DataConfig
+from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 
@@ -50,7 +54,7 @@ def on_a_small_disk(
     return code, log.read_text(), left
 
 
-def small_disk(folder: Path, kilobytes: int, name: str, words: list[str]) -> tuple[int, str, dict[str, bytes]]:
+def small_disk(folder: Path, kilobytes: int, name: str | Path, words: list[str]) -> tuple[int, str, dict[str, bytes]]:
     result = run(on_a_small_disk, folder, kilobytes, SCRIPTS / name, words)[0].value
     if isinstance(result, str):
         pytest.skip(result)
@@ -87,6 +91,32 @@ def test_a_disk_that_fills_up_in_prediction_leaves_no_predictions(toy, training,
     message = only_message(Left(code, output, None))
     assert str(tmp_path / "disk") in message and "No space left" in message
     assert left.keys() <= {run_folder.LOCK}
+
+
+WITH_A_CACHE = """
+import runpy, shutil
+shutil.copytree({cache!r}, {disk!r}, dirs_exist_ok=True)
+runpy.run_path({predict!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("kilobytes", [36, 44])
+def test_a_cache_without_room_for_the_logits_ends_in_one_message_and_holds_no_part_of_them(toy, tmp_path, kilobytes):
+    """Questions and windows take 32 kB, the logits 13. Breaks if the file is filled through a map that has no room: the kernel
+    would kill the process; or if part of it keeps its name or its room."""
+    cache, disk = tmp_path / "cache", tmp_path / "disk"
+    data = DataConfig(test_file=(str(toy.dev),), cache_dir=str(cache))
+    splits.prepare_split(data, WindowConfig(**WINDOWS), AutoTokenizer.from_pretrained(toy.model), "test")
+    script_file = tmp_path / "predict_with_a_cache.py"
+    places = dict(cache=str(cache), disk=str(disk), predict=str(SCRIPTS / "predict.py"))
+    script_file.write_text(WITH_A_CACHE.format(**places))
+    words = flags(model_name_or_path=toy.model, test_file=toy.dev, cache_dir=disk, **WINDOWS)
+    words += ["--output_dir", str(tmp_path / "answers"), "--save_logits"]
+    code, output, left = small_disk(disk, kilobytes, script_file, words)
+    message = only_message(Left(code, output, None))
+    assert "disk/logits-" in message and "cannot be written" in message and "--cache_dir" in message
+    assert sorted(name.partition("-")[0] for name in left) == ["questions", "windows"]
+    assert not list((tmp_path / "answers").glob("*.json"))
 
 
 @pytest.mark.parametrize("kilobytes", [8, 40])
