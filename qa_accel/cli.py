@@ -24,12 +24,15 @@ COMMANDS = {
     "calibrate": "fit the confidence of a fine-tuned model",
     "export": "write a fine-tuned model as a graph for onnxruntime, in fp32 or int8",
     "report": "write a run's report, or compare two runs, as one HTML file",
+    "ensemble": "join the answers of several models, and say what that gains",
     "score": "score a predictions file by the official definitions",
     "preflight": "check hosts and settings of a training run before it starts",
     "bench": "measure the speed of each part on this machine",
     "summary": "mean, spread and 95 % interval of the scores of several seeds",
+    "sweep": "search settings of a training run, by any number of workers",
+    "learning_curve": "train on growing parts of the data, say what more data would give",
 }
-WITHOUT_TORCH = ("ask", "decode", "report", "score", "serve", "summary")
+WITHOUT_TORCH = ("ask", "decode", "ensemble", "report", "score", "serve", "summary")
 """Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
 model."""
 
@@ -74,7 +77,7 @@ def main(command: str | None = None) -> None:
 def listens_early(command: str, arguments: list[str]) -> bool:
     """Whether a stop signal is noted from the start on: these commands go on where they ended."""
     names = {argument.split("=")[0].replace("-", "_") for argument in arguments if argument.startswith("--")}
-    return command == "train" or "__shard_output" in names
+    return command in ("train", "sweep", "learning_curve") or "__shard_output" in names
 
 
 def _command_of(arguments: list[str]) -> str:
@@ -100,7 +103,7 @@ def _help() -> str:
         "",
         "Fine-tune, evaluate and use extractive question answering models.",
         "",
-        *(f"  {name:<10} {what}" for name, what in COMMANDS.items()),
+        *(f"  {name:<14} {what}" for name, what in COMMANDS.items()),
         "",
         "qa-accel COMMAND --help lists the flags of a command. On several processes:",
         "accelerate launch --config_file FILE -m qa_accel.cli COMMAND ...",

@@ -80,10 +80,7 @@ train() {
             set -- "$@" --no_overwrite_output_dir --resume_from_checkpoint auto
         fi
     fi
-    if [ -z "${SLURM_JOB_END_TIME:-}" ]; then # newer Slurms set it, older ones have to be queried; the run saves in time
-        SLURM_JOB_END_TIME=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)
-        export SLURM_JOB_END_TIME
-    fi
+    know_end
     if [ "$PREFLIGHT" = yes ] && ! launch scripts/preflight.py "$@"; then
         [ -z "$ending" ] || return 75
         say "pre-flight failed: see the findings above"
@@ -152,6 +149,29 @@ predict() {
         requeue
     fi
     return 75
+}
+
+# sweep FLAGS...: one worker of a sweep, whose runs use the whole job; requeued if a signal stopped it, to go on with its trial
+sweep() {
+    local code
+    know_end
+    python scripts/sweep.py --launcher "bash slurm/launch.sh" "$@"
+    code=$?
+    [ "$code" = 75 ] || return "$code"
+    if [ -n "$ending" ]; then
+        say "$by_slurm"
+    else
+        requeue
+    fi
+    return 75
+}
+
+# SLURM_JOB_END_TIME, by which a run saves in time
+know_end() {
+    if [ -z "${SLURM_JOB_END_TIME:-}" ]; then # newer Slurms set it, older ones have to be queried
+        SLURM_JOB_END_TIME=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)
+        export SLURM_JOB_END_TIME
+    fi
 }
 
 # whether this job's process was the last to write in the folder

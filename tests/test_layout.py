@@ -19,6 +19,7 @@ LEVELS = (
     "training",
     "preflight",
     "bench",
+    "experiments",
     "commands",
     "cli",
 )

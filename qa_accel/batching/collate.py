@@ -12,13 +12,14 @@ W windows, N tokens of all of them, B windows of the batch, L tokens of a window
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from qa_accel.batching.plan import NOTHING
-from qa_accel.batching.rows import PaddedRows, beside_inputs, int64
+from qa_accel.batching.rows import ArrayBatch, PaddedRows, beside_inputs, int64
 from qa_accel.data.windows import Windows
 
 
@@ -42,6 +43,10 @@ class Batch:
     """bool: the context's tokens, where an answer may be."""
     shift_B: torch.Tensor
     """int64: columns before a window's first token (left padding); column - shift is the place in the window."""
+    teacher_start_BL: torch.Tensor | None = None
+    """float32: the mean of the teachers' start logits; 0 where a row has no token. None without a teacher."""
+    teacher_end_BL: torch.Tensor | None = None
+    """The same of the end."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
@@ -55,14 +60,16 @@ class Batch:
         for name, tensor in self.inputs.items():
             if isinstance(tensor, torch.Tensor):
                 tensor.copy_(other.inputs[name], non_blocking=True)  # type: ignore[arg-type]
-        for field in fields(self):
-            if field.name != "inputs":
-                getattr(self, field.name).copy_(getattr(other, field.name), non_blocking=True)
+        for name, tensor in self.beside_inputs().items():
+            tensor.copy_(getattr(other, name), non_blocking=True)
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         inputs = {name: change(x) if isinstance(x, torch.Tensor) else x for name, x in self.inputs.items()}
-        others = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "inputs"}
-        return Batch(inputs=inputs, **others)
+        return Batch(inputs=inputs, **{name: change(tensor) for name, tensor in self.beside_inputs().items()})
+
+    def beside_inputs(self) -> dict[str, torch.Tensor]:
+        """Name -> tensor of all that the model does not take; without a teacher's, where there is none."""
+        return _given(self)
 
 
 class PaddedCollator(PaddedRows):
@@ -71,8 +78,7 @@ class PaddedCollator(PaddedRows):
     def __call__(self, index_B: np.ndarray) -> Batch:
         arrays = self.arrays(index_B)
         inputs: dict[str, torch.Tensor | int] = {name: torch.from_numpy(x) for name, x in arrays.inputs.items()}
-        others = {f.name: torch.from_numpy(getattr(arrays, f.name)) for f in fields(arrays) if f.name != "inputs"}
-        return Batch(inputs=inputs, **others)
+        return Batch(inputs=inputs, **{name: torch.from_numpy(array) for name, array in _given(arrays).items()})
 
 
 class PackedCollator:
@@ -137,6 +143,12 @@ class PackedCollator:
         place_BL = np.broadcast_to(np.arange(self.max_length), (len(index_B), self.max_length))
         others = beside_inputs(windows, index_B, window_B, place_BL, np.zeros_like(begin_B))
         return Batch(inputs=inputs, **{name: torch.from_numpy(array) for name, array in others.items()})
+
+
+def _given(batch: Batch | ArrayBatch) -> dict[str, Any]:
+    """The fields beside `inputs` that are not None."""
+    others = {field.name: getattr(batch, field.name) for field in fields(batch) if field.name != "inputs"}
+    return {name: value for name, value in others.items() if value is not None}
 
 
 def _int64(array: np.ndarray) -> torch.Tensor:

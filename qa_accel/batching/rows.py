@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qa_accel.batching.plan import NOTHING
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import TaughtWindows, Windows
 
 MULTIPLE = 8
 """Rows are as wide as the longest of the batch, rounded up to this: the number of different shapes stays small."""
@@ -55,6 +55,8 @@ class ArrayBatch:
     null_B: np.ndarray
     context_BL: np.ndarray
     shift_B: np.ndarray
+    teacher_start_BL: np.ndarray | None = None
+    teacher_end_BL: np.ndarray | None = None
 
 
 class PaddedRows:
@@ -114,7 +116,7 @@ def beside_inputs(
     real_B = index_B != NOTHING
     context_begin_B = windows.context_begin_W[window_B]
     context_end_B = np.where(real_B, windows.context_end_W[window_B], 0)  # fill has no answer
-    return dict(
+    fields = dict(
         index_B=int64(index_B),
         weight_B=real_B.astype(np.float32),
         start_B=int64(windows.start_W[window_B] + shift_B),
@@ -123,6 +125,15 @@ def beside_inputs(
         context_BL=(place_BL >= context_begin_B[:, None]) & (place_BL < context_end_B[:, None]),
         shift_B=int64(shift_B),
     )
+    if isinstance(windows, TaughtWindows):
+        begin_B = windows.begin_W[window_B]
+        length_B = windows.begin_W[window_B + 1] - begin_B
+        token_BL = (place_BL >= 0) & (place_BL < length_B[:, None])
+        source_BL = np.where(token_BL, begin_B[:, None] + place_BL, 0)
+        for name, logits_MN in (("start", windows.teacher_start_MN), ("end", windows.teacher_end_MN)):
+            mean_BL = np.mean([logits_N[source_BL] for logits_N in logits_MN], axis=0, dtype=np.float32)
+            fields[f"teacher_{name}_BL"] = np.where(token_BL, mean_BL, np.float32(0))
+    return fields
 
 
 def int64(array: np.ndarray) -> np.ndarray:

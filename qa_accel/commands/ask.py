@@ -106,7 +106,8 @@ def _reader(settings: AskConfig) -> "Reader":
 
     return Reader(
         settings.model_name_or_path,
-        spans=SpanConfig(n_best_size=max(SpanConfig.n_best_size, settings.top_k)),
+        # of an ensemble they are else those that it was tuned with
+        spans=SpanConfig(n_best_size=settings.top_k) if settings.top_k > SpanConfig.n_best_size else None,
         batch_size=settings.batch_size,
         dtype=settings.dtype,
         device=settings.device,

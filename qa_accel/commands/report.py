@@ -2,13 +2,13 @@
 
 python scripts/report.py runs/squad_v2
 python scripts/report.py runs/squad_v2 runs/squad_v2_large
+python scripts/report.py runs/sweep
 
 A run is the output_dir of train.py or predict.py, or a file of predictions (with --validation_file, and --output_dir for the
 report). Beside the report, error_analysis.json holds the kind of every answer and all slices; a comparison writes
-comparison.html and comparison.json.
+comparison.html and comparison.json. Of the folder of a sweep, sweep.html and the files beside it are written again.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from qa_accel import config, files, hub, run_layout
+from qa_accel.experiments.sweep_report import write_sweep_report
 from qa_accel.hub import HubConfig
 from qa_accel.reporting import contents
 from qa_accel.reporting.blocks import Report
@@ -28,6 +29,7 @@ from qa_accel.reporting.judged_run import judge
 from qa_accel.reporting.requirements import check_installed
 from qa_accel.reporting.run_data import GivenData, RunData, load_data
 from qa_accel.reporting.run_files import RunFiles, read_run
+from qa_accel.reporting.run_names import numbered, run_names
 from qa_accel.reporting.write import write_analysis, write_page, write_report
 from qa_accel.terminal import make_console, visible
 
@@ -63,6 +65,9 @@ Config = ReportConfig
 
 def run(settings: ReportConfig) -> None:
     """Raises ValueError for what is no run, for runs of different questions, and without the packages of the extra `report`."""
+    if len(settings.runs) == 1 and (settings.runs[0] / run_layout.SWEEP_PLAN).is_file():
+        _report_sweep(settings)
+        return
     one, other = _sides(settings)
     folder = _output_folder(settings, one[0])
     if settings.hub.push_to_hub:
@@ -91,6 +96,17 @@ def run(settings: ReportConfig) -> None:
         assert folder, "only --console writes nothing"
         write_page(folder / run_layout.COMPARISON_PAGE, report)
         _print(console, report, folder / run_layout.COMPARISON_PAGE)
+
+
+def _report_sweep(settings: ReportConfig) -> None:
+    given = [name for name in ("against", "validation_file", "output_dir", "console") if getattr(settings, name)]
+    if given or settings.hub.push_to_hub:
+        raise ValueError(
+            f"{settings.runs[0]} is a sweep, whose report is written into its folder and takes no flags, got "
+            f"--{(given or ['push_to_hub'])[0]}; give one of its trials for a report of answers"
+        )
+    check_installed(html=True)
+    write_sweep_report(settings.runs[0])
 
 
 def _report(settings: ReportConfig, path: Path, folder: Path | None, console: Console) -> None:
@@ -162,33 +178,14 @@ def _given(settings: ReportConfig) -> GivenData:
 
 
 def _judged_sides(found: list[tuple[RunFiles, RunData]], count: int) -> tuple[Side, Side, list[str]]:
-    names = _names([run_files.path for run_files, _ in found])
+    names = run_names([run_files.path for run_files, _ in found])
     datas, notes = common_data(found, names)
     judged = [judge(run_files, data) for (run_files, _), data in zip(found, datas)]
     sides = [(names[:count], judged[:count]), (names[count:], judged[count:])]
-    side_names = _numbered([_side_name(of_side) for of_side, _ in sides])
+    side_names = numbered([_side_name(of_side) for of_side, _ in sides])
     here, there = (Side(name, *side) for name, side in zip(side_names, sides))
     doubts = [f"{name}: {warning}" for each, name in zip(judged, names) for warning in each.warnings]
     return here, there, notes + doubts
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """The ends of the paths, as long as it takes to tell them apart, of no more than two folders: the report is passed on."""
-    parts = [Path(os.path.abspath(path)).parts[1:] for path in paths]
-    is_file = [path.is_file() for path in paths]
-    for length in (1, 2, 3):
-        names = [visible("/".join(each[-min(length, 2 + file) :])) for each, file in zip(parts, is_file)]
-        if len(set(names)) == len(names):
-            break
-    return _numbered(names)
-
-
-def _numbered(names: list[str]) -> list[str]:
-    """With " (1)", " (2)" after equal ones."""
-    return [
-        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
-    ]
 
 
 def _side_name(names: list[str]) -> str:

@@ -1,6 +1,6 @@
 """What a window is: a question and a slice of its context as tokens of fixed maximum length (Hugging Face's *feature*).
 
-Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other.
+Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other, M teachers.
 """
 
 import logging
@@ -82,6 +82,16 @@ class Windows:
     @property
     def lengths_W(self) -> np.ndarray:
         return np.diff(self.begin_W)
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtWindows(Windows):
+    """Windows with what fine-tuned models (teachers) say of their tokens."""
+
+    teacher_start_MN: tuple[np.ndarray, ...] = ()
+    """float16 or float32: of each teacher the start logit of every token."""
+    teacher_end_MN: tuple[np.ndarray, ...] = ()
+    """The same of the end."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,11 @@ class Claims:
         self._warned = False
         self.held: set[str] = set()
 
+    @property
+    def are_locks(self) -> bool:
+        """False once the file system has turned out to have no locks."""
+        return not self._warned
+
     def take(self, name: str, *, wait: bool = False) -> bool:
         """Claim this piece; False if another process has it, or this one already. `wait`: until the other one is done."""
         if name in self.held:

@@ -26,14 +26,24 @@ def mean_interval(score_Q: np.ndarray, paragraph_Q: np.ndarray, seed: int = 0) -
 
     Both ends are the mean itself where there is one paragraph only: nothing is known of its spread.
     """
+    means_R = resampled_means(score_Q, paragraph_Q, seed)
+    return interval_of(means_R, int(paragraph_Q.max()) + 1)
+
+
+def resampled_means(score_Q: np.ndarray, paragraph_Q: np.ndarray, seed: int = 0) -> np.ndarray:
+    """(R,) the mean of each resample. Scores on the same questions have the same resamples."""
     count_P = np.bincount(paragraph_Q).astype(np.float64)
     sum_P = np.bincount(paragraph_Q, weights=score_Q)
-    means_R = [(n_P @ sum_P) / (n_P @ count_P) for n_P in draws(len(count_P), seed)]
-    return interval_of(np.array(means_R), len(count_P))
+    return np.array([(n_P @ sum_P) / (n_P @ count_P) for n_P in draws(len(count_P), seed)])
 
 
 def best_interval(outcomes: Outcomes, column: int, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the best score, 0 to 1; each resample finds its own best threshold."""
+    return interval_of(resampled_best(outcomes, column, seed), int(outcomes.paragraph_Q.max()) + 1)
+
+
+def resampled_best(outcomes: Outcomes, column: int, seed: int = 0) -> np.ndarray:
+    """(R,) the best score of each resample, 0 to 1, at its own best threshold. Models have the same resamples."""
     assert outcomes.null_odds_Q is not None
     order = np.argsort(outcomes.null_odds_Q, kind="stable")
     gain_Q = outcomes.gain_Q(column)[order]
@@ -46,7 +56,7 @@ def best_interval(outcomes: Outcomes, column: int, seed: int = 0) -> tuple[float
         (n_P @ empty_P + np.cumsum(n_P.take(of_Q) * gain_Q).max(initial=0.0)) / (n_P @ count_P)
         for n_P in draws(len(count_P), seed)
     ]
-    return interval_of(np.array(best_R), len(count_P))
+    return np.array(best_R)
 
 
 def draws(paragraphs: int, seed: int) -> Iterator[np.ndarray]:

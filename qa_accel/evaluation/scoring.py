@@ -1,6 +1,7 @@
 """Answers of a split -> official scores, and the answer policy that suits the data best: threshold and calibration."""
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,23 @@ from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import figures
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
+from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, Answers
 
 
 def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_with_negative: bool) -> dict[str, Any]:
+    """`scores_against` the gold answers of the split."""
+    return scores_against(answers, gold_texts(split), threshold, version_2_with_negative=version_2_with_negative)
+
+
+def scores_against(
+    answers: Answers, references: Mapping[str, Sequence[str]], threshold: float, *, version_2_with_negative: bool
+) -> dict[str, Any]:
     """Official figures at `threshold`, and best_* at the thresholds that suit this data best, in units of null odds.
 
     With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model. An infinite
     threshold is given back as text: JSON has no infinity.
     """
-    references = gold_texts(split)
     if not version_2_with_negative:
         threshold = NULL_ODDS_WITHOUT_SPAN * 10  # v1.1: the best span, whatever the null score
 
@@ -51,12 +58,19 @@ def gold_answers(split: Split) -> GoldAnswers:
 def tuned_policy(
     answers: Answers, scores: dict[str, Any], split: Split, *, version_2_with_negative: bool
 ) -> tuple[AnswerPolicy, dict[str, Any]]:
-    """The tuned threshold with a calibration of one half of the questions, and the figures of the other half at it.
+    """`policy_of` the gold answers of the split."""
+    return policy_of(answers, scores, gold_answers(split), version_2_with_negative=version_2_with_negative)
+
+
+def policy_of(
+    answers: Answers, scores: dict[str, Any], golds: GoldAnswers, *, version_2_with_negative: bool
+) -> tuple[AnswerPolicy, dict[str, Any]]:
+    """The threshold of best_f1 with a calibration of one half of the questions, and the figures of the other half at it.
 
     In place of figures `not_calibrated`, the reason, where the questions are too few or of one kind.
     """
     policy = AnswerPolicy(tuned_threshold(answers, scores))
-    first, second = gold_answers(split).halves()
+    first, second = golds.halves()
     threshold = policy.null_score_diff_threshold or 0.0
     try:
         fitted, found = calibration.calibrate(

@@ -59,29 +59,28 @@ class AnswerPolicy:
         stored = getattr(model_config, CONFIG_KEY, None)
         if stored is None:
             stored = {THRESHOLD_KEY: getattr(model_config, THRESHOLD_KEY, None)}
-        place = f"{str(name_or_path)!r}: config.json has"
+        return cls.of_file(stored, name_or_path, "config.json", "scripts/calibrate.py")
+
+    @classmethod
+    def of_file(cls, stored: Any, name_or_path: str | Path, file: str, script: str) -> "AnswerPolicy":
+        """The policy in a file of a folder. `script`: what writes a calibration there. Raises ValueError as `of_model`."""
+        place = f"{str(name_or_path)!r}: {file} has"
         if not isinstance(stored, dict):
             raise ValueError(f"{place} {CONFIG_KEY} {short(repr(stored))}; expected a mapping")
         known = {field.name for field in fields(cls)}
-        unknown = sorted(stored.keys() - known)
+        unknown = sorted(map(str, stored.keys() - known))
         if unknown:
-            logger.warning("%r: %s in %s of config.json is ignored", str(name_or_path), listed(unknown), CONFIG_KEY)
+            logger.warning("%r: %s in %s of %s is ignored", str(name_or_path), listed(unknown), CONFIG_KEY, file)
         for key in known & stored.keys():
             value = stored[key]
             if value is not None and not _is_finite_number(value):
-                way_out = (
-                    "and give --null_score_diff_threshold"
-                    if key == THRESHOLD_KEY
-                    else "and run scripts/calibrate.py again"
-                )
+                way_out = "and give --null_score_diff_threshold" if key == THRESHOLD_KEY else f"and run {script} again"
                 raise ValueError(
                     f"{place} {key} {short(repr(value))}; expected a finite number: correct it there, or remove it {way_out}"
                 )
         policy = cls(**{key: stored[key] for key in known & stored.keys()})
         if (found := policy._wrong_calibration()) is not None:
-            raise ValueError(
-                f"{place} {found}: correct it there, or remove all three and run scripts/calibrate.py again"
-            )
+            raise ValueError(f"{place} {found}: correct it there, or remove all three and run {script} again")
         return policy
 
     def _wrong_calibration(self) -> str | None:
@@ -99,7 +98,7 @@ class AnswerPolicy:
         """Put the policy into the config that is saved with the model; an older key there is removed."""
         if hasattr(model_config, THRESHOLD_KEY):
             delattr(model_config, THRESHOLD_KEY)
-        setattr(model_config, CONFIG_KEY, self._as_dict())
+        setattr(model_config, CONFIG_KEY, self.as_dict())
 
     def store_in_file(self, path: Path) -> None:
         """Put the policy into a config.json; the rest of it stays as it is. All or nothing."""
@@ -108,9 +107,9 @@ class AnswerPolicy:
         content.pop(THRESHOLD_KEY, None)
         stored = content.get(CONFIG_KEY) or {}
         later = {key: value for key, value in stored.items() if key not in {field.name for field in fields(self)}}
-        files.write_text(path, json.dumps(content | {CONFIG_KEY: self._as_dict() | later}, indent=2) + "\n")
+        files.write_text(path, json.dumps(content | {CONFIG_KEY: self.as_dict() | later}, indent=2) + "\n")
 
-    def _as_dict(self) -> dict[str, float | None]:
+    def as_dict(self) -> dict[str, float | None]:
         """A model without a calibration gets no keys for it."""
         return {key: value for key, value in asdict(self).items() if key == THRESHOLD_KEY or value is not None}
 

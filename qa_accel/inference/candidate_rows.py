@@ -5,7 +5,6 @@ What a row holds is in `window_rows.py`, which makes it from arrays.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import fields
 
 import numpy as np
 import torch
@@ -61,8 +60,7 @@ def candidate_rows(
 def _arrays(batch: Batch) -> ArrayBatch:
     """Views of a batch's tensors, which are on the host."""
     inputs = {name: x.numpy() for name, x in batch.inputs.items() if isinstance(x, torch.Tensor)}
-    others = {field.name: getattr(batch, field.name).numpy() for field in fields(batch) if field.name != "inputs"}
-    return ArrayBatch(inputs, **others)
+    return ArrayBatch(inputs, **{name: tensor.numpy() for name, tensor in batch.beside_inputs().items()})
 
 
 class HostCopies:

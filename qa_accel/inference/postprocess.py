@@ -11,20 +11,18 @@ are the null score minus the best span's. Numpy only, no torch: this runs on ran
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qa_accel.data.windows import Windows, end_of_character
+from qa_accel.inference.answer_lists import Answers, Listing, NBestEntry
 from qa_accel.inference.confidence import Calibration
 from qa_accel.ranges import COUNT, check_ranges
 
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
-
-NULL_ODDS_WITHOUT_SPAN = 1e9
-"""Null odds where no window has a valid span. JSON knows no infinity; no difference of logits comes near this."""
 
 
 @dataclass(frozen=True)
@@ -69,51 +67,6 @@ class Candidates:
         return self.null_start_W + self.null_end_W
 
 
-class _Uncalibrated(TypedDict):
-    text: str
-    probability: float
-    """Softmax over the list."""
-    score: float
-    """Probability of the start times that of the end, each a softmax over the context's tokens and the null position of the
-    window that the span is from: the `score` of transformers' removed pipeline. Of the empty answer, the lowest over the windows."""
-    start_logit: float
-    end_logit: float
-    start: int
-    end: int
-
-
-class NBestEntry(_Uncalibrated, total=False):
-    """One line of an n-best list: `context[start:end] == text`, in characters. The empty answer is at 0, 0."""
-
-    confidence: float
-    """Probability that the text is right by exact match. Only of a calibrated model."""
-
-
-def logit_score(entry: NBestEntry) -> float:
-    """What ranks spans of different windows, and "no answer" among them: start logit + end logit.
-
-    Added in float32, as `best_answers` does: a tuned threshold is some question's null odds to the bit.
-    """
-    return float(np.float32(entry["start_logit"]) + np.float32(entry["end_logit"]))
-
-
-@dataclass(frozen=True)
-class Answers:
-    """By id, in the order of the questions."""
-
-    predictions: dict[str, str]
-    """The answer, "" for none."""
-    best_texts: dict[str, str]
-    """The best span's text whatever the null odds; thresholds are tuned on it. "" only where there is no span."""
-    null_odds: dict[str, float]
-    """Null score minus the best span's score; NULL_ODDS_WITHOUT_SPAN where there is no span."""
-    nbest: dict[str, list[NBestEntry]]
-    """At most n_best_size spans, best first; also the empty answer, in its place by score, if the data has unanswerable
-    questions. Probabilities are a softmax over the list. Never empty: without any span, the empty answer."""
-    confidences: dict[str, float] = field(default_factory=dict)
-    """Probability that the prediction is right by exact match; empty unless the model is calibrated."""
-
-
 def best_answers(
     questions: "Dataset | Mapping[str, Sequence[str]]",
     windows: Windows,
@@ -137,40 +90,9 @@ def best_answers(
     answers = Answers({}, {}, {}, {})
     for row, (key, context, (null_score, empty)) in enumerate(zip(ids, contexts, empty_entries, strict=True)):
         entries, scores = spans.entries(row, context, config.n_best_size)
-        best_text = entries[0]["text"] if entries else ""
-        null_odds = null_score - scores[0] if entries else NULL_ODDS_WITHOUT_SPAN
-        empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
-        if calibration is not None:
-            odds = null_odds if version_2_with_negative and calibration.knows_no_answer else None
-            of_spans, of_empty = _add_confidences(calibration, entries, scores, empty, odds)
-            answers.confidences[key] = of_empty if empty_wins else of_spans[0]
-        if version_2_with_negative or not entries:
-            place = sum(score >= null_score for score in scores)
-            entries.insert(place, empty)
-            scores.insert(place, null_score)
-        weights = [math.exp(score - scores[0]) for score in scores]
-        total = sum(weights)
-        for entry, weight in zip(entries, weights):
-            entry["probability"] = weight / total
-        answers.predictions[key] = "" if empty_wins else best_text
-        answers.best_texts[key] = best_text
-        answers.null_odds[key] = null_odds
-        answers.nbest[key] = entries
+        listing = Listing(entries, scores, empty, null_score)
+        listing.add_to(answers, key, threshold, calibration, version_2_with_negative=version_2_with_negative)
     return answers
-
-
-def _add_confidences(
-    calibration: Calibration,
-    entries: list[NBestEntry],
-    scores: list[float],
-    empty: NBestEntry,
-    null_odds: float | None,
-) -> tuple[list[float], float]:
-    """Fills them in, and returns those of the spans and that of the empty answer."""
-    of_spans, of_empty = calibration.confidences([entry["text"] for entry in entries], scores, null_odds)
-    for entry, confidence in zip([*entries, empty], [*of_spans, of_empty], strict=True):
-        entry["confidence"] = confidence
-    return of_spans, of_empty
 
 
 def shared_contexts(questions: "Dataset | Mapping[str, Sequence[str]]") -> list[str]:

@@ -33,14 +33,16 @@ class QATask:
     exported: OnnxSession | None = None
     """What computes in place of a torch model, where the folder holds a graph and is to be used as such."""
 
-    def load_model(self, *, trained: bool) -> "QAModel":
-        """Read the weights. `trained`: raise ValueError where the head's weights are not in the checkpoint."""
+    def load_model(self, *, trained: bool, keep_layers: tuple[int, ...] | None = None) -> "QAModel":
+        """Read the weights. `trained`: raise ValueError where the head's weights are not in the checkpoint. `keep_layers`: of all
+        layers these alone, in this order."""
         if self.exported is not None:
             inputs = ModelInputs(self.config, frozenset(self.exported.inputs))
             return QAModel(
                 self.tokenizer, self.mode, self.exported, inputs, self.answer_policy, self.windows.max_seq_length
             )
-        model = self.mode.set_up(loading.load_model(self.settings, self.config, self.tokenizer, trained=trained))
+        model = loading.load_model(self.settings, self.config, self.tokenizer, trained=trained, keep_layers=keep_layers)
+        model = self.mode.set_up(model)
         return QAModel(
             self.tokenizer, self.mode, model, ModelInputs.of(model), self.answer_policy, self.windows.max_seq_length
         )

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, NBestEntry, logit_score
 from qa_accel.inference.confidence import Calibration, sigmoid
-from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN, NBestEntry, logit_score
 from qa_accel.messages import shown
 
 

@@ -1,21 +1,14 @@
-"""A fine-tuned model in memory that answers questions from Python."""
+"""A fine-tuned model, or an ensemble of several, in memory that answers questions from Python."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qa_accel.data.window_maker import WindowMaker
 from qa_accel.data.windows import WindowConfig, Windows
-from qa_accel.inference import reader_backends
+from qa_accel.inference import ensemble, pipeline_form, reader_models
+from qa_accel.inference.answer_lists import Answers, NBestEntry
 from qa_accel.inference.call_settings import CallSettings, refuse_unknown
-from qa_accel.inference.postprocess import (
-    Answers,
-    Candidates,
-    NBestEntry,
-    SpanConfig,
-    best_answers,
-    logit_score,
-)
+from qa_accel.inference.postprocess import Candidates, SpanConfig
 from qa_accel.inference.ranking import RankSettings, ranking
 from qa_accel.inference.reader_backends import Attention, Backend
 from qa_accel.inference.reader_inputs import (
@@ -55,11 +48,13 @@ class Reader:
     >>> reader = Reader("runs/quickstart")
     >>> reader(question="What is the capital of Peru?", context="Lima is the capital of Peru.")["answer"]
     'Lima'
+
+    Several models, or the folder that scripts/ensemble.py wrote, answer as one (see `ensemble.py`).
     """
 
     def __init__(
         self,
-        model_name_or_path: str | Path,
+        model_name_or_path: str | Path | Sequence[str | Path],
         *,
         windows: WindowConfig | None = None,
         spans: SpanConfig | None = None,
@@ -78,31 +73,39 @@ class Reader:
         `min_confidence`, from 0 to 1: answers that are less sure are withheld, as None; the model must be calibrated.
         `backend`: `onnx` for a folder that scripts/export.py wrote, on the CPU and without importing torch.
 
-        Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; and for a
-        device or type that is not there.
+        Of an ensemble's folder, `windows` and `spans` are those that its members were tuned with, if they are not given; its
+        threshold and calibration are its own. Models in a list are not calibrated together; their threshold is the mean of
+        their own, or 0 if one has none.
+
+        Raises ValueError for a model that cannot be used: damaged, without a trained head or a fast tokenizer; for a device or
+        type that is not there; and for a list with a model twice, or with an ensemble.
         """
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
         if min_confidence is not None and not (isinstance(min_confidence, (int, float)) and 0 <= min_confidence <= 1):
             raise ValueError(f"min_confidence is {shown(min_confidence)}; expected a number from 0 to 1")
-        name = str(model_name_or_path) if isinstance(model_name_or_path, Path) else model_name_or_path
         self.min_confidence = min_confidence
-        model = reader_backends.load(
-            name,
+        found = reader_models.load(
+            model_name_or_path,
             backend,
             windows,
+            spans,
+            batch_size,
             min_confidence,
             dtype=dtype,
             device=device,
             attn_implementation=attn_implementation,
             compile=compile,
         )
-        self.qa, self.device, self.calibration = model.qa, model.device, model.calibration
-        self.batch_size = batch_size or (2 if backend == "onnx" else 8 if str(self.device) == "cpu" else 32)
-        self.windows = model.windows
-        self.spans = self.qa.answer_policy.apply(spans or SpanConfig())
-        self._maker = WindowMaker(self.qa.tokenizer)
-        self._predictor, self._longest = model.predictor, model.longest
+        self.members, self._weights = found.members, found.weights
+        self.spans, self.calibration = found.spans, found.calibration
+        self.device, self.batch_size = self.members[0].device, self.members[0].batch_size
+        self.windows = max((member.windows for member in self.members), key=lambda each: each.max_seq_length)
+
+    @property
+    def qa(self) -> Any:
+        """The model with its tokenizer; of several, the first."""
+        return self.members[0].qa
 
     def __call__(
         self,
@@ -145,8 +148,7 @@ class Reader:
             align_to_words,
             self.batch_size if batch_size is None else batch_size,
         )
-        special_tokens = self.qa.tokenizer.num_special_tokens_to_add(pair=True)
-        windows = call.windows(self.windows, self._longest, special_tokens)
+        windows = [member.call_windows(call) for member in self.members]
         rows, shape = call_inputs(inputs, question, context)
         pairs = (filled_pair(given, row) for row, given in enumerate(rows))
         if shape == "stream":
@@ -170,7 +172,7 @@ class Reader:
                 "the keys question and context"
             )
         read = [question_and_context(given, row) for row, given in enumerate(pairs)]
-        answers = self._answers(read, self.windows, self.spans, self.batch_size)
+        answers = self._answers(read)
         found = []
         for key, text in answers.predictions.items():
             entry = next(entry for entry in answers.nbest[key] if entry["text"] == text)
@@ -217,7 +219,7 @@ class Reader:
         found = []
         for chunk in chunks(questions, max(1, CHUNK_BATCHES * self.batch_size // max(1, len(texts)))):
             pairs = [(asked, text) for asked in chunk for text in texts]
-            answers = self._answers(pairs, self.windows, self.spans, self.batch_size)
+            answers = self._answers(pairs)
             nbest, null_odds = list(answers.nbest.values()), list(answers.null_odds.values())
             for row in range(len(chunk)):
                 own = slice(row * len(texts), (row + 1) * len(texts))
@@ -225,49 +227,52 @@ class Reader:
                 found.append(ranking(ids, texts, listed, null_odds[own], settings, self.calibration))
         return found if many else found[0]
 
-    def prepare(self, pairs: Sequence[tuple[str, str]], windows: WindowConfig | None = None) -> Windows:
-        """The windows of at least one (question, context), pair after pair: what comes before the forward pass."""
-        questions, contexts = [question for question, _ in pairs], [context for _, context in pairs]
-        return self._maker.windows(questions, contexts, windows or self.windows)
-
-    def candidates(
-        self, made: Windows, spans: SpanConfig, batch_size: int, max_seq_length: int | None = None
-    ) -> Candidates:
-        """The forward pass: the best spans of each window, also of windows that belong to different calls.
-
-        `max_seq_length`: if the windows were made with other settings than the reader's.
-        """
-        return self._predictor.candidates(made, spans, batch_size, max_seq_length or self.windows.max_seq_length)
-
     def finish(
-        self, pairs: Sequence[tuple[str, str]], made: Windows, candidates: Candidates, spans: SpanConfig
+        self, pairs: Sequence[tuple[str, str]], parts: Sequence[tuple[Windows, Candidates, SpanConfig]]
     ) -> Answers:
-        """What comes after the forward pass: answers by row, from all windows of the pairs."""
-        table = {"id": [str(row) for row in range(len(pairs))], "context": [context for _, context in pairs]}
-        return best_answers(table, made, candidates, spans, version_2_with_negative=True, calibration=self.calibration)
+        """What comes after the forward passes: answers by row, from the windows, candidates and settings of each member."""
+        own = self.calibration if len(self.members) == 1 else None
+        answers = [member.finish(pairs, *part, own) for member, part in zip(self.members, parts, strict=True)]
+        if len(answers) == 1:
+            return answers[0]
+        threshold = self.spans.null_score_diff_threshold or 0.0
+        return ensemble.join(answers, self._weights, threshold=threshold, calibration=self.calibration)
+
+    def whole_words(self, context: str, places: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+        """Spans of a context, as characters, widened to words; of several tokenizers, as far as all of them agree."""
+        known = list(places)
+        return pipeline_form.agreed_words([member.maker.whole_words(context, known) for member in self.members])
 
     def _answers(
-        self, pairs: list[tuple[str, str]], windows: WindowConfig, spans: SpanConfig, batch_size: int
+        self,
+        pairs: list[tuple[str, str]],
+        windows: Sequence[WindowConfig] | None = None,
+        call: CallSettings | None = None,
     ) -> Answers:
-        """Answers by row."""
+        """Answers by row. `windows`: of each member, if they are not its own."""
         if not pairs:
             return Answers({}, {}, {}, {})
-        made = self.prepare(pairs, windows)
-        candidates = self.candidates(made, spans, batch_size, windows.max_seq_length)
-        return self.finish(pairs, made, candidates, spans)
+        parts = []
+        for place, member in enumerate(self.members):
+            config = member.windows if windows is None else windows[place]
+            spans = member.spans if call is None else call.spans(member.spans)
+            size = self.batch_size if call is None else call.batch_size
+            made = member.prepare(pairs, config)
+            parts.append((made, member.candidates(made, spans, size, config.max_seq_length), spans))
+        return self.finish(pairs, parts)
 
     def _is_sure(self, entry: Mapping[str, Any]) -> bool:
         return self.min_confidence is None or entry["confidence"] >= self.min_confidence
 
     def _stream(
-        self, pairs: Iterator[tuple[str, str]], windows: WindowConfig, call: CallSettings
+        self, pairs: Iterator[tuple[str, str]], windows: Sequence[WindowConfig], call: CallSettings
     ) -> Iterator[dict[str, Any] | list[dict[str, Any]]]:
         for chunk in chunks(pairs, CHUNK_BATCHES * call.batch_size):
             yield from self._called(chunk, windows, call)
 
-    def _called(self, pairs: list[tuple[str, str]], windows: WindowConfig, call: CallSettings) -> list[Any]:
+    def _called(self, pairs: list[tuple[str, str]], windows: Sequence[WindowConfig], call: CallSettings) -> list[Any]:
         """A result of the removed pipeline's form for each pair."""
-        answers = self._answers(pairs, windows, call.spans(self.spans), call.batch_size)
+        answers = self._answers(pairs, windows, call)
         found = []
         for (_, context), entries in zip(pairs, answers.nbest.values()):
             results = self.results(context, entries, call)
@@ -283,27 +288,5 @@ class Reader:
 
         Without any span, the empty answer.
         """
-        empty = next(entry for entry in entries if entry["end"] == 0)
-        spans = [entry for entry in entries if entry is not empty]
-        places: Iterable[tuple[int, int]] = ((entry["start"], entry["end"]) for entry in spans)
-        if call.align_to_words:
-            places = self._maker.whole_words(context, places)
         threshold = self.spans.null_score_diff_threshold or 0.0
-        null_score = logit_score(empty)
-        results: dict[tuple[int, int], dict[str, Any]] = {}
-        for entry, place in zip(spans, places):
-            if len(results) == call.top_k:
-                break
-            if call.handle_impossible_answer and null_score - logit_score(entry) > threshold:
-                results.setdefault((0, 0), _result(context, empty, (0, 0)))
-            results.setdefault(place, _result(context, entry, place))
-        if call.handle_impossible_answer or not results:
-            results.setdefault((0, 0), _result(context, empty, (0, 0)))
-        return list(results.values())[: call.top_k]
-
-
-def _result(context: str, entry: NBestEntry, place: tuple[int, int]) -> dict[str, Any]:
-    """An entry in the removed pipeline's form."""
-    start, end = place
-    result: dict[str, Any] = {"score": entry["score"], "start": start, "end": end, "answer": context[start:end]}
-    return result | {"confidence": entry["confidence"]} if "confidence" in entry else result
+        return pipeline_form.results(context, entries, call, threshold, self.whole_words)

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenize
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from qa_accel.models import architectures, loaded_weights, model_folder, plain_tokenizer, saved_adapter
+from qa_accel.models import architectures, layer_cut, loaded_weights, model_folder, plain_tokenizer, saved_adapter
 from qa_accel.models.model_folder import reading
 
 
@@ -114,11 +114,12 @@ def load_model(
     tokenizer: PreTrainedTokenizerBase,
     *,
     trained: bool = False,
+    keep_layers: tuple[int, ...] | None = None,
 ) -> PreTrainedModel:
     """The model, in fp32 unless another type is requested: half-precision weights would lose small updates.
 
     Raises ValueError for weights that cannot be read or are not this model's. `trained`: also if the head's are not in the
-    checkpoint, as its answers would be random; in training a new head is normal.
+    checkpoint, as its answers would be random; in training a new head is normal. `keep_layers`: the only ones that the model has then.
     """
     adapter = saved_adapter.find(config.model_name_or_path)
     name = config.model_name_or_path if adapter is None else adapter.base
@@ -138,6 +139,8 @@ def load_model(
     if adapter is not None:
         model = adapter.merged_into(model)
     loaded_weights.check_finite(model, config.model_name_or_path)
+    if keep_layers is not None:
+        model = layer_cut.cut(model, keep_layers, config.model_name_or_path)
     embeddings = model.get_input_embeddings().weight
     rows = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # under ZeRO-3 a rank's own share has the shape (0,)
     highest = max(

@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import safe_open
 
 from qa_accel.messages import one_line, quoted, short
+from qa_accel.run_layout import ENSEMBLE
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 WEIGHTS = ("model.safetensors", INDEXES[0], "pytorch_model.bin", INDEXES[1])
@@ -54,6 +55,11 @@ def check_name(name: Any, setting: str = "--model_name_or_path") -> None:
         )
     if not folder.is_dir() and (folder.is_absolute() or name.startswith((".", "~"))):
         raise ValueError(f"{setting} {name!r}: there is no such folder")
+    if (folder / ENSEMBLE).is_file() and not (folder / "config.json").exists():
+        raise ValueError(
+            f"{setting} {name!r}: this is an ensemble of models (it holds {ENSEMBLE}), which only Reader, ask and serve load: answer "
+            "a file with each member by scripts/predict.py, and join the answers by scripts/ensemble.py"
+        )
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.exists() and not (path.is_file() or path.is_dir()):
             kind = "a FIFO" if stat.S_ISFIFO(path.stat().st_mode) else "a device or a socket"

@@ -62,7 +62,8 @@ class Curve:
     x: Sequence[float | str]
     y: Sequence[float | None]
     style: str = "line"
-    """line, dots, bars (of categories: texts as `x`), or band (with `y_low` and `y_high`, filled between)."""
+    """line, dots (with `y_low` and `y_high`: with whiskers), bars (of categories: texts as `x`), or band (with `y_low` and `y_high`,
+    filled between)."""
     y_low: Sequence[float] = ()
     y_high: Sequence[float] = ()
     dashed: bool = False
@@ -81,9 +82,46 @@ class Figure:
     note: str = ""
     """What to see in it, a sentence or two; also the figure's text for screen readers."""
     y_range: tuple[float, float] | None = None
+    x_log: bool = False
+    """The axis has powers of ten at equal distances. For numbers above 0, and a figure without marks."""
 
 
-Block: TypeAlias = Text | Code | Tiles | Table | Figure
+@dataclass(frozen=True)
+class Axis:
+    """An upright axis of parallel coordinates."""
+
+    name: str
+    ticks: Sequence[tuple[float, str]]
+    """(place, label) from bottom to top; places from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing in parallel coordinates."""
+
+    name: str
+    """What is shown of it on hover."""
+    places: Sequence[float | None]
+    """Of each axis, from 0 to 1; None: the line has a gap there."""
+    group: int
+    """Place in the figure's groups, which gives its colour."""
+
+
+@dataclass(frozen=True)
+class ParallelLines:
+    """Parallel coordinates: an axis for each number, a line for each thing that has them. The page has a table of the same."""
+
+    id: str
+    title: str
+    axes: Sequence[Axis]
+    groups: Sequence[str]
+    """Names, at most 6."""
+    lines: Sequence[Line]
+    """At most MOST_POINTS. Later ones are drawn over earlier ones."""
+    note: str = ""
+
+
+Block: TypeAlias = Text | Code | Tiles | Table | Figure | ParallelLines
 
 
 @dataclass(frozen=True)

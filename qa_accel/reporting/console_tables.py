@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as ConsoleTable
 from rich.text import Text as ConsoleText
 
-from qa_accel.reporting.blocks import Code, Figure, Section, Table, Text, Tiles
+from qa_accel.reporting.blocks import Code, Figure, ParallelLines, Section, Table, Text, Tiles
 from qa_accel.reporting.table_cells import column_texts
 from qa_accel.terminal import visible
 
@@ -30,7 +30,7 @@ def print_section(console: Console, section: Section) -> None:
         elif isinstance(block, Code):
             console.print(ConsoleText(visible(block.text)))
         else:
-            assert isinstance(block, Figure), "every kind of block is shown or left out on purpose"
+            assert isinstance(block, Figure | ParallelLines), "every kind of block is shown or left out on purpose"
 
 
 def console_table(table: Table) -> ConsoleTable:

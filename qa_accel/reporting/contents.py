@@ -76,6 +76,13 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
         ("model", f"{model_of(run)}, fine-tuned by this run" if run.files.trained else model_of(run)),
         ("questions", f"{len(run.data.ids):,} of {run.data.source}"),
     ]
+    if settings.get("keep_layers"):
+        rows.append(("layers kept, counted from 0", spelled("keep_layers", settings["keep_layers"])))
+    if settings.get("teacher"):
+        weight, temperature = settings.get("distill_weight"), settings.get("distill_temperature")
+        rows.append(
+            ("teacher", f"{spelled('teacher', settings['teacher'])} (weight {weight}, temperature {temperature})")
+        )
     if run.data.reach is not None:
         rows.append(("windows", f"{len(run.data.reach):,}"))
     rows += [

@@ -10,7 +10,7 @@ from qa_accel.evaluation.confidence_figures import BINS, figures, risk_coverage
 from qa_accel.evaluation.error_kinds import KINDS
 from qa_accel.evaluation.outcomes import F1, Outcomes, best_threshold, threshold_curve
 from qa_accel.evaluation.score_tables import CONFIDENCE
-from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN
+from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN
 from qa_accel.reporting.blocks import MOST_POINTS, Block, Curve, Figure, Table, Text
 from qa_accel.reporting.judged_run import JudgedRun
 

@@ -42,6 +42,8 @@ def draw(figure: blocks.Figure) -> "Drawing":
             axes.bar([value + shift for value in x], _numbers(curve.y), width, **look)
         elif curve.style == "dots":
             axes.plot(x, _numbers(curve.y), "o", markersize=4, **look)
+            if curve.y_low:
+                axes.vlines(x, _numbers(curve.y_low), _numbers(curve.y_high), color=look["color"])
         else:
             if curve.style == "band":
                 axes.fill_between(
@@ -71,6 +73,8 @@ def _finish(figure: blocks.Figure, drawing: "Drawing", axes: Any, places: Mappin
     axes.set_title(_text(figure.title, 90))
     axes.set_xlabel(_text(figure.x_title, 90))
     axes.set_ylabel(_text(figure.y_title, 60))
+    if figure.x_log:
+        axes.set_xscale("log")
     if figure.y_range is not None:
         axes.set_ylim(*figure.y_range)
     if places:

@@ -5,9 +5,11 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from qa_accel.reporting.blocks import Block, Code, Explorer, Figure, Section, Table, Text, Tiles
+from qa_accel.reporting.blocks import Block, Code, Explorer, Figure, ParallelLines, Section, Table, Text, Tiles
+from qa_accel.reporting.escaping import escaped
+from qa_accel.reporting.parallel_svg import parallel_html
 from qa_accel.reporting.table_cells import column_texts
-from qa_accel.terminal import visible, visible_lines
+from qa_accel.terminal import visible_lines
 
 
 def section_html(section: Section, explorer: Explorer | None) -> str:
@@ -25,11 +27,6 @@ def warnings_of(section: Section) -> int:
     return sum(isinstance(block, Text) and block.is_warning for block in section.blocks)
 
 
-def escaped(text: object) -> str:
-    """One line of text for HTML, in elements and attributes."""
-    return html.escape(visible(text))
-
-
 def _block_html(block: Block, held: Collection[str] | None) -> str:
     if isinstance(block, Text):
         return _text_html(block)
@@ -40,6 +37,8 @@ def _block_html(block: Block, held: Collection[str] | None) -> str:
         return _tiles_html(block)
     if isinstance(block, Figure):
         return _figure_html(block)
+    if isinstance(block, ParallelLines):
+        return parallel_html(block)
     return _table_html(block, held)
 
 

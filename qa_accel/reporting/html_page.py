@@ -11,8 +11,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from qa_accel.reporting.blocks import Figure, Report
-from qa_accel.reporting.html_blocks import escaped, section_html, warnings_of
+from qa_accel.reporting.blocks import Figure, ParallelLines, Report
+from qa_accel.reporting.escaping import escaped
+from qa_accel.reporting.html_blocks import section_html, warnings_of
 from qa_accel.reporting.page_data import explorer_data, figures_data, fitting, script_json
 
 PARTS = Path(__file__).with_name("page")
@@ -25,8 +26,10 @@ def render(report: Report) -> str:
     scripts = [_in_script(text) for text in (plotly_library(), _part("report.js"), _part("explorer.js"))]
     ids = [section.id for section in report.sections]
     assert len({*ids, "explorer"}) == len(ids) + 1, "ids of sections are unique, and explorer is the page's own"
-    figures = [block for section in report.sections for block in section.blocks if isinstance(block, Figure)]
-    assert len({figure.id for figure in figures}) == len(figures), "ids of figures are unique"
+    blocks = [block for section in report.sections for block in section.blocks]
+    ids = [block.id for block in blocks if isinstance(block, Figure | ParallelLines)]
+    assert len(set(ids)) == len(ids), "ids of figures are unique"
+    figures = [block for block in blocks if isinstance(block, Figure)]
     data = {"figures": figures_data(figures)}
     before, after = _before_data(report, scripts), _after_data(scripts)
     if report.explorer is not None:

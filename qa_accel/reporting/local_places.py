@@ -9,7 +9,8 @@ from qa_accel.hub import HubConfig, is_hub_id
 
 FILES = ("train_file", "validation_file", "test_file")
 PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")
-NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name")
+LISTS_OF_PLACES = (*FILES, "runs")
+NAMES_OR_PLACES = ("model_name_or_path", "tokenizer_name", "dataset_name", "teacher")
 
 NOT_REPEATED = {
     *("cache_dir", "overwrite_output_dir", "resume_from_checkpoint", "resume_with_changed_settings"),
@@ -29,9 +30,11 @@ def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 
 def without_place(name: str, value: Any) -> Any:
     """A setting's value without the folders that lead to a file."""
-    if name in FILES and value is not None:
+    if name in LISTS_OF_PLACES and value is not None:
         names = map(last_part, [value] if isinstance(value, str) else map(str, value))
         return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
+    if isinstance(value, list):
+        return [without_place(name, one) for one in value]
     # settings of other versions too, whatever they are called
     is_place = (name in PLACES and value not in ("auto", "no")) or str(value).startswith(("/", "~"))
     if isinstance(value, str) and (is_place or (name in NAMES_OR_PLACES and not is_hub_id(value))):

@@ -163,6 +163,13 @@ class CardOfRun:
         yield f"# {base}, fine-tuned for extractive question answering"
         yield ""
         yield f"Trained with qa-accel from {base} on {_markdown(self.where)}."
+        kept, teachers = self.settings.get("keep_layers"), self.settings.get("teacher")
+        if kept:
+            yield f"Of the layers of {base}, counted from 0, it has {', '.join(map(str, kept))}, in this order."
+        if teachers:
+            names = ", ".join(_markdown(name) for name in without_place("teacher", teachers))
+            how = f"temperature {self.settings['distill_temperature']:g}, weight {self.settings['distill_weight']:g}"
+            yield f"Distilled from {names} ({how})."
 
     def _scores(self) -> Iterator[str]:
         yield from ("## Scores", "")

@@ -31,11 +31,12 @@ def plotly_figure(figure: Figure) -> dict[str, Any]:
     Bars of categories go from left to right, where the categories' names have room on a narrow screen.
     """
     assert all(map(math.isfinite, figure.marks.values())), f"{figure.id}: a mark has a place on the axis"
+    assert not (figure.marks and figure.x_log), f"{figure.id}: labels of marks have no place on a logarithmic axis"
     traces = [trace for number, curve in enumerate(figure.curves) for trace in _traces(number, curve)]
     named = [trace for trace in traces if trace["showlegend"]]
     lines = any(trace["type"] == "scatter" and "lines" in trace["mode"] for trace in traces)
     layout: dict[str, Any] = {
-        "xaxis": _axis(figure.x_title) | {"type": "category" if _has_categories(figure) else "linear"},
+        "xaxis": _axis(figure.x_title) | {"type": _x_type(figure)} | (_log_ticks(figure) if figure.x_log else {}),
         "yaxis": _axis(figure.y_title)
         | {"type": "linear"}
         | ({"range": list(figure.y_range)} if figure.y_range else {}),
@@ -79,7 +80,8 @@ def _traces(number: int, curve: Curve) -> list[dict[str, Any]]:
         return [_trace(number, curve, "bar", marker={"pattern": {"shape": PATTERNS[number % len(PATTERNS)]}})]
     if curve.style == "dots":
         symbol = {"symbol": SYMBOLS[number % len(SYMBOLS)], "size": 8}
-        return [_trace(number, curve, "scatter", mode="markers", marker=symbol)]
+        whiskers = {"error_y": _whiskers(curve)} if curve.y_low else {}
+        return [_trace(number, curve, "scatter", mode="markers", marker=symbol, **whiskers)]
     assert curve.style in ("line", "band"), f"{curve.name}: a curve has no style {curve.style!r}"
     line = {"width": 2, "dash": "dash" if curve.dashed else "solid"}
     # a line through one point is nothing to see
@@ -98,6 +100,12 @@ def _borders(number: int, curve: Curve) -> list[dict[str, Any]]:
     return [low, high | {"fill": "tonexty"}]
 
 
+def _whiskers(curve: Curve) -> dict[str, Any]:
+    above = [None if y is None else high - y for y, high in zip(curve.y, curve.y_high)]
+    below = [None if y is None else y - low for y, low in zip(curve.y, curve.y_low)]
+    return {"type": "data", "symmetric": False, "array": _numbers(above), "arrayminus": _numbers(below)}
+
+
 def _trace(number: int, curve: Curve, type: str, **more: Any) -> dict[str, Any]:
     x = [_text(value) if isinstance(value, str) else _number(value) for value in curve.x]
     shared = {"type": type, "name": _text(curve.name), "x": x, "y": _numbers(curve.y), "meta": {"series": number}}
@@ -107,6 +115,21 @@ def _trace(number: int, curve: Curve, type: str, **more: Any) -> dict[str, Any]:
 def _axis(title: str) -> dict[str, Any]:
     numbers = {"hoverformat": ",.4~g", "separatethousands": True, "exponentformat": "e"}
     return {"title": {"text": _text(title)}, "automargin": True} | numbers
+
+
+def _log_ticks(figure: Figure) -> dict[str, Any]:
+    """Powers of ten; of a range of less than two of them, twice and five times these too."""
+    places = [math.log10(x) for curve in figure.curves for x in curve.x if not isinstance(x, str)]
+    if not places:
+        return {}
+    factors = (1, 2, 5) if max(places) - min(places) < 2 else (1,)
+    powers = range(math.floor(min(places)), math.ceil(max(places)) + 1)
+    values = [float(f"{factor}e{power}") for power in powers for factor in factors]
+    return {"tickmode": "array", "tickvals": values, "ticktext": [f"{value:,g}" for value in values]}
+
+
+def _x_type(figure: Figure) -> str:
+    return "category" if _has_categories(figure) else "log" if figure.x_log else "linear"
 
 
 def _has_categories(figure: Figure) -> bool:

@@ -76,15 +76,7 @@ class GivenData:
 
 def load_data(run: RunFiles, given: GivenData) -> RunData:
     """The split that the run was evaluated on. Raises ValueError where it cannot be read or has no answers."""
-    config, split = _data_config(run, given)
-    try:
-        rows = question_data.load_questions(config, split)
-    except (ValueError, OSError) as error:
-        if given.validation_file is None:
-            raise ValueError(
-                f"{run.path}: its data cannot be read: {error}; give the file with --validation_file"
-            ) from error
-        raise
+    rows, config, split = load_rows(run, given)
     if "answers" not in rows.column_names:
         raise ValueError(
             f"{run.path}: its questions have no gold answers, so there is nothing to report; give --validation_file"
@@ -103,18 +95,34 @@ def load_data(run: RunFiles, given: GivenData) -> RunData:
     )
 
 
+def load_rows(run: RunFiles, given: GivenData) -> tuple[datasets.Dataset, DataConfig, SplitName]:
+    """The questions that the run answered, with or without gold answers, and where they are from. Raises ValueError where they
+    cannot be read."""
+    config, split = _data_config(run, given)
+    try:
+        return question_data.load_questions(config, split), config, split
+    except (ValueError, OSError) as error:
+        if given.validation_file is None:
+            raise ValueError(
+                f"{run.path}: its data cannot be read: {error}; give the file with --validation_file"
+            ) from error
+        raise
+
+
 def longest_answer(run: RunFiles) -> int | None:
     """Tokens of the longest answer that the run could give; None for predictions alone."""
-    return SpanConfig(**_stored(SpanConfig, run)).max_answer_length if run.settings else None
+    return SpanConfig(**stored_settings(SpanConfig, run)).max_answer_length if run.settings else None
 
 
 def _data_config(run: RunFiles, given: GivenData) -> tuple[DataConfig, SplitName]:
-    config = replace(DataConfig(**_stored(DataConfig, run)), **(given.columns or {}))
+    config = replace(DataConfig(**stored_settings(DataConfig, run)), **(given.columns or {}))
     if config.cache_dir is not None and not _writable(question_data.cache_folder(config)):
         config = replace(config, cache_dir=None)  # that of another machine
     if given.validation_file is None:
         if not run.settings:
             raise ValueError(f"{run.path}: predictions alone do not name their questions; give --validation_file")
+        if run.settings.get("split") in ("validation", "test"):  # of an ensemble
+            return config, run.settings["split"]
         return config, "test" if not run.trained and question_data.has_split(config, "test") else "validation"
     # in the place of the file that was answered, so that the same limit holds
     split: SplitName = "test" if not run.trained and config.test_file is not None else "validation"
@@ -140,7 +148,8 @@ def source_of(run: RunFiles, given: GivenData, split: str) -> str:
     return " ".join(filter(None, (data_set, run.settings.get("dataset_config_name"), split)))
 
 
-def _stored(config_class: type, run: RunFiles) -> dict[str, Any]:
+def stored_settings(config_class: type, run: RunFiles) -> dict[str, Any]:
+    """A stage's own settings out of a run's; those that this version does not know are left out."""
     return written_settings(config_class, run.settings, run.path / SETTINGS)
 
 
@@ -148,13 +157,15 @@ def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple
     """As the run cut them, from the cache or made again; None with the reason where there is no tokenizer."""
     if not run.settings:
         return None, "predictions alone do not say how contexts were cut into windows"
+    if "model_name_or_path" not in run.settings:
+        return None, "the members of an ensemble have windows of their own"
     # imports torch, which nothing else of a report needs
     from qa_accel.data.window_cache import prepare_windows
     from qa_accel.models.loading import ModelConfig, load_tokenizer
 
-    window_config = WindowConfig(**_stored(WindowConfig, run))
+    window_config = WindowConfig(**stored_settings(WindowConfig, run))
     # the folder may be somebody else's: none of its code is run, and nothing is fetched
-    model = replace(ModelConfig(**_stored(ModelConfig, run)), trust_remote_code=False)
+    model = replace(ModelConfig(**stored_settings(ModelConfig, run)), trust_remote_code=False)
     if run.trained and (run.path / "tokenizer.json").exists():
         model = replace(model, model_name_or_path=str(run.path), tokenizer_name=None)
     try:

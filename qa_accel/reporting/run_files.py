@@ -80,7 +80,7 @@ def _read_folder(folder: Path) -> RunFiles:
         null_odds=_numbers(answers / run_layout.NULL_ODDS),
         confidences=_numbers(answers / run_layout.CONFIDENCES),
         settings=settings,
-        policy=_policy(answers / "config.json"),
+        policy=_policy_in(answers / "config.json"),
         results=results,
         data_report=read_object(folder / run_layout.DATA_REPORT),
         environment=read_object(folder / run_layout.ENVIRONMENT),
@@ -168,10 +168,15 @@ def read_settings(path: Path) -> dict[str, Any]:
     return content
 
 
-def _policy(path: Path) -> AnswerPolicy:
+def _policy_in(path: Path) -> AnswerPolicy:
     """Of a model's config.json; that of a folder of answers is none."""
     content = read_object(path)
     return AnswerPolicy() if content is None else AnswerPolicy.of_model(SimpleNamespace(**content), path.parent)
+
+
+def policy_of_model(folder: Path) -> AnswerPolicy:
+    """What a model's folder stores; of a model that is not in a folder, nothing is known."""
+    return _policy_in(folder / "config.json")
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:

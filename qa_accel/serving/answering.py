@@ -1,9 +1,11 @@
-"""A request -> a job; a job whose windows are computed -> the response. What both compute is the reader's own.
+"""A request -> a job for each model of its reader; jobs whose windows are computed -> the response. What is computed is the reader's
+own.
 
 They run beside the thread that computes, in threads that only prepare and finish texts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from qa_accel.inference.call_settings import CallSettings
@@ -16,7 +18,10 @@ from qa_accel.serving.schemas import AnswerRequest
 from qa_accel.serving.settings import LimitsConfig
 
 if TYPE_CHECKING:
+    from qa_accel.inference.answer_lists import Answers
+    from qa_accel.inference.postprocess import SpanConfig
     from qa_accel.inference.reader import Reader
+    from qa_accel.inference.reader_backends import ReaderModel
 
 PASSAGE_SIZE = 240
 
@@ -49,8 +54,8 @@ def chosen_model(name: str | None, readers: Mapping[str, "Reader"]) -> str:
     return name
 
 
-def job_of(request: AnswerRequest, name: str, reader: "Reader") -> Job:
-    """Raises Refusal for what the model cannot do, and for texts that are none."""
+def jobs_of(request: AnswerRequest, name: str, reader: "Reader") -> list[Job]:
+    """One for each member of the reader. Raises Refusal for what the model cannot do, and for texts that are none."""
     if request.min_confidence is not None and reader.calibration is None:
         raise Refusal(
             422,
@@ -68,24 +73,37 @@ def job_of(request: AnswerRequest, name: str, reader: "Reader") -> Job:
     except ValueError as error:
         raise Refusal(422, str(error)) from None
     pairs = [(request.question, text) for text in texts]
-    spans = reader.spans if request.context is None else _call(request, reader).spans(reader.spans)
-    return Job(reader, pairs, reader.prepare(pairs) if pairs else None, spans)
+    return [
+        Job(member, pairs, member.prepare(pairs) if pairs else None, _spans(request, reader, member))
+        for member in reader.members
+    ]
 
 
-def response_of(request: AnswerRequest, name: str, job: Job) -> dict[str, Any]:
-    """The response to a request whose job is done, in the form of `AnswerResponse`."""
-    response: dict[str, Any] = {"model": name, "windows": len(job)}
+def response_of(request: AnswerRequest, name: str, reader: "Reader", jobs: Sequence[Job]) -> dict[str, Any]:
+    """The response to a request whose jobs are done, in the form of `AnswerResponse`."""
+    response: dict[str, Any] = {"model": name, "windows": sum(map(len, jobs))}
     if request.context is None:
-        return response | _ranked(request, job)
-    assert job.windows is not None, "a context has a window"
-    reader = job.reader
-    [entries] = reader.finish(job.pairs, job.windows, job.found, job.spans).nbest.values()
+        return response | _ranked(request, reader, jobs)
+    [entries] = _answers(reader, jobs).nbest.values()
     answers = reader.results(request.context, entries, _call(request, reader))
     return response | {"answers": [answer for answer in answers if _is_sure(answer, request)]}
 
 
+def _answers(reader: "Reader", jobs: Sequence[Job]) -> "Answers":
+    """Of jobs that have texts."""
+    parts = [(job.windows, job.found, job.spans) for job in jobs if job.windows is not None]
+    return reader.finish(jobs[0].pairs, parts)
+
+
+def _spans(request: AnswerRequest, reader: "Reader", member: "ReaderModel") -> "SpanConfig":
+    """Answers may be as long as the model's own: its calibration is for these."""
+    if request.context is None:
+        return member.spans
+    return replace(member.spans, n_best_size=_call(request, reader).spans(member.spans).n_best_size)
+
+
 def _call(request: AnswerRequest, reader: "Reader") -> CallSettings:
-    """The reader's call of the same arguments. Answers may be as long as the reader's own: its calibration is for these."""
+    """The reader's call of the same arguments."""
     return CallSettings(
         top_k=request.top_k,
         doc_stride=None,
@@ -98,12 +116,12 @@ def _call(request: AnswerRequest, reader: "Reader") -> CallSettings:
     )
 
 
-def _ranked(request: AnswerRequest, job: Job) -> dict[str, Any]:
+def _ranked(request: AnswerRequest, reader: "Reader", jobs: Sequence[Job]) -> dict[str, Any]:
     """What `Reader.rank` gives, with `answer` for `text`; "no answer" comes first where the threshold says so."""
-    reader, documents = job.reader, request.documents or []
+    documents = request.documents or []
     nbest, null_odds = [], []
-    if job.windows is not None:
-        answers = reader.finish(job.pairs, job.windows, job.found, job.spans)
+    if documents:
+        answers = _answers(reader, jobs)
         nbest, null_odds = list(answers.nbest.values()), list(answers.null_odds.values())
     found = ranking(
         [document.id for document in documents],

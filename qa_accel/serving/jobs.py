@@ -1,4 +1,5 @@
-"""A question with its texts, tokenized, and the place where the candidates of its windows come together.
+"""A question with its texts, tokenized for one model, and the place where the candidates of its windows come together. A question
+to an ensemble is a job for each member.
 
 Windows of a job are computed in any order, in several batches, beside those of other jobs.
 """
@@ -12,8 +13,8 @@ import numpy as np
 from qa_accel.data.windows import Windows
 from qa_accel.inference.postprocess import Candidates, SpanConfig
 
-if TYPE_CHECKING:  # the reader's module may import torch, which takes seconds
-    from qa_accel.inference.reader import Reader
+if TYPE_CHECKING:  # the model's module may import torch, which takes seconds
+    from qa_accel.inference.reader_backends import ReaderModel
 
 
 class WorkerEnded(Exception):
@@ -22,7 +23,7 @@ class WorkerEnded(Exception):
 
 @dataclass(eq=False)
 class Job:
-    reader: "Reader"
+    model: "ReaderModel"
     pairs: list[tuple[str, str]]
     """(question, text), row by row of the answers; may be none."""
     windows: Windows | None

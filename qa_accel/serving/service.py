@@ -76,7 +76,8 @@ class Service:
         answering.check_sizes(requests, self.limits)
         loop = asyncio.get_running_loop()
         names = [answering.chosen_model(request.model, self.worker.readers) for request in requests]
-        jobs = await loop.run_in_executor(self.texts, self._jobs, requests, names)
+        jobs_of_requests = await loop.run_in_executor(self.texts, self._jobs, requests, names)
+        jobs = [job for jobs in jobs_of_requests for job in jobs]
         try:
             self.worker.submit(jobs)
             for job in jobs:
@@ -87,25 +88,29 @@ class Service:
             unfinished = [job for job in jobs if job.missing]
             if unfinished:
                 self.worker.cancel(unfinished)
-        responses = await loop.run_in_executor(self.texts, self._responses, requests, names, jobs)
+        responses = await loop.run_in_executor(self.texts, self._responses, requests, names, jobs_of_requests)
         for response in responses:
             answers = response["answers"]
             self.metrics.question(response["model"], answered=bool(answers and answers[0]["answer"]))
         return responses
 
-    def _jobs(self, requests: list[AnswerRequest], names: list[str]) -> list[Job]:
+    def _jobs(self, requests: list[AnswerRequest], names: list[str]) -> list[list[Job]]:
+        """Of each request one for each member of its reader."""
         jobs = []
         for row, (request, name) in enumerate(zip(requests, names)):
             try:
-                jobs.append(answering.job_of(request, name, self.worker.readers[name]))
+                jobs.append(answering.jobs_of(request, name, self.worker.readers[name]))
             except Refusal as refusal:
                 if len(requests) > 1:
                     refusal.message = f"requests[{row}]: {refusal.message}"
                 raise
         return jobs
 
-    def _responses(self, requests: list[AnswerRequest], names: list[str], jobs: list[Job]) -> list[dict[str, Any]]:
-        return [answering.response_of(*each) for each in zip(requests, names, jobs)]
+    def _responses(
+        self, requests: list[AnswerRequest], names: list[str], jobs: list[list[Job]]
+    ) -> list[dict[str, Any]]:
+        readers = [self.worker.readers[name] for name in names]
+        return [answering.response_of(*each) for each in zip(requests, names, readers, jobs)]
 
 
 def _digest(text: str) -> bytes:

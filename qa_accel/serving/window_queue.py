@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from qa_accel.serving.jobs import Job
 
 if TYPE_CHECKING:
-    from qa_accel.inference.reader import Reader
+    from qa_accel.inference.reader_backends import ReaderModel
 
 SHARE = 0.25
 """Of the computing time that one request gets, at least, and about as much as it takes from others."""
@@ -28,9 +28,9 @@ CPU_TOKENS = 1024
 """Of a batch: larger ones take as long per window on a CPU, and those in them wait longer (docs/serving.md)."""
 
 
-def batch_tokens(reader: "Reader") -> int:
+def batch_tokens(model: "ReaderModel") -> int:
     """Tokens of a full batch, padding included, where no setting says so."""
-    return CPU_TOKENS if str(reader.device) == "cpu" else reader.batch_size * reader.windows.max_seq_length
+    return CPU_TOKENS if str(model.device) == "cpu" else model.batch_size * model.windows.max_seq_length
 
 
 class Waiting(NamedTuple):
@@ -78,9 +78,9 @@ class WindowQueue:
         if not self._waiting:
             return []
         first = self._waiting[0]
-        reader = first.job.reader
-        room = max_tokens or batch_tokens(reader)
-        others = [entry for entry in self._waiting[1:LOOKAHEAD] if entry.job.reader is reader]
+        model = first.job.model
+        room = max_tokens or batch_tokens(model)
+        others = [entry for entry in self._waiting[1:LOOKAHEAD] if entry.job.model is model]
         others.sort(key=lambda entry: abs(entry.tokens - first.tokens))  # stable: equally near ones in order of due
         batch, widest = [first], first.tokens
         for entry in others:

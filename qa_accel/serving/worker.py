@@ -23,6 +23,7 @@ from qa_accel.serving.window_queue import Waiting, WindowQueue, batch_tokens
 
 if TYPE_CHECKING:
     from qa_accel.inference.reader import Reader
+    from qa_accel.inference.reader_backends import ReaderModel
 
 WARM_UP = ("Which word is it?", "word " * 20_000)
 """A question and a context of more windows than a batch has."""
@@ -113,7 +114,8 @@ class Worker:
         try:
             self.readers = self._load()
             for reader in self.readers.values():
-                self._warm_up(reader)
+                for model in reader.members:
+                    self._warm_up(model)
             self.ready = True
             while batch := self._next():
                 self._compute(batch)
@@ -122,15 +124,15 @@ class Worker:
         finally:
             self.fail_all()
 
-    def _warm_up(self, reader: "Reader") -> None:
+    def _warm_up(self, model: "ReaderModel") -> None:
         """One full window, then a full batch, as the first requests would else pay for: memory, kernels, compilation."""
-        made = reader.prepare([WARM_UP])
+        made = model.prepare([WARM_UP])
         longest = int(made.lengths_W.max())
-        room = self.limits.max_batch_tokens or batch_tokens(reader)
+        room = self.limits.max_batch_tokens or batch_tokens(model)
         for count in (1, max(1, room // longest)):
             windows = joined([(made, np.arange(count) % len(made))])
             began = time.monotonic()
-            reader.candidates(windows, reader.spans, count)
+            model.candidates(windows, model.spans, count)
             self.seconds_per_token = (time.monotonic() - began) / int(windows.begin_W[-1])
 
     def _next(self) -> list[Waiting]:
@@ -145,14 +147,14 @@ class Worker:
 
     def _compute(self, batch: list[Waiting]) -> None:
         self.batch_began = began = time.monotonic()
-        reader = batch[0].job.reader
+        model = batch[0].job.model
         places: dict[Job, list[int]] = {}
         for entry in batch:
             places.setdefault(entry.job, []).append(entry.window)
         index_of = {job: np.array(windows) for job, windows in places.items()}
         windows = joined([(job.windows, index_W) for job, index_W in index_of.items() if job.windows is not None])
         n_best = max(job.spans.n_best_size for job in index_of)
-        candidates = reader.candidates(windows, replace(reader.spans, n_best_size=n_best), len(batch))
+        candidates = model.candidates(windows, replace(model.spans, n_best_size=n_best), len(batch))
         first = 0
         for job, index_W in index_of.items():
             job.put(index_W, candidates, np.arange(first, first + len(index_W)))

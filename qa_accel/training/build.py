@@ -1,6 +1,7 @@
 """Settings -> a run that is ready for its next step: each line returns what the next ones take."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from qa_accel.distributed import environment, run_folder, strategy
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
-from qa_accel.models import adapters, architectures, loading
+from qa_accel.models import adapters, architectures, layer_cut, loading
 from qa_accel.reporting import trackers
 from qa_accel.run_layout import BEST, DATA_REPORT, METRICS, SETTINGS
 from qa_accel.terminal import visible
-from qa_accel.training import checkpoint, optim, restoring
+from qa_accel.training import checkpoint, distillation, optim, restoring
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
@@ -55,6 +56,11 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         **strategy.placement(accelerator),
         training=True,
     )
+    if settings.layers.keep_layers is not None:
+        layer_cut.cut_config(
+            task.config, settings.layers.keep_layers, settings.model.model_name_or_path
+        )  # or it refuses
+    teachers = distillation.load_teachers(settings.distillation, settings.model, settings.windows, task.tokenizer)
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
     _check_hub(settings, accelerator, folder)
@@ -81,6 +87,19 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     console.print(splits.audit_table(prepared_splits))
     windows = prepared_splits["train"].windows
     timer.end_stage("data")
+    if teachers:
+        windows = distillation.with_teachers(
+            settings.distillation,
+            teachers,
+            accelerator,
+            console,
+            prepared_splits["train"].questions,
+            windows,
+            settings.windows,
+            settings.data,
+            settings.evaluation.prediction.per_device_eval_batch_size,
+        )
+        timer.end_stage("teacher")
 
     epochs = EpochPlans(
         settings.loop,
@@ -200,9 +219,14 @@ def _build_model(
 ) -> tuple[QAModel, LossFunction]:
     """Weights, adapter and loss, ready for accelerator.prepare."""
     runtime.seed_everything(settings.runtime.seed)  # the head's first weights: the same on all ranks
-    qa = task.load_model(trained=False)
+    kept = settings.layers.keep_layers
+    # layers are chosen from whole weights; ZeRO-3 splits those of the cut model afterwards
+    with nullcontext() if kept is None else strategy.loading_whole(accelerator):
+        qa = task.load_model(trained=False, keep_layers=kept)
     trained = adapters.apply(qa.model, settings.tuning)
-    loss = LossFunction(settings.compile, accelerator, qa.model, packed=task.mode.packed)
+    loss = LossFunction(
+        settings.compile, accelerator, qa.model, packed=task.mode.packed, distillation=settings.distillation.term
+    )
     runtime.announce(
         console,
         batches=f"{'packed' if task.mode.packed else 'padded'}: {task.mode.reason}",

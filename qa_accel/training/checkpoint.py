@@ -8,7 +8,7 @@ is written under a temporary name, its manifest of sizes and hashes last, and ge
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,7 +22,7 @@ from accelerate.utils import DistributedType
 
 import qa_accel
 from qa_accel import config, files
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import TaughtWindows, Windows
 from qa_accel.distributed import strategy
 from qa_accel.files import damage_of, write_manifest
 from qa_accel.inference.answer_files import ANSWER_FILES
@@ -64,19 +64,28 @@ def run_fingerprint(
 ) -> dict[str, Any]:
     """All that decides what a step computes, the number of ranks aside: a resume under another fingerprint is another run.
 
-    `settings`: flat, of the whole run. `questions` and `windows`: those of training.
+    `settings`: flat, of the whole run. `questions` and `windows`: those of training, with the teachers' logits if there are any.
     """
-    shape = hashlib.sha256()
-    for array in (windows.begin_W, windows.start_W, windows.end_W):
-        shape.update(np.ascontiguousarray(array).tobytes())
     chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
-    chosen += ("num_train_epochs", "max_train_steps", "dtype", *config.setting_types(OptimConfig))
+    chosen += ("num_train_epochs", "max_train_steps", "dtype", "keep_layers", *config.setting_types(OptimConfig))
     chosen += tuple(name for name in config.setting_types(AdapterConfig) if name != "merge_lora")
+    taught = None
+    if isinstance(windows, TaughtWindows):
+        chosen += ("distill_temperature", "distill_weight")
+        taught = _hash((*windows.teacher_start_MN, *windows.teacher_end_MN))
     return {name: settings[name] for name in chosen} | {
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,
-        "training windows": shape.hexdigest()[:16],
+        "training windows": _hash((windows.begin_W, windows.start_W, windows.end_W)),
+        "teachers' logits": taught,
     }
+
+
+def _hash(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
 
 
 def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) -> None:

@@ -25,7 +25,7 @@ from transformers import PreTrainedModel
 from qa_accel.batching.collate import Batch
 from qa_accel.distributed import strategy
 from qa_accel.models import architectures, fast_layers
-from qa_accel.training.loss import loss_parts
+from qa_accel.training.loss import Distillation, loss_parts
 
 LINEAR = (F.linear, torch._C._nn.linear)  # type: ignore[attr-defined]
 AUTOCAST = (torch.amp.autocast_mode._enter_autocast, torch.amp.autocast_mode._exit_autocast)
@@ -41,7 +41,17 @@ class CompileConfig:
 class LossFunction:
     """(model, batch) -> the terms of the loss by name, as `loss_parts` gives them; compiled or not."""
 
-    def __init__(self, config: CompileConfig, accelerator: Accelerator, qa_model: PreTrainedModel, *, packed: bool):
+    def __init__(
+        self,
+        config: CompileConfig,
+        accelerator: Accelerator,
+        qa_model: PreTrainedModel,
+        *,
+        packed: bool,
+        distillation: Distillation | None = None,
+    ):
+        """distillation: for batches with a teacher's logits."""
+        self.distillation = distillation
         on_cuda = accelerator.device.type == "cuda"
         split = strategy.splits_training(accelerator)  # hooks gather and free weights, which a graph cannot hold
         if config.compile == "on" and split:
@@ -82,7 +92,7 @@ class LossFunction:
             self.reason = "the model's forward; no CUDA graph with several processes"
 
     def __call__(self, model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-        return self._run(model, batch)
+        return self._run(model, batch, self.distillation)
 
     @property
     def graphs(self) -> int:

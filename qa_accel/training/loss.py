@@ -1,10 +1,11 @@
 """Model and batch -> the terms of the training loss, by name. Their sum is what is trained.
 
-Each term is a sum over the windows of the batch, so that the caller divides by the windows of the whole step, over all ranks
-and micro-batches. A further term is one more entry in `loss_parts`; the metrics then show each of them.
+Each term is a sum over the windows of the batch, its weight included, so that the caller divides by the windows of the whole
+step, over all ranks and micro-batches. The metrics show each of them.
 """
 
 import operator
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
@@ -13,10 +14,25 @@ import torch.nn.functional as F
 from qa_accel.batching.collate import Batch, window_logits
 
 
-def loss_parts(model: torch.nn.Module, batch: Batch) -> dict[str, torch.Tensor]:
-    """Name of each term -> its sum over the windows of the batch."""
+@dataclass(frozen=True)
+class Distillation:
+    """How much a batch's teacher counts. Numbers of the whole run: a compiled step may hold them as constants."""
+
+    temperature: float
+    weight: float
+    """Share of the teacher's term, 0 to 1; the labels' term has the rest."""
+
+
+def loss_parts(
+    model: torch.nn.Module, batch: Batch, distillation: Distillation | None = None
+) -> dict[str, torch.Tensor]:
+    """Name of each term -> its sum over the windows of the batch. With `distillation` batches have a teacher's logits."""
     output = model(**batch.inputs)
-    return {"span": span_loss(output.start_logits, output.end_logits, batch)}
+    span = span_loss(output.start_logits, output.end_logits, batch)
+    if distillation is None:
+        return {"span": span}
+    imitation = distillation_loss(output.start_logits, output.end_logits, batch, distillation.temperature)
+    return {"span": (1 - distillation.weight) * span, "distillation": distillation.weight * imitation}
 
 
 def total(parts: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -30,3 +46,33 @@ def span_loss(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch
     start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
     end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
     return (batch.weight_B * (start_loss_B + end_loss_B) / 2).sum()
+
+
+def distillation_loss(
+    start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch, temperature: float
+) -> torch.Tensor:
+    """Sum over the windows of weight * T^2 * (KL(teacher || student) of the start + of the end) / 2, at temperature T.
+
+    Both are distributions over the places where an answer, or "no answer", may be. T^2 keeps the size of the gradient, which
+    shrinks with 1 / T^2 (Hinton et al., arXiv:1503.02531, section 2).
+    """
+    assert batch.teacher_start_BL is not None and batch.teacher_end_BL is not None, "batches carry a teacher's logits"
+    start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
+    places_BL = batch.context_BL.scatter(1, batch.null_B[:, None], True)
+    start_B = _divergence(batch.teacher_start_BL, start_BL, places_BL, temperature)
+    end_B = _divergence(batch.teacher_end_BL, end_BL, places_BL, temperature)
+    return temperature**2 * (batch.weight_B * (start_B + end_B) / 2).sum()
+
+
+def _divergence(
+    teacher_BL: torch.Tensor, student_BL: torch.Tensor, places_BL: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """KL(teacher || student) of each window, at a temperature, over its places. Other columns have no part in it."""
+    lowest = torch.finfo(torch.float32).min
+    teacher_BL, student_BL = (
+        (logits_BL / temperature).masked_fill(~places_BL, lowest).log_softmax(dim=1)
+        for logits_BL in (teacher_BL, student_BL)
+    )
+    # elsewhere both logarithms are about -3e38: their difference is left out, since 0 times an overflow is not a number
+    difference_BL = (teacher_BL - student_BL).masked_fill(~places_BL, 0.0)
+    return (teacher_BL.exp() * difference_BL).sum(dim=1)

@@ -10,9 +10,11 @@ from qa_accel.distributed.stop import StopConfig
 from qa_accel.hub import HubConfig
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.models.adapters import AdapterConfig
+from qa_accel.models.layer_cut import LayerCutConfig
 from qa_accel.models.loading import ModelConfig
 from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import CompileConfig
+from qa_accel.training.distillation import DistillConfig
 from qa_accel.training.epochs import LoopConfig
 from qa_accel.training.evaluator import EvaluationConfig
 from qa_accel.training.log import LogConfig
@@ -27,6 +29,8 @@ class TrainConfig:
     windows: WindowConfig = field(default_factory=WindowConfig)
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile: CompileConfig = field(default_factory=CompileConfig)
+    layers: LayerCutConfig = field(default_factory=LayerCutConfig)
+    distillation: DistillConfig = field(default_factory=DistillConfig)
     tuning: AdapterConfig = field(default_factory=AdapterConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator, batch_loader, window_logits
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import TaughtWindows, Windows
 from qa_accel.training.loss import span_loss
 
 PAD = 99
@@ -96,6 +96,43 @@ def test_a_packed_row_by_hand():
     assert batch.start_B.tolist() == [1, 1, 1] and batch.end_B.tolist() == [2, 2, 2]
     assert batch.shift_B.tolist() == [0, 0, 0]
     assert batch.context_BL.int().tolist() == [[0, 1, 1, 1, 0, 0], [0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0]]
+
+
+def taught(lengths: list[int]) -> TaughtWindows:
+    """Windows whose token k has the teachers' start logits k and k + 1, their mean being k + 0.5, and the end logit -k twice."""
+    windows = windows_of(lengths)
+    k_N = np.concatenate([np.arange(n) for n in lengths]).astype(np.float16)
+    starts, ends = (k_N, k_N.astype(np.float32) + 1), (-k_N, -k_N)
+    return TaughtWindows(**vars(windows), teacher_start_MN=starts, teacher_end_MN=ends)
+
+
+def test_the_teachers_logits_are_where_their_tokens_are():
+    """Windows of 5 and 4 tokens. Breaks if left padding does not shift them, if a row shows its neighbour's, or if the mean is
+    that of float16."""
+    right = padded(taught([4, 5]), [1, 0], pad_to_multiple_of=6)
+    assert right.teacher_start_BL is not None and right.teacher_start_BL.dtype == torch.float32
+    assert right.teacher_start_BL.tolist() == [[0.5, 1.5, 2.5, 3.5, 4.5, 0], [0.5, 1.5, 2.5, 3.5, 0, 0]]
+    left = padded(taught([4, 5]), [1, 0], pad_to_multiple_of=6, padding_side="left")
+    assert left.teacher_start_BL is not None and left.teacher_end_BL is not None
+    assert left.teacher_start_BL.tolist() == [[0, 0.5, 1.5, 2.5, 3.5, 4.5], [0, 0, 0.5, 1.5, 2.5, 3.5]]
+    assert left.teacher_end_BL.tolist() == [[0, 0, -1, -2, -3, -4], [0, 0, 0, -1, -2, -3]]
+    row = packed(taught([4, 5]), [1, 0, -1], row_tokens=16, max_length=6)
+    assert row.teacher_end_BL is not None
+    assert row.teacher_end_BL[:2].tolist() == [[0, -1, -2, -3, -4, 0], [0, -1, -2, -3, 0, 0]]
+
+
+def test_a_batch_takes_over_the_teachers_logits_of_another_one():
+    """A captured step reads the same tensors again and again. Breaks if they are not refilled, or if a batch without a teacher
+    cannot be copied."""
+    static = packed(taught([4, 5]), [0], row_tokens=16, max_length=6)
+    other = packed(taught([4, 5]), [1], row_tokens=16, max_length=6)
+    assert static.teacher_start_BL is not None and not torch.equal(static.teacher_start_BL, other.teacher_start_BL)
+    static.copy_from(other)
+    assert torch.equal(static.teacher_start_BL, other.teacher_start_BL)
+    plain = packed(windows_of([4, 5]), [0], row_tokens=16, max_length=6)
+    assert plain.teacher_start_BL is None and plain.to("cpu").teacher_end_BL is None
+    plain.copy_from(packed(windows_of([4, 5]), [1], row_tokens=16, max_length=6))
+    assert plain.index_B.tolist() == [1]
 
 
 lengths_and_index = st.lists(st.integers(3, 20), min_size=1, max_size=8).flatmap(
@@ -232,10 +269,10 @@ def test_models_without_token_types_get_none_and_others_get_zeros_where_the_toke
 
 def test_to_moves_every_tensor_and_leaves_numbers_alone():
     # Breaks if a new field is forgotten: the step would then wait for a copy, or fail on the device.
-    batch = packed(windows_of([4, 5]), [0, 1], 16, 8).to("meta", non_blocking=True)
+    batch = packed(taught([4, 5]), [0, 1], 16, 8).to("meta", non_blocking=True)
     others = {name: value for name, value in vars(batch).items() if name != "inputs"}
     tensors = [*others.values(), *(x for x in batch.inputs.values() if not isinstance(x, int))]
-    assert len(tensors) == 7 + 5
+    assert len(tensors) == 9 + 5
     assert all(x.device.type == "meta" for x in tensors)
     assert batch.inputs["max_length_q"] == 8
 

@@ -163,6 +163,20 @@ def test_packed_batches_are_the_same_too(name, trainer, tmp_path):
     assert difference(*found) < TOLERANCE
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fsdp2", "deepspeed_zero2", "deepspeed_zero3"])
+def test_a_student_of_fewer_layers_learns_the_same_from_its_teacher(name, trainer, tmp_path):
+    """Breaks if ZeRO-3 splits the weights before the layers are chosen, or the teacher's, of which each rank needs all; or if the
+    ranks wait for each other in its pass."""
+    found = []
+    for one in ("cpu_ddp", name):
+        model = trainer.toy.without_dropout
+        student = dict(model_name_or_path=model, keep_layers=1, teacher=model, cache_dir=tmp_path / f"cache-{one}")
+        found.append(trainer.whole(tmp_path / one, **arguments(one, max_train_steps=4, **student)))
+        assert steps_of(found[-1])[0]["loss_distillation"] > 0.01
+    assert difference(*found) < TOLERANCE
+
+
 def test_compiling_a_split_model_is_refused(trainer, tmp_path):
     left = trainer(tmp_path, "--compile", "on", **arguments("fsdp2", max_train_steps=1))
     assert left[0].code == 2 and "--compile on is not supported under FSDP2" in left[0].output

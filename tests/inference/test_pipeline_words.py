@@ -84,5 +84,5 @@ def test_a_widened_answer_has_the_marks_of_its_letters(reader):
     tokens = reader.qa.tokenizer(context, add_special_tokens=False)
     for letters in ("go", "goat"):
         start, end = context.index("go"), context.index("go") + len(letters)
-        assert list(reader._maker.whole_words(context, [(start, end)])) == [(start, context.index(","))]
+        assert list(reader.whole_words(context, [(start, end)])) == [(start, context.index(","))]
     assert "goat" in reader.qa.tokenizer.convert_ids_to_tokens(tokens["input_ids"])

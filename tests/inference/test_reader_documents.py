@@ -104,7 +104,7 @@ def test_a_document_is_tokenized_once_for_all_questions(toy):
     """Breaks if each question, or each call, tokenizes the documents again: most of the time for a large collection."""
     reader = Reader(toy.model, windows=WindowConfig(**WINDOWS))
     tokenized: list[str] = []
-    documents = reader._maker._documents
+    documents = reader.members[0].maker._documents
     original = documents._tokenized
 
     def noted(texts: list[str]):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from answered_runs import question_rows, right_answers, write_answers, write_questions
 
-from qa_accel.inference.postprocess import NULL_ODDS_WITHOUT_SPAN
+from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN
 from qa_accel.reporting import curves
 from qa_accel.reporting.blocks import Figure, Text
 from qa_accel.reporting.judged_run import JudgedRun, judge

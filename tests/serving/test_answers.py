@@ -50,7 +50,7 @@ def direct(reader: Reader, question: str, context: str, **arguments) -> list[dic
 def test_a_context_is_answered_as_by_the_reader(server: Served, reader, context, top_k, handle):
     found = server.ask(question=QUESTION, context=context, top_k=top_k, handle_impossible_answer=handle)
     expected = direct(reader, QUESTION, context, top_k=top_k, handle_impossible_answer=handle)
-    assert (found["model"], found["windows"]) == ("toy", len(reader.prepare([(QUESTION, context)])))
+    assert (found["model"], found["windows"]) == ("toy", len(reader.members[0].prepare([(QUESTION, context)])))
     assert len(found["answers"]) == len(expected) and all(map(close, found["answers"], expected))
     for answer in found["answers"]:
         assert context[answer["start"] : answer["end"]] == answer["answer"]
@@ -204,7 +204,7 @@ def test_metrics_count_batches_and_the_share_without_answer(reader):
         assert server.metric('qa_questions_total{model="toy"}') == 4
         assert server.metric('qa_questions_without_answer_total{model="toy"}') == 1
         assert server.metric("qa_batch_windows_sum") == 3
-        assert server.metric("qa_batch_tokens_sum") == 3 * reader.prepare([(QUESTION, CONTEXT)]).begin_W[-1]
+        assert server.metric("qa_batch_tokens_sum") == 3 * reader.members[0].prepare([(QUESTION, CONTEXT)]).begin_W[-1]
         assert 'qa_request_seconds_bucket{endpoint="/answer",le="0.1"}' in text and "qa_queue_windows 0.0" in text
 
 

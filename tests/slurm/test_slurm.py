@@ -21,6 +21,7 @@ from toy import WINDOWS, flags
 from training_runs import assert_same_weights, lines_of
 
 from qa_accel import files
+from qa_accel.experiments import trials
 
 ANSWERS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 LONG = {"num_train_epochs": 40, "save_steps": 5, "per_device_train_batch_size": 4}
@@ -175,6 +176,44 @@ def test_an_array_over_seeds_is_summed_up_and_a_requeue_is_one_tasks_own(site):
     assert summary["scores"]["f1"]["mean"] == pytest.approx(sum(f1) / 3)
     assert summary["scores"]["f1"]["std"] == pytest.approx(statistics.stdev(f1))
     assert len({(site.folder(f"seeds/seed-{seed}") / "model.safetensors").read_bytes() for seed in (1, 2, 3)}) == 3
+
+
+def test_an_array_shares_a_sweep_and_a_requeued_task_goes_on_with_its_own_trial(site):
+    """Two tasks, each a worker on its node, and three trials; one task is stopped by USR1 in the middle of its trial. Breaks if
+    that trial is lost, taken by the other task while Slurm still knows its job, begun again from its first step, or if
+    any step is done twice."""
+    flat = dict(
+        zip(*[iter(site.training("unused", num_train_epochs=20, save_steps=5, per_device_train_batch_size=4))] * 2)
+    )
+    settings = {name.removeprefix("--"): value for name, value in flat.items() if name != "--output_dir"}
+    del settings["learning_rate"]
+    space = {"settings": settings, "space": {"learning_rate": {"low": 1e-3, "high": 1e-2, "log": True}}}
+    (site.project / "space.yaml").write_text(json.dumps(space))  # JSON is YAML
+    words = ["--space", "space.yaml", "--trials", "3", "--output_dir", "runs/sweep", "--confirm_seeds", "0"]
+    quick = {"TEST_JOB": "--nodes=1", "TEST_PROCESSES": "1"}
+    array = site.sbatch("--array=1-2 $TRAIN_JOB slurm/sweep.sbatch", *words, **quick)
+    folder = site.folder("sweep")
+
+    def of_task_2() -> list[trials.Trial]:
+        mine = [one for one in trials.read_trials(folder) if one.owner.get("array_task") == "2" and not one.has_ended]
+        return [one for one in mine if list((folder / f"trial-{one.number}").glob("checkpoint-*"))]
+
+    site.cluster.wait_for(of_task_2, 90, lambda: site.log(array))
+    [stopped] = of_task_2()
+    site.cluster.run("scancel", "-s", "USR1", f"{array}_2")
+    site.cluster.ended(array, 240)
+    log = site.log(array)
+    assert [int(site.cluster.job(f"{array}_{task}")["Restarts"]) for task in (1, 2)] == [0, 1], log
+    found = trials.read_trials(folder)
+    assert [(one.number, one.state) for one in found] == [(0, "finished"), (1, "finished"), (2, "finished")], log
+    assert [one.starts for one in found] == [2 if one.number == stopped.number else 1 for one in found], log
+    again = found[stopped.number]
+    assert (again.owner["job"], again.owner["array_task"]) == (stopped.owner["job"], "2")
+    assert f"trial-{stopped.number}: stopped (SIGUSR1)" in log and f"trial-{stopped.number}, taken up" in log
+    assert "resumed from" in (folder / f"trial-{stopped.number}" / "train.log").read_text()
+    for one in found:
+        steps = [line["step"] for line in lines_of(folder / f"trial-{one.number}") if "loss" in line]
+        assert steps == list(range(1, len(steps) + 1)) and len(steps) == 20 * 17
 
 
 def test_an_array_answers_a_corpus_and_a_stopped_task_is_requeued(site):

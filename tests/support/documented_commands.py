@@ -112,7 +112,7 @@ def check_job(words: list[str]) -> Any:
     assert all(re.match(r"--[a-z-]+=\S+$|\$[A-Z_]+$", option) for option in words[1:place]), words[1:place]
     assert (REPOSITORY / words[place]).is_file(), f"there is no {words[place]}"
     name = Path(words[place]).stem
-    return check_flags(name if name in ("predict", "prepare", "serve") else "train", words[place + 1 :])
+    return check_flags(name if name in ("predict", "prepare", "serve", "sweep") else "train", words[place + 1 :])
 
 
 def check_launch(words: list[str]) -> None:

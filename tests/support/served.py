@@ -74,10 +74,12 @@ def until(holds: Callable[[], Any], seconds: float = 10) -> None:
 
 
 class Held:
-    """A reader whose forward passes wait until they are let go: what else happens then is in the test's hands."""
+    """A reader of one model, and that model, whose forward passes wait until they are let go: what else happens then is in the
+    test's hands."""
 
     def __init__(self, reader: Any):
-        self._reader = reader
+        self._whole, [self._reader] = reader, reader.members
+        self.members = (self,)
         self.open = threading.Event()
         self.began = threading.Semaphore(0)
         self.passes: list[int] = []
@@ -85,7 +87,7 @@ class Held:
         self.holds = False
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
+        return getattr(self._whole if hasattr(self._whole, name) else self._reader, name)
 
     def candidates(self, made: Any, spans: Any, batch_size: int) -> Any:
         if self.holds:

@@ -7,8 +7,9 @@ from tiny_packed import LENGTHS, packed_batch, tiny_config, tiny_model, windows_
 from torch._dynamo.utils import counters
 
 from qa_accel.batching.collate import Batch
+from qa_accel.data.windows import TaughtWindows
 from qa_accel.models.architectures import PACKABLE
-from qa_accel.training.loss import loss_parts
+from qa_accel.training.loss import Distillation, loss_parts, total
 
 
 def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:
@@ -52,3 +53,24 @@ def test_packed_batches_compile_to_machine_code_that_agrees():
     assert losses[-1] == (0.0, 0.0)
     for compiled, eager in losses:
         assert compiled == pytest.approx(eager, abs=1e-4)
+
+
+def test_the_loss_with_a_teacher_compiles_once_too():
+    """Breaks if the teacher's term asks a tensor for its value, or if the temperature becomes a number that a graph is compiled
+    again for: a captured CUDA graph would go on with the first one."""
+    model_config = tiny_config("bert", num_hidden_layers=1)
+    model, plain = tiny_model(model_config, "packed"), windows_of(LENGTHS)
+    start_N, end_N = np.random.default_rng(0).normal(size=(2, sum(LENGTHS))).astype(np.float16)
+    windows = TaughtWindows(**vars(plain), teacher_start_MN=(start_N,), teacher_end_MN=(end_N,))
+    distillation = Distillation(temperature=2.0, weight=0.75)
+    torch._dynamo.reset()
+    counters.clear()
+    compiled = torch.compile(loss_parts, dynamic=False, fullgraph=True, backend="eager")
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for index in ([0, 1, 2, 3], [5, 4, 2, 0], [1, 3, -1, -1], [-1, -1, -1, -1]):
+            batch = packed_batch(model_config, windows, np.array(index))
+            parts = compiled(model, batch, distillation)
+            total(parts).backward()
+            assert parts.keys() == {"span", "distillation"}
+            torch.testing.assert_close(parts, loss_parts(model, batch, distillation), atol=1e-4, rtol=0)
+    assert counters["stats"]["unique_graphs"] == 1

@@ -44,6 +44,7 @@ function coloured(figure, width) {
     if (trace.line) trace.line.color = own;
     trace.marker = { ...trace.marker, color: own };
     if (trace.marker.pattern) Object.assign(trace.marker.pattern, { bgcolor: own, fgcolor: paper, size: 6 });
+    if (trace.error_y) trace.error_y.color = own;
     if (trace.fill) trace.fillcolor = own + "40";
   }
   for (const axis of [layout.xaxis, layout.yaxis]) {
