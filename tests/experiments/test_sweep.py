@@ -222,8 +222,8 @@ def test_trials_that_fail_one_after_the_other_stop_the_sweep(make):
     sweep = make("hopeless", train_file=["nowhere.json"])
     worker = sweep.start(trials=64)
     assert worker.ended() == 2
-    assert [one.state for one in sweep.trials] == ["failed"] * 4
-    assert "4 trials in a row failed, the last one: exit code 2: error" in worker.output
+    assert [one.state for one in sweep.trials] == ["failed"] * 6
+    assert "6 trials in a row failed, the last one: exit code 2: error" in worker.output
     assert "nowhere.json: there is no such file" in worker.output and "Traceback" not in worker.output
 
 
