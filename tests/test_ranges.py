@@ -20,6 +20,7 @@ REQUIRED = {
     "model": ModelConfig("m"),
     "output_dir": "o",
     "space": Path("s.yaml"),
+    "recipe": Path("r.yaml"),
     "model_name_or_path": "m",
     "prediction": Path("p"),
     "predictions_file": "p.json",

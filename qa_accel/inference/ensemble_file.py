@@ -106,12 +106,12 @@ def _member(entry: Any, path: Path, place: int) -> EnsembleMember:
 
 
 def _settings(kind: Any, entry: dict[str, Any], where: str) -> Any:
-    """Of a settings class those that the entry has; all of them are whole numbers."""
+    """Of a settings class those that the entry has; all of them are whole numbers. None: it has none of them."""
     given = {field.name: entry[field.name] for field in fields(kind) if field.name in entry}
     given.pop(THRESHOLD_KEY, None)
     if (wrong := next((name for name, value in given.items() if type(value) is not int), None)) is not None:
         raise ValueError(f"{where}: {wrong} is {shown(given[wrong])}; a whole number is expected: {AGAIN}")
     try:
-        return kind(**given)
+        return kind(**given) if given else None
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None

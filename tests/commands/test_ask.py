@@ -336,3 +336,22 @@ def test_progress_and_hints_are_for_a_terminal(toy, tmp_path):
     typed = asked(tmp_path, toy.model, function=on_a_terminal)
     assert typed.value is not None and "questions 0" not in typed.value and len(typed.answers) == 1
     assert "ask: type an object with a question and a context, or CSV, per line; Ctrl-D ends" in typed.value
+
+
+def test_an_ensembles_folder_is_asked_as_its_reader_is(toy, tmp_path):
+    """Breaks if ask takes lengths of lists of its own in place of those in ensemble.json."""
+    folder = tmp_path / "ensemble"
+    folder.mkdir()
+    members = [
+        {"folder": os.path.relpath(model, folder), "n_best_size": 3, "max_answer_length": 5}
+        for model in (toy.model, toy.without_dropout)
+    ]
+    policy = {"null_score_diff_threshold": 0.5, "temperature": 2.0, "null_odds_weight": 0.5, "null_odds_bias": 0.25}
+    (folder / "ensemble.json").write_text(json.dumps({"members": members, "answer_policy": policy}))
+    done = asked(tmp_path, folder, "--top_k", 5, "--device", "cpu", given=json_lines(ROWS[:6]))
+    assert done.code == 0, done.err
+    answers = Reader(folder, device="cpu").answer_all([(row["question"], row["context"]) for row in ROWS[:6]])
+    for line, expected in zip(done.answers, answers, strict=True):
+        assert (line["answer"], line["start"]) == (expected["text"], expected["start"])
+        assert line["confidence"] == pytest.approx(expected["confidence"], abs=1e-5)
+        assert len(line["alternatives"]) == len(expected["nbest"]) - 1 == 3
