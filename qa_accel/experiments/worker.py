@@ -29,7 +29,7 @@ from qa_accel.messages import short
 from qa_accel.run_layout import BEST, SETTINGS
 from qa_accel.terminal import visible
 
-FAILURES_IN_A_ROW = 3
+FAILURES_IN_A_ROW = 5
 """One more, and the worker stops: what fails so often fails for a reason that all trials share."""
 CONFIRMED = 3
 """Trials, the best ones, that are run again with further seeds."""
