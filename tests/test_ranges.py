@@ -19,6 +19,8 @@ from qa_accel.training.settings import TrainConfig
 REQUIRED = {
     "model": ModelConfig("m"),
     "output_dir": "o",
+    "space": Path("s.yaml"),
+    "recipe": Path("r.yaml"),
     "model_name_or_path": "m",
     "prediction": Path("p"),
     "predictions_file": "p.json",
@@ -30,6 +32,7 @@ ACCEPTED = {
     "null_score_diff_threshold": (math.inf, -math.inf, -1e308),  # never, and always, "no answer"
     "no_answer_threshold": (math.inf, -math.inf, -1e308),
     **dict.fromkeys(("seed", "train_shuffle_seed", "validation_shuffle_seed"), (0,)),
+    "confirm_seeds": (0,),
     **dict.fromkeys(("train_shard", "validation_shard"), (0,)),  # the first part
     **dict.fromkeys(("lora_r", "freeze_layers"), (0,)),  # no adapter; the embeddings alone
     **dict.fromkeys(("num_warmup_steps", "warmup_steps", "doc_stride"), (0,)),

@@ -52,7 +52,7 @@ class SweepConfig:
     """Command before scripts/train.py, as a shell reads it: `accelerate launch --config_file ...`."""
 
     def __post_init__(self):
-        check_ranges(self, trials=COUNT, seed=NATURAL, confirm_seeds=NATURAL)
+        check_ranges(self, trials=COUNT, seed=NATURAL, confirm_seeds="[0, 100]")
 
 
 Config = SweepConfig
@@ -74,17 +74,20 @@ def run(settings: SweepConfig) -> int:
             f"--output_dir {folder} is the folder of a training run (it holds {found}); take another folder"
         )
     finished = Worker(folder, plan, why_refused, _say).work()
+    if not finished:  # a signal leaves little time; who ends the sweep writes the report
+        return stop.EXIT_CODE
     write_sweep_report(folder)
-    return 0 if finished else stop.EXIT_CODE
+    return 0
 
 
 def _plan(settings: SweepConfig) -> SweepPlan:
     """What the command line and the file say, checked as far as it can be without a run."""
-    searched = space.read_space(settings.space, config.setting_types(TrainConfig))
+    defaults = config.defaults(TrainConfig)
+    searched = space.read_space(settings.space, config.setting_types(TrainConfig), defaults)
     fixed = dict(searched.fixed)
     names = {parameter.name for parameter in searched.parameters}
     if "seed" not in names:  # said in the plan, since the confirmations take other seeds
-        fixed.setdefault("seed", config.defaults(TrainConfig)["seed"])
+        fixed.setdefault("seed", defaults["seed"])
     chosen_by = config.setting_types(EvaluationConfig)["metric_for_best_model"]
     if "metric_for_best_model" not in names and settings.metric in chosen_by.__args__:
         fixed.setdefault("metric_for_best_model", settings.metric)

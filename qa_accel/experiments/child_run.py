@@ -218,6 +218,9 @@ def launcher_words(text: str) -> tuple[str, ...]:
         words = tuple(shlex.split(text))
     except ValueError as error:
         raise ValueError(f"--launcher {text}: is no command ({error})") from error
+    if words == ("accelerate", "launch"):
+        # several processes meet at a port: two runs on one machine must not have the same
+        return (*default_launcher(), "--main_process_port", "0")
     if words[:2] == ("accelerate", "launch"):
         return (*default_launcher(), *words[2:])
     if not words or shutil.which(words[0]) is None:

@@ -78,8 +78,8 @@ class Space:
     """Setting -> value for all trials: those of the recipe, then those of `settings`."""
 
 
-def read_space(path: Path, kinds: Mapping[str, Any]) -> Space:
-    """The file's content. `kinds`: type of each setting of a training run, as `config.setting_types` gives them.
+def read_space(path: Path, kinds: Mapping[str, Any], defaults: Mapping[str, Any]) -> Space:
+    """The file's content. `kinds`, `defaults`: of a training run's settings, as `config.setting_types` and `defaults` give them.
 
     Raises ValueError, with file and setting, for names that no setting has and values that a setting of this type cannot have.
     """
@@ -90,9 +90,7 @@ def read_space(path: Path, kinds: Mapping[str, Any]) -> Space:
         raise ValueError(f"{path}: recipe must be the path of a train recipe, found {shortened(recipe)}")
     fixed: dict[str, Any] = {}
     if recipe is not None:
-        of_recipe = _mapping(Path(recipe), f"{path}: recipe {recipe}")
-        of_recipe.pop("output_dir", None)  # each trial has its own
-        fixed |= _settings(of_recipe, f"{path}: recipe {recipe}", kinds)
+        fixed |= _of_recipe(Path(recipe), f"{path}: recipe {recipe}", kinds, defaults)
     fixed |= _settings(_section(content, "settings", path), f"{path}: settings", kinds)
     searched = _section(content, "space", path)
     place = f"{path}: space"
@@ -113,6 +111,16 @@ def check_values(space: Space, place: str, refusal: Callable[[dict[str, Any]], s
             reason = refusal(space.fixed | {parameter.name: value})
             if reason is not None and f"--{parameter.name} must be" in reason:
                 raise ValueError(f"{place}: space: {parameter.name}: {reason}")
+
+
+def _of_recipe(path: Path, place: str, kinds: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Without its output_dir, and what a sweep decides itself: a run's config.yaml has all of these, at their defaults."""
+    found = _mapping(path, place)
+    _check_names(place, found, kinds, "setting")
+    dropped = {
+        name for name in RESERVED.keys() & found if _value(found[name], kinds[name], place) == defaults.get(name)
+    }
+    return _settings({name: found[name] for name in found if name not in {*dropped, "output_dir"}}, place, kinds)
 
 
 def _mapping(path: Path, place: object) -> dict[Any, Any]:

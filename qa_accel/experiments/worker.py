@@ -25,10 +25,11 @@ from qa_accel.experiments.child_run import ChildResult, Evaluations
 from qa_accel.experiments.random_sampler import RandomSampler
 from qa_accel.experiments.tpe_sampler import TPESampler
 from qa_accel.experiments.trials import FAILED, FINISHED, PRUNED, RUNNING, SweepPlan, Trial
+from qa_accel.messages import short
 from qa_accel.run_layout import BEST, SETTINGS
 from qa_accel.terminal import visible
 
-FAILURES_IN_A_ROW = 3
+FAILURES_IN_A_ROW = 5
 """One more, and the worker stops: what fails so often fails for a reason that all trials share."""
 CONFIRMED = 3
 """Trials, the best ones, that are run again with further seeds."""
@@ -286,15 +287,15 @@ def _share_plan(folder: Path, plan: SweepPlan) -> None:
         entry.name for entry in dataclasses.fields(plan) if getattr(plan, entry.name) != getattr(known, entry.name)
     ]
     if differ:
-        name = differ[0]
+        shown = [f"{name} ({_shown(known, name)}, here {_shown(plan, name)})" for name in differ]
         raise ValueError(
-            f"{folder} holds a sweep with another {' and '.join(differ)}: {_shown(known, name)}, here {_shown(plan, name)}. Give "
-            "the same as its first worker, or take another --output_dir"
+            f"{folder} holds a sweep with another {' and '.join(shown)}. Give the same as its first worker, or take another "
+            "--output_dir"
         )
 
 
 def _shown(plan: SweepPlan, name: str) -> str:
-    return visible(str(plan.as_dict()[name]))[:300]
+    return short(str(plan.as_dict()[name]), 200)
 
 
 def _numbers_of(scores: dict[str, Any]) -> list[str]:

@@ -2,20 +2,18 @@
 
 import math
 import os
-import types
-import typing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
 
 from qa_accel import files
+from qa_accel.config import written_settings
 from qa_accel.data.logit_file import LogitsDtype
 from qa_accel.data.questions import SplitName
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.input_files import read_json
-from qa_accel.messages import shown
-from qa_accel.ranges import check_ranges
+from qa_accel.messages import listed, shown
+from qa_accel.ranges import LARGEST, check_ranges
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,10 @@ class LogitsRecord:
 
     def __post_init__(self):
         SpanConfig(self.n_best_size, self.max_answer_length, self.null_score_diff_threshold)
-        check_ranges(self, min_confidence="[0, 1]")
+        check_ranges(self, min_confidence="[0, 1]", temperature="(0, inf)")
+        check_ranges(self, null_odds_weight="(-inf, inf)", null_odds_bias="(-inf, inf)")
+        if (self.null_odds_weight is None) != (self.null_odds_bias is None):
+            raise ValueError("null_odds_weight and null_odds_bias belong together; one of them is missing")
 
     @property
     def calibration(self) -> Calibration | None:
@@ -73,34 +74,14 @@ def read(path: Path) -> LogitsRecord:
         )
     if content.get("null_score_diff_threshold") in ("inf", "-inf"):
         content["null_score_diff_threshold"] = float(content["null_score_diff_threshold"])
-    given = {}
-    for field in fields(LogitsRecord):
-        value = content.get(field.name)
-        if not _fits(value, typing.get_type_hints(LogitsRecord)[field.name]):
-            raise ValueError(
-                f"{path}: {field.name} cannot be {shown(value)}; predict.py --save_logits wrote another value"
-            )
-        given[field.name] = value
+    found = written_settings(LogitsRecord, content, path)
+    for name, value in found.items():
+        if type(value) is int and abs(value) > LARGEST:  # JSON has integers that no float holds
+            raise ValueError(f"{path}: {name} cannot be {shown(value)}; predict.py --save_logits wrote another value")
+    missing = [field.name for field in fields(LogitsRecord) if field.default is MISSING and field.name not in found]
+    if missing:
+        raise ValueError(f"{path}: {listed(missing)} must be there; predict.py --save_logits wrote the file otherwise")
     try:
-        record = LogitsRecord(**given)
+        return LogitsRecord(**found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if record.temperature is not None and record.temperature <= 0:
-        raise ValueError(f"{path}: temperature is {record.temperature}; expected a number above 0")
-    if (record.null_odds_weight is None) != (record.null_odds_bias is None):
-        raise ValueError(f"{path}: null_odds_weight and null_odds_bias belong together; one of them is missing")
-    return record
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
-    for one in kinds:
-        if typing.get_origin(one) is Literal:
-            fits = isinstance(value, str) and value in typing.get_args(one)
-        elif one is float:
-            fits = (type(value) in (int, float) and abs(value) <= 1e300) or value in (math.inf, -math.inf)
-        else:
-            fits = type(value) is one and value != "" and not (isinstance(value, str) and "\0" in value)
-        if fits:
-            return True
-    return False

@@ -1,6 +1,7 @@
 """decode.py gives predict.py's files, byte for byte, from saved logits, and says what is wrong where it cannot."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -111,7 +112,7 @@ def test_the_settings_of_the_prediction_give_its_files_byte_for_byte_without_tor
 def test_other_settings_give_what_a_fresh_prediction_with_them_gives(prediction, toy, tmp_path):
     """Against a prediction that saves nothing. Breaks if a setting does not reach the spans or the threshold, if the files of
     a former prediction's logits stay beside the answers of another, or if config.yaml does not say what was decoded."""
-    settings = dict(n_best_size=3, max_answer_length=2, null_score_diff_threshold=-0.75)
+    settings: dict[str, Any] = dict(n_best_size=3, max_answer_length=2, null_score_diff_threshold=-0.75)
     fresh = tmp_path / "fresh"
     fresh.mkdir()
     shutil.copy(prediction / "logits.json", fresh)
@@ -227,17 +228,19 @@ def test_the_prediction_s_own_folder_and_folders_without_logits_are_refused(own,
         ({"logits": "../../etc/passwd"}, "there is no such file"),
         ({"logits": "x" * 100_000}, "there is no such file"),
         ({"logits": "\ud800"}, "there is no such file"),
-        ({"logits": "a\0b"}, "logits cannot be"),
-        ({"windows": None}, "windows cannot be null or missing"),
+        ({"logits": "a\0b"}, "there is no such file"),
+        ({"windows": None}, "windows must be there"),
         ({"windows": "the logits"}, "its name does not begin with windows-"),
         ({"questions": "0"}, "the questions have changed"),
         ({"split": "training"}, "split cannot be 'training'"),
         ({"n_best_size": 10**9}, "--n_best_size must be at most 10000"),
         ({"n_best_size": True}, "n_best_size cannot be"),
-        ({"max_answer_length": 10**30}, "--max_answer_length must be"),
+        ({"max_answer_length": 10**30}, "max_answer_length cannot be"),
         ({"null_score_diff_threshold": "much"}, "null_score_diff_threshold cannot be"),
         ({"null_score_diff_threshold": 10**400}, "null_score_diff_threshold cannot be"),
-        ({"temperature": 0}, "temperature is 0; expected a number above 0"),
+        ({"null_score_diff_threshold": math.nan}, "--null_score_diff_threshold must be"),
+        ({"null_odds_weight": math.inf}, "--null_odds_weight must be"),
+        ({"temperature": 0}, "--temperature must be"),
         ({"null_odds_bias": None}, "belong together; one of them is missing"),
         ({"version_2_with_negative": 1}, "version_2_with_negative cannot be"),
     ],

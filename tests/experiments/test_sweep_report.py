@@ -12,6 +12,8 @@ from sample_report import IMAGE, SCRIPT
 from sweep_folders import SPACE, plan, trial, usual_trials, write_sweep
 
 from qa_accel import config
+from qa_accel.commands import report as report_command
+from qa_accel.commands.report import ReportConfig
 from qa_accel.experiments import sweep_figures, sweep_page
 from qa_accel.experiments.space import Parameter
 from qa_accel.experiments.sweep_report import write_sweep_report
@@ -242,3 +244,14 @@ def test_choices_come_in_the_order_of_the_space(tmp_path):
     curve: Curve = sizes.curves[0]
     assert list(dict.fromkeys(curve.x)) == ["8", "16", "32"]
     assert figures[0].title == "learning_rate" and figures[0].x_log, "the most important one is first"
+
+
+def test_the_report_command_writes_a_sweeps_page_again_and_takes_no_flags_for_it(tmp_path):
+    """Breaks if a sweep's folder is taken for a run without predictions, or a flag is ignored in silence."""
+    folder = write_sweep(tmp_path / "s", plan(2), [trial(0, 70.0), trial(1, 72.0)])
+    report_command.run(ReportConfig((folder,)))
+    assert (folder / "sweep.html").exists() and (folder / "best.yaml").exists()
+    with pytest.raises(
+        ValueError, match="is a sweep, whose report is written into its folder and takes no flags, got --console"
+    ):
+        report_command.run(ReportConfig((folder,), console=True))

@@ -80,13 +80,13 @@ def test_results_that_a_killed_worker_did_not_tell_are_told_once(tmp_path):
 
 
 def test_it_learns(tmp_path):
-    """A score that is highest at 1e-4, in the middle of two powers of ten: random draws are half a power off on average.
-    Breaks if results are told with the wrong sign, or not at all."""
+    """A score that is highest at 1e-4, in the middle of two powers of ten: random draws are half a power off on average
+    (of twenty 0.5, standard deviation 0.06), optuna's own loop of ask and tell a quarter. Breaks if results are told with the wrong sign, or not at all."""
     sampler, distances = TPESampler(tmp_path, SPACE[:1], seed=0, worker=0, claims=Claims(tmp_path)), []
     for number in range(40):
         distances.append(abs(math.log10(sampler.params(number)["learning_rate"]) + 4))
         sampler.catch_up([Trial(number, FINISHED, {}, value=100 - 50 * distances[-1])])
-    assert sum(distances[20:]) / 20 < 0.2
+    assert sum(distances[20:]) / 20 < 0.3
 
 
 def die_with_the_lock(folder: Path) -> None:
@@ -97,10 +97,12 @@ def die_with_the_lock(folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def ask_in_time(folder: Path) -> int:
+def ask(folder: Path) -> tuple[int, float]:
+    """Trials in the journal afterwards, and the seconds that it took."""
+    began = time.monotonic()
     sampler = opened(folder, worker=1)
     sampler.params(1)
-    return len(sampler._study.get_trials())
+    return len(sampler._study.get_trials()), time.monotonic() - began
 
 
 def test_a_worker_that_is_killed_with_the_lock_blocks_nobody_and_leaves_a_journal_that_can_be_read(tmp_path):
@@ -108,9 +110,8 @@ def test_a_worker_that_is_killed_with_the_lock_blocks_nobody_and_leaves_a_journa
     opened(tmp_path).params(0)
     [left] = run(die_with_the_lock, tmp_path)
     assert left.code == -signal.SIGKILL
-    began = time.monotonic()
-    assert call(ask_in_time, tmp_path) == [2]
-    assert time.monotonic() - began < 25, "optuna's own locks are free after 30 s"
+    [(count, seconds)] = call(ask, tmp_path)
+    assert count == 2 and seconds < 25, "optuna's own locks are free after 30 s"
     assert len(journal(tmp_path)) == 2
 
 
