@@ -11,6 +11,7 @@ from answered_runs import question_rows, right_answers, write_answers, write_que
 
 from qa_accel import cli
 from qa_accel.commands import report
+from qa_accel.reporting.run_names import run_names
 
 
 @pytest.fixture
@@ -224,8 +225,8 @@ def test_of_several_seeds_it_is_said_what_only_the_first_run_shows(seeds, tmp_pa
 def test_names_show_at_most_two_folders(tmp_path):
     """Breaks if a page that is passed on shows where runs are, or if two runs have one name."""
     ends = ["x/v1/seed-1", "y/v1/seed-1", "y/v1/seed-2"]
-    assert report._names([tmp_path / end for end in ends]) == ["v1/seed-1 (1)", "v1/seed-1 (2)", "v1/seed-2"]
-    assert report._names([tmp_path / "x" / "one", tmp_path / "y" / "two"]) == ["one", "two"]
+    assert run_names([tmp_path / end for end in ends]) == ["v1/seed-1 (1)", "v1/seed-1 (2)", "v1/seed-2"]
+    assert run_names([tmp_path / "x" / "one", tmp_path / "y" / "two"]) == ["one", "two"]
 
 
 def test_tuned_thresholds_are_no_warning_but_a_tuned_one_against_none_is(rows, questions, tmp_path):

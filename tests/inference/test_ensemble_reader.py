@@ -63,7 +63,7 @@ def test_an_ensembles_folder_answers_as_its_files(toy, models):
     """With windows, lengths of lists, threshold and calibration of each member and of the whole. Breaks if one of them is the
     reader's default, or answers are joined in two ways."""
     texts = set(read(models / "ensemble", "predictions").values())
-    assert "" in texts and len(texts) > 3, "or there would be little to compare"
+    assert len(texts) > 5, "or there would be little to compare"
     assert_as_files(Reader(models / "ensemble", batch_size=8), pairs_of(toy.dev), models / "ensemble")
 
 
