@@ -39,8 +39,6 @@ class SweepPlan:
     """Words of the command before the training script."""
     pruner: str = "median"
     confirm_seeds: int = 2
-    direction: str = "maximize"
-    """Scores are percentages: higher is better."""
 
     def as_dict(self) -> dict[str, Any]:
         found = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
@@ -95,6 +93,8 @@ def read_plan(folder: Path) -> SweepPlan:
     if not path.exists():
         raise ValueError(f"{folder} is not the folder of a sweep: it has no {PLAN}")
     found = _mapping(path)
+    if found.get("direction") == "maximize":  # former plans say it; higher is always better
+        del found["direction"]
     try:
         space = tuple(map(Parameter.from_dict, found["space"]))
         return SweepPlan(**{**found, "space": space, "launcher": tuple(found["launcher"])})
