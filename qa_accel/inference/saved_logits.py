@@ -40,7 +40,7 @@ from qa_accel.models.loading import ModelConfig
 __all__ = ["LogitsFile", "SavedLogits", "filling", "locate", "logits_of_checkpoints", "read", "save_logits"]
 
 # Part of every file's name. Increase it when the same input gives another file than before.
-CODE_VERSION = 1
+CODE_VERSION = 2
 SECONDS_TO_APPEAR = 90
 """Within which a network file system shows a file that another host wrote."""
 NOT_IN_LOGITS = ("_name_or_path", "transformers_version", CONFIG_KEY, THRESHOLD_KEY)
@@ -234,7 +234,7 @@ def _decides(
         "code": CODE_VERSION,
         "model": _model_content(qa.model),
         "windows": _windows_content(windows),
-        "batches": hashlib.blake2b(plan.tobytes(), digest_size=16).hexdigest(),
+        "batches": [plan.shape, hashlib.blake2b(plan.tobytes(), digest_size=16).hexdigest()],
         "padding": asdict(padding_rules(qa.inputs, qa.tokenizer)),
         "packed rows": [collate.row_tokens, collate.max_length] if packed else None,
         "max_seq_length": max_seq_length,
