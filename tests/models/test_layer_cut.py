@@ -125,7 +125,9 @@ def test_a_layer_that_computes_by_its_own_number_stays_at_its_place(model_type, 
     """Layer 2 would become layer 0, with the same weights and another function. Breaks if only names and shapes of weights are
     compared; and if layers that stay are refused too."""
     config = AutoConfig.for_model(model_type, **settings)
-    with pytest.raises(ValueError, match=rf"values that follow from its place: {setting} of \S*\.2\.\S* is .* would become"):
+    with pytest.raises(
+        ValueError, match=rf"values that follow from its place: {setting} of \S*\.2\.\S* is .* would become"
+    ):
         layer_cut.cut_config(config, (2, 3), "m")
     assert layer_cut.cut_config(config, (0, 1, 2), "m").num_hidden_layers == 3
 
@@ -136,7 +138,7 @@ def test_the_usual_gpt2_and_a_minimax():
     gpt2 = AutoConfig.for_model("gpt2", n_embd=16, n_head=2, n_layer=4, vocab_size=50)
     assert layer_cut.cut_config(gpt2, (2, 3), "m").num_hidden_layers == 2
     minimax = AutoConfig.for_model("minimax", num_hidden_layers=4, num_key_value_heads=2, **SMALL)
-    with pytest.raises(ValueError, match="'minimax'.*follows from a layer's number"):
+    with pytest.raises(ValueError, match=r"'minimax'.*follows from a layer's number"):
         layer_cut.cut_config(minimax, (0, 1), "m")
 
 
