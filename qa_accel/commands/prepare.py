@@ -24,7 +24,9 @@ def run(settings: TrainConfig) -> None:
     make_writable(folder)
     hold(folder)
     tokenizer, model_config = load_tokenizer_and_config(settings.model, settings.windows)
-    teachers = teachers_of(settings, tokenizer, model_config)
+    teachers = teachers_of(
+        settings.distillation, settings.layers, settings.model, settings.windows, tokenizer, model_config
+    )
     prepared = splits.prepare_splits(
         settings.data, settings.windows, tokenizer, max_answer_length=settings.spans.max_answer_length
     )

@@ -160,7 +160,9 @@ def _data(settings: TrainConfig) -> str:
 def _model(settings: TrainConfig) -> str:
     try:
         tokenizer, model_config = load_tokenizer_and_config(settings.model, settings.windows)
-        teachers = teachers_of(settings, tokenizer, model_config)
+        teachers = teachers_of(
+            settings.distillation, settings.layers, settings.model, settings.windows, tokenizer, model_config
+        )
     except ValueError as error:
         return f"!{error}"
     digest = hashlib.sha256(model_config.to_json_string().encode())

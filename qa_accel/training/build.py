@@ -56,7 +56,9 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         **strategy.placement(accelerator),
         training=True,
     )
-    teachers = model_checks.teachers_of(settings, task.tokenizer, task.config)
+    teachers = model_checks.teachers_of(
+        settings.distillation, settings.layers, settings.model, settings.windows, task.tokenizer, task.config
+    )
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
     _check_hub(settings, accelerator, folder)
