@@ -26,14 +26,14 @@ from qa_accel.experiments.random_sampler import RandomSampler
 from qa_accel.experiments.tpe_sampler import TPESampler
 from qa_accel.experiments.trials import FAILED, FINISHED, PRUNED, RUNNING, SweepPlan, Trial
 from qa_accel.messages import short
-from qa_accel.run_layout import BEST, SETTINGS
+from qa_accel.run_layout import BEST, SETTINGS, STOP_FILE
 from qa_accel.terminal import visible
 
 FAILURES_IN_A_ROW = 3
 """One more, and the worker stops: what fails so often fails for a reason that all trials share."""
 CONFIRMED = 3
 """Trials, the best ones, that are run again with further seeds."""
-BY_HAND = f"the file {child_run.STOP_FILE}"
+BY_HAND = f"the file {STOP_FILE}"
 """As a run says it (`distributed.stop`): somebody has made it in a trial's folder, and means this trial alone."""
 
 
@@ -193,7 +193,7 @@ class Worker:
             trial = replace(trial, starts=trial.starts + 1)
             trials.write_trial(folder, trial)
             trial, pruned, result = self._train(folder, trial)
-            if result.state == "failed" and result.crashed and attempt == 1 and not signals.received():
+            if result.state == "failed" and result.crashed and attempt == 1:
                 self.say(visible(f"{name}: crashed ({result.reason}); started once more, from its last checkpoint"))
                 continue
             break
