@@ -50,6 +50,12 @@ def alive(jobs: Collection[str]) -> set[str]:
     return {job for job in jobs if job in states and states[job] not in OVER}
 
 
+def ending(jobs: Collection[str]) -> set[str]:
+    """Those of the jobs that end just now: soon Slurm says whether they come back."""
+    states = _states() if jobs and shutil.which("squeue") is not None else None
+    return {job for job in jobs if (states or {}).get(job) == "COMPLETING"}
+
+
 def own_end() -> str | None:
     """The state of the job that this process belongs to, if its processes are about to end; None if not, outside of Slurm, and
     if Slurm does not say."""
