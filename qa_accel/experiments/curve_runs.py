@@ -31,7 +31,7 @@ VALIDATION_SELECTION = (
     "validation_num_shards",
     "validation_shard",
 )
-NOT_COMPARED = ("cache_dir", "report_to", "project_name", "logging_steps", "max_train_hours")
+NOT_COMPARED = ("cache_dir", "report_to", "project_name", "logging_steps")
 """Settings of a recipe that do not change what is learnt."""
 
 

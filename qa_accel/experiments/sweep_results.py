@@ -11,11 +11,8 @@ from typing import Any
 from qa_accel.experiments import trials as folders
 from qa_accel.experiments.importance import Importance, importances
 from qa_accel.experiments.luck import Confirmed, Expectation, Luck, best_by_reruns, expectation, luck, with_reruns
-from qa_accel.experiments.trials import FAILED, FINISHED, PRUNED, STATES, SweepPlan, Trial
+from qa_accel.experiments.trials import CONFIRMED, FAILED, FINISHED, PRUNED, STATES, SweepPlan, Trial
 from qa_accel.messages import short
-
-TOP = 3
-"""Of the best trials, how many are run again."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class SweepResults:
         for run in self.confirmations:
             if run.state == FINISHED and run.value is not None:
                 reruns.setdefault(run.number, []).append(run.value)
-        chosen = [trial for place, trial in enumerate(self.ranked) if place < TOP or trial.number in reruns]
+        chosen = [trial for place, trial in enumerate(self.ranked) if place < CONFIRMED or trial.number in reruns]
         return [Confirmed(each.number, each.value or 0.0, tuple(reruns.get(each.number, ()))) for each in chosen]
 
     @cached_property

@@ -1,6 +1,7 @@
 """Learning curves: what the runs are, scores and forecasts of runs made by hand, and one tiny real curve by the command."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from qa_accel import config
 from qa_accel.commands import learning_curve
 from qa_accel.commands.learning_curve import LearningCurveConfig
 from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.distributed import run_folder
 from qa_accel.experiments import curve_page, curve_report, curve_runs
 from qa_accel.experiments.curve_results import LearningCurve, as_dict, forecast, read_curve
 from qa_accel.experiments.curve_runs import CurveRun
@@ -190,6 +192,29 @@ def test_wrong_fractions_and_recipes_without_validation_are_refused(toy, tmp_pat
 def command(words: list[str]) -> int:
     """What scripts/learning_curve.py does."""
     return learning_curve.run(config.parse(LearningCurveConfig, words))
+
+
+def refused_command(words: list[str]) -> str:
+    """The message of a command that another process's curve in this folder keeps out."""
+    try:
+        command(words)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_two_commands_at_once_in_one_folder_are_refused(toy, tmp_path):
+    """This process has the folder. Breaks if the second command writes parts and recipes under the runs of the first."""
+    recipe_of(toy, tmp_path)
+    folder = tmp_path / "curve"
+    folder.mkdir()
+    run_folder.hold(folder)
+    words = [*flags(recipe=tmp_path / "recipe.yaml", output_dir=folder, fractions=[2, 1]), "--launcher", "false"]
+    [message] = call(refused_command, words, without=["ACCELERATE_DYNAMO_BACKEND"])
+    assert (
+        f"another run is writing {folder}: process {os.getpid()}" in message and "take another --output_dir" in message
+    )
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_the_command_trains_reports_and_runs_nothing_twice(toy, tmp_path):
