@@ -166,7 +166,7 @@ def _member(one: RunFiles, count: int) -> EnsembleMember | None:
     model = _model(one)
     if model is None:
         return None
-    windows, spans = (kind(**stored_settings(kind, one)) for kind in (WindowConfig, SpanConfig))
+    windows, spans = WindowConfig(**stored_settings(WindowConfig, one)), SpanConfig(**stored_settings(SpanConfig, one))
     return EnsembleMember(model, windows, spans, 1 / count)
 
 

@@ -82,11 +82,12 @@ def run(settings: SweepConfig) -> int:
 
 def _plan(settings: SweepConfig) -> SweepPlan:
     """What the command line and the file say, checked as far as it can be without a run."""
-    searched = space.read_space(settings.space, config.setting_types(TrainConfig))
+    defaults = config.defaults(TrainConfig)
+    searched = space.read_space(settings.space, config.setting_types(TrainConfig), defaults)
     fixed = dict(searched.fixed)
     names = {parameter.name for parameter in searched.parameters}
     if "seed" not in names:  # said in the plan, since the confirmations take other seeds
-        fixed.setdefault("seed", config.defaults(TrainConfig)["seed"])
+        fixed.setdefault("seed", defaults["seed"])
     chosen_by = config.setting_types(EvaluationConfig)["metric_for_best_model"]
     if "metric_for_best_model" not in names and settings.metric in chosen_by.__args__:
         fixed.setdefault("metric_for_best_model", settings.metric)

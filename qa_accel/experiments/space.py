@@ -25,11 +25,15 @@ from qa_accel.recipe_yaml import shortened
 
 SECTIONS = ("recipe", "settings", "space")
 RANGE_KEYS = ("low", "high", "log", "step")
+MOST = 2**53
+"""Of an integer's range: floating-point numbers, which samplers draw, have every integer up to here."""
 RESERVED = {
     "output_dir": "each trial has its own folder, below the sweep's --output_dir",
     "overwrite_output_dir": "a trial that was interrupted is resumed",
     "resume_from_checkpoint": "a trial that was interrupted is resumed from its own checkpoints",
     "resume_with_changed_settings": "a trial's settings do not change",
+    "max_train_hours": "a run that it stops is to go on with the next start, so that it ends the worker too; limit the training "
+    "with num_train_epochs or max_train_steps",
     "push_to_hub": "every trial would be uploaded; upload the best one with scripts/report.py",
 }
 """Settings that a sweep decides itself, with the reason."""
@@ -78,8 +82,8 @@ class Space:
     """Setting -> value for all trials: those of the recipe, then those of `settings`."""
 
 
-def read_space(path: Path, kinds: Mapping[str, Any]) -> Space:
-    """The file's content. `kinds`: type of each setting of a training run, as `config.setting_types` gives them.
+def read_space(path: Path, kinds: Mapping[str, Any], defaults: Mapping[str, Any]) -> Space:
+    """The file's content. `kinds`, `defaults`: of a training run's settings, as `config.setting_types` and `defaults` give them.
 
     Raises ValueError, with file and setting, for names that no setting has and values that a setting of this type cannot have.
     """
@@ -90,9 +94,7 @@ def read_space(path: Path, kinds: Mapping[str, Any]) -> Space:
         raise ValueError(f"{path}: recipe must be the path of a train recipe, found {shortened(recipe)}")
     fixed: dict[str, Any] = {}
     if recipe is not None:
-        of_recipe = _mapping(Path(recipe), f"{path}: recipe {recipe}")
-        of_recipe.pop("output_dir", None)  # each trial has its own
-        fixed |= _settings(of_recipe, f"{path}: recipe {recipe}", kinds)
+        fixed |= _of_recipe(Path(recipe), f"{path}: recipe {recipe}", kinds, defaults)
     fixed |= _settings(_section(content, "settings", path), f"{path}: settings", kinds)
     searched = _section(content, "space", path)
     place = f"{path}: space"
@@ -104,15 +106,30 @@ def read_space(path: Path, kinds: Mapping[str, Any]) -> Space:
 
 
 def check_values(space: Space, place: str, refusal: Callable[[dict[str, Any]], str | None]) -> None:
-    """Raises ValueError for a value that its setting refuses whatever the others are: one out of the setting's range.
+    """Raises ValueError for a value, fixed or searched, that its setting refuses whatever the others are: one out of the
+    setting's range.
 
     `refusal`: settings of a run -> why they cannot be, or None. What only a combination makes impossible is a failed trial.
     """
     for parameter in space.parameters:
         for value in parameter.values_to_check:
             reason = refusal(space.fixed | {parameter.name: value})
-            if reason is not None and f"--{parameter.name} must be" in reason:
+            if reason is None:
+                continue
+            if f"--{parameter.name} must be" in reason:
                 raise ValueError(f"{place}: space: {parameter.name}: {reason}")
+            if (name := next((name for name in space.fixed if f"--{name} must be" in reason), None)) is not None:
+                raise ValueError(f"{place}: {name}, of settings or recipe: {reason}")
+
+
+def _of_recipe(path: Path, place: str, kinds: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Without its output_dir, and what a sweep decides itself: a run's config.yaml has all of these, at their defaults."""
+    found = _mapping(path, place)
+    _check_names(place, found, kinds, "setting")
+    dropped = {
+        name for name in RESERVED.keys() & found if _value(found[name], kinds[name], place) == defaults.get(name)
+    }
+    return _settings({name: found[name] for name in found if name not in {*dropped, "output_dir"}}, place, kinds)
 
 
 def _mapping(path: Path, place: object) -> dict[Any, Any]:
@@ -181,6 +198,8 @@ def _range(name: str, found: Mapping[str, Any], kind: Any, place: str) -> Parame
         except (TypeError, ValueError):
             expected = "an integer" if number is int else "a number"
             raise ValueError(f"{place}: {key} must be {expected}, found {shortened(found.get(key))}") from None
+        if number is int and abs(value) > MOST:
+            raise ValueError(f"{place}: {key} must be at most 2**53 on either side of 0, found {shortened(found[key])}")
         if not math.isfinite(value):
             raise ValueError(f"{place}: {key} must be finite, found {value}")
         return value

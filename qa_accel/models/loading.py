@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
@@ -141,7 +141,7 @@ def load_model(
     loaded_weights.check_finite(model, config.model_name_or_path)
     if keep_layers is not None:
         model = layer_cut.cut(model, keep_layers, config.model_name_or_path)
-    embeddings = model.get_input_embeddings().weight
+    embeddings: Any = model.get_input_embeddings().weight
     rows = getattr(embeddings, "ds_shape", embeddings.shape)[0]  # under ZeRO-3 a rank's own share has the shape (0,)
     highest = max(
         *tokenizer.get_vocab().values(), *tokenizer("a", "b")["input_ids"]

@@ -6,10 +6,10 @@ import pytest
 
 from qa_accel import config
 from qa_accel.commands import sweep
-from qa_accel.experiments.space import Parameter, read_space
+from qa_accel.experiments.space import RESERVED, Parameter, read_space
 from qa_accel.training.settings import TrainConfig
 
-KINDS = config.setting_types(TrainConfig)
+KINDS, DEFAULTS = config.setting_types(TrainConfig), config.defaults(TrainConfig)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -30,7 +30,7 @@ space:
   eval_steps: [null, 50]
   lora_target_modules: [[query], [query, value]]
 """
-    space = read_space(write(tmp_path, text), KINDS)
+    space = read_space(write(tmp_path, text), KINDS, DEFAULTS)
     assert space.fixed == {"model_name_or_path": "m", "num_train_epochs": 2}
     assert space.parameters == (
         Parameter("learning_rate", "float", 1e-5, 1e-4, log=True),
@@ -53,7 +53,23 @@ def test_settings_win_over_the_recipe_and_the_space_over_both(tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("model_name_or_path: m\noutput_dir: runs/x\nlearning_rate: 1e-5\nseed: 3\n")
     text = f"recipe: {recipe}\nsettings: {{seed: 4}}\nspace: {{learning_rate: [1e-4]}}\n"
-    assert read_space(write(tmp_path, text), KINDS).fixed == {"model_name_or_path": "m", "seed": 4}
+    assert read_space(write(tmp_path, text), KINDS, DEFAULTS).fixed == {"model_name_or_path": "m", "seed": 4}
+
+
+def test_the_settings_that_a_run_wrote_are_a_recipe(tmp_path):
+    """A run's config.yaml has every setting. Breaks if those that a sweep decides itself are refused at their defaults; if
+    they are dropped in silence where they have another value."""
+    run = config.parse(TrainConfig, ["--model_name_or_path", "m", "--output_dir", "runs/mine", "--seed", "9"])
+    recipe = tmp_path / "config.yaml"
+    recipe.write_text(config.dump(run))
+    path = write(tmp_path, f"recipe: {recipe}\nspace: {{learning_rate: [1e-4]}}\n")
+    fixed = read_space(path, KINDS, DEFAULTS).fixed
+    assert fixed == {
+        name: value for name, value in config.as_dict(run).items() if name != "learning_rate" and name not in RESERVED
+    }
+    recipe.write_text(config.dump(run).replace("push_to_hub: false", "push_to_hub: true"))
+    with pytest.raises(ValueError, match="push_to_hub cannot be set in a sweep"):
+        read_space(path, KINDS, DEFAULTS)
 
 
 REFUSED = {
@@ -75,6 +91,8 @@ REFUSED = {
     "lr_scheduler_type: {low: 1, high: 2}": "space: lr_scheduler_type is no number, so it cannot have a range",
     "lr_scheduler_type: [lineal]": "space: lr_scheduler_type must be one of linear, cosine, constant, found 'lineal'",
     "output_dir: [a]": "space: output_dir cannot be set in a sweep: each trial has its own folder",
+    "max_train_hours: [1]": "space: max_train_hours cannot be set in a sweep: a run that it stops",
+    "num_warmup_steps: {low: 0, high: 1" + 400 * "0" + "}": "space: num_warmup_steps: high must be at most 2**53",
     "push_to_hub: [true]": "space: push_to_hub cannot be set in a sweep: every trial would be uploaded",
 }
 
@@ -84,7 +102,7 @@ def test_what_no_run_could_take_is_refused_by_name(line, tmp_path):
     """Breaks if a mistake in the file is found by the first trial, after an hour in the queue."""
     path = write(tmp_path, f"space:\n  {line}\n")
     with pytest.raises(ValueError) as error:
-        read_space(path, KINDS)
+        read_space(path, KINDS, DEFAULTS)
     assert f"{path}: {REFUSED[line]}" in str(error.value)
 
 
@@ -107,7 +125,7 @@ FILES = {
 def test_a_file_that_is_no_space_is_refused(text, tmp_path):
     path = write(tmp_path, text)
     with pytest.raises(ValueError, match="^" + str(path)) as error:
-        read_space(path, KINDS)
+        read_space(path, KINDS, DEFAULTS)
     assert FILES[text] in str(error.value)
 
 
@@ -146,3 +164,16 @@ def test_every_space_of_the_project_can_be_searched(repository, monkeypatch):
     assert found, "there are examples"
     for path in found:
         assert sweep._plan(sweep.SweepConfig(path, "o")).space
+
+
+@pytest.mark.parametrize("where", ["settings", "recipe"])
+def test_a_fixed_value_out_of_its_range_is_refused_before_the_first_trial(where, tmp_path):
+    """Breaks if all trials are started and fail, one after the other, for a setting that none of them changes."""
+    (tmp_path / "recipe.yaml").write_text("warmup_ratio: 5\n")
+    given = "settings: {warmup_ratio: 5" if where == "settings" else f"recipe: {tmp_path}/recipe.yaml\nsettings: {{"
+    given += (", " if where == "settings" else "") + "model_name_or_path: m, train_file: [a.json]}"
+    path = write(tmp_path, f"{given}\nspace: {{learning_rate: [1e-4, 1e-3]}}\n")
+    with pytest.raises(
+        ValueError, match=r"warmup_ratio, of settings or recipe: --warmup_ratio must be at most 1, got 5\.0"
+    ):
+        sweep._plan(sweep.SweepConfig(path, str(tmp_path / "s"), launcher="true"))

@@ -80,13 +80,13 @@ def test_results_that_a_killed_worker_did_not_tell_are_told_once(tmp_path):
 
 
 def test_it_learns(tmp_path):
-    """A score that is highest at 1e-4, in the middle of two powers of ten: random draws are half a power off on average.
-    Breaks if results are told with the wrong sign, or not at all."""
+    """A score that is highest at 1e-4, in the middle of two powers of ten: random draws are half a power off on average
+    (of twenty 0.5, standard deviation 0.06), optuna's own loop of ask and tell a quarter. Breaks if results are told with the wrong sign, or not at all."""
     sampler, distances = TPESampler(tmp_path, SPACE[:1], seed=0, worker=0, claims=Claims(tmp_path)), []
     for number in range(40):
         distances.append(abs(math.log10(sampler.params(number)["learning_rate"]) + 4))
         sampler.catch_up([Trial(number, FINISHED, {}, value=100 - 50 * distances[-1])])
-    assert sum(distances[20:]) / 20 < 0.2
+    assert sum(distances[20:]) / 20 < 0.3
 
 
 def die_with_the_lock(folder: Path) -> None:
