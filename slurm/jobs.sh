@@ -153,9 +153,18 @@ predict() {
 
 # sweep FLAGS...: one worker of a sweep, whose runs use the whole job; requeued if a signal stopped it, to go on with its trial
 sweep() {
-    local code
+    local code worker=
+    # Slurm's TERM may come to this script alone: the worker is to know that its run does not end by itself
+    trap 'ending=yes; [ -z "$worker" ] || kill -TERM "$worker" 2>/dev/null' TERM
     know_end
-    python scripts/sweep.py --launcher "bash slurm/launch.sh" "$@"
+    python scripts/sweep.py --launcher "bash slurm/launch.sh" "$@" &
+    worker=$!
+    [ -z "$ending" ] || kill -TERM "$worker"
+    wait "$worker" # ends early when a signal comes
+    while kill -0 "$worker" 2>/dev/null; do
+        wait "$worker"
+    done
+    wait "$worker"
     code=$?
     [ "$code" = 75 ] || return "$code"
     if [ -n "$ending" ]; then

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qa_accel import config, shell_words
-from qa_accel.distributed import signals, stop
+from qa_accel.distributed import run_folder, signals, stop
 from qa_accel.experiments import child_run, curve_report, curve_runs
 from qa_accel.ranges import check_ranges
 from qa_accel.reporting.local_places import last_part
@@ -48,7 +48,8 @@ Config = LearningCurveConfig
 def run(settings: LearningCurveConfig) -> int:
     """Train, fit, report. Returns the exit code, that of a stopped run after a stop signal.
 
-    Raises ValueError for a recipe or data that cannot work, and for a run that failed.
+    Raises ValueError for a recipe or data that cannot work, for a folder in which another process runs a curve, and for a run
+    that failed.
     """
     if stop.launched():
         raise ValueError("start the learning curve without a launcher: it launches its runs itself (--launcher)")
@@ -57,6 +58,8 @@ def run(settings: LearningCurveConfig) -> int:
     launcher = child_run.launcher_words(settings.launcher)
     console = make_console(soft_wrap=True)
     recipe = config.parse(TrainConfig, ["--config", str(settings.recipe), "--output_dir", str(settings.output_dir)])
+    run_folder.make_writable(settings.output_dir)
+    run_folder.hold(settings.output_dir)
     seeds = [recipe.runtime.seed + number for number in range(settings.seeds)]
     wanted = config.changed(recipe)
     runs = curve_runs.prepare(wanted, recipe.data, settings.output_dir, settings.fractions, seeds)

@@ -15,7 +15,7 @@ from qa_accel.commands.answering import Answered, answer, load_task, make_accele
 from qa_accel.commands.predict_corpus import CorpusConfig, predict_corpus
 from qa_accel.data import questions
 from qa_accel.data.logit_file import LogitsDtype
-from qa_accel.data.questions import DataConfig, SplitName, cache_folder
+from qa_accel.data.questions import DataConfig, cache_folder
 from qa_accel.data.window_cache import windows_file
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
@@ -26,7 +26,7 @@ from qa_accel.inference import logits_record
 from qa_accel.inference.answer_files import ANSWER_FILES
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
-from qa_accel.inference.logits_record import LogitsRecord
+from qa_accel.inference.logits_record import AnsweredSplit, LogitsRecord
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
 from qa_accel.inference.qa_model import QATask
@@ -110,7 +110,7 @@ def run(settings: PredictConfig) -> int | None:
         only_validation = not questions.has_split(settings.data, "test") and questions.has_split(
             settings.data, "validation"
         )
-    split_name: SplitName = "validation" if only_validation else "test"
+    split_name: AnsweredSplit = "validation" if only_validation else "test"
     answered = answer(
         accelerator,
         console,
@@ -154,7 +154,7 @@ def _record_logits(
     task: QATask,
     answered: Answered,
     logits: Path,
-    split_name: SplitName,
+    split_name: AnsweredSplit,
     spans: SpanConfig,
     calibration: Calibration | None,
 ) -> None:

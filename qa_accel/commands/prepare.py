@@ -10,19 +10,27 @@ from qa_accel.data import splits
 from qa_accel.distributed.run_folder import hold, make_writable
 from qa_accel.inference.qa_model import load_tokenizer_and_config
 from qa_accel.terminal import make_console
+from qa_accel.training import distillation
+from qa_accel.training.model_checks import teachers_of
 from qa_accel.training.settings import TrainConfig
 
 Config = TrainConfig
 
 
 def run(settings: TrainConfig) -> None:
-    """Questions and windows of a training run with these settings; prints the audit, writes `output_dir/data_report.json`."""
+    """Questions and windows of a training run with these settings, those of its teachers too; prints the audit, writes
+    `output_dir/data_report.json`. Raises ValueError for a model, layers or teachers that the run would refuse."""
     folder = Path(settings.checkpoint.output_dir)
     make_writable(folder)
     hold(folder)
-    tokenizer, _ = load_tokenizer_and_config(settings.model, settings.windows)
+    tokenizer, model_config = load_tokenizer_and_config(settings.model, settings.windows)
+    teachers = teachers_of(
+        settings.distillation, settings.layers, settings.model, settings.windows, tokenizer, model_config
+    )
     prepared = splits.prepare_splits(
         settings.data, settings.windows, tokenizer, max_answer_length=settings.spans.max_answer_length
     )
+    for teacher in teachers:
+        distillation.own_windows(teacher, settings.data, settings.windows, prepared["train"])
     make_console().print(splits.audit_table(prepared))
     files.write_json(folder / "data_report.json", splits.audit_as_dict(prepared))

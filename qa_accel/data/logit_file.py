@@ -7,6 +7,8 @@ that answers can be decoded from the file to the bit. No torch.
 W windows, N tokens of all of them one after the other, B windows of one part.
 """
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +18,12 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel.data import cache_file
-from qa_accel.data.laid_out import LaidOut
-from qa_accel.data.window_assembly import ranges
+from qa_accel.data.laid_out import lay_out
 from qa_accel.data.windows import Windows
 
 LogitsDtype = Literal["float16", "float32"]
 LARGEST_FLOAT16 = 65504.0
-BYTES_IN_MEMORY = 2**25
-"""Of the file, before its pages are given back."""
+LSE = ("lse_start", "lse_end")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +46,31 @@ def read(path: Path) -> SavedLogits:
         batch = pa.ipc.open_file(cache_file.content(path)).get_batch(0)
         start, end = batch["start"], batch["end"]
         begin_W = start.offsets.to_numpy()
-        lse = [batch[name].to_numpy() if name in batch.schema.names else None for name in ("lse_start", "lse_end")]
+        lse = [batch[name].to_numpy() if name in batch.schema.names else None for name in LSE]
         return SavedLogits(start.values.to_numpy(), end.values.to_numpy(), begin_W, *lse)
     except (pa.ArrowInvalid, KeyError, AttributeError, IndexError, OSError) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it, and it will be computed again") from error
 
 
 class LogitFileWriter:
-    """A file of zeros that is filled part after part; memory does not grow with it."""
+    """A file of zeros that is filled window by window; memory does not grow with it.
+
+    It is not mapped: windows come in order of their length, from all over the file, and the kernel may map megabytes around
+    each. Besides, a write that fails raises; a map would kill the process.
+    """
 
     def __init__(self, path: Path, windows: Windows, dtype: LogitsDtype):
         self.windows, self.dtype = windows, np.dtype(dtype)
         zeros_N = pa.array(np.zeros(windows.begin_W[-1], self.dtype))
         lists = pa.LargeListArray.from_arrays(pa.array(np.asarray(windows.begin_W, np.int64)), zeros_N)
         columns: dict[str, pa.Array] = {"start": lists, "end": lists}
+        self._lse_2W = None
         if dtype == "float32":
-            zeros_W = pa.array(np.zeros(len(windows), np.float32))
-            columns |= {"lse_start": zeros_W, "lse_end": zeros_W}
-        self._file = LaidOut(path, pa.record_batch(columns), columns)
+            self._lse_2W = np.zeros((2, len(windows)), np.float32)
+            columns |= dict(zip(LSE, map(pa.array, self._lse_2W)))
+        self._places = lay_out(path, pa.record_batch(columns), columns)
+        self._file = path.open("r+b", buffering=0)
         self._present_W = np.zeros(len(windows), bool)
-        self._bytes = 0
 
     def place(
         self,
@@ -81,18 +86,16 @@ class LogitFileWriter:
         """
         length_B = self.windows.lengths_W[index_B]
         token_BL = np.arange(start_BL.shape[1]) < length_B[:, None]
-        token_N = ranges(self.windows.begin_W[index_B], length_B)
-        columns = self._file.columns
-        for name, logits_BL in (("start", start_BL), ("end", end_BL)):
-            self._check(name, np.where(token_BL, logits_BL, np.float32(0)), index_B)
-            columns[name][token_N] = logits_BL[token_BL]
-        if "lse_start" in columns:
-            columns["lse_start"][index_B], columns["lse_end"][index_B] = lse_start_B, lse_end_B
+        for name, given_BL in (("start", start_BL), ("end", end_BL)):
+            logits_BL = np.where(token_BL, given_BL, np.float32(0))
+            self._check(name, logits_BL, index_B)
+            begin_B = self._places[name].begin + self.windows.begin_W[index_B] * self.dtype.itemsize
+            kept_BL = logits_BL.astype(self.dtype)
+            for begin, length, logits_L in zip(begin_B.tolist(), length_B.tolist(), kept_BL):
+                self._write(begin, logits_L[:length])
+        if self._lse_2W is not None:
+            self._lse_2W[:, index_B] = lse_start_B, lse_end_B
         self._present_W[index_B] = True
-        self._bytes += 2 * len(token_N) * self.dtype.itemsize
-        if self._bytes > BYTES_IN_MEMORY:
-            self._file.forget_pages()
-            self._bytes = 0
 
     def _check(self, name: str, logits_BL: np.ndarray, index_B: np.ndarray) -> None:
         self._refuse_where(
@@ -120,6 +123,15 @@ class LogitFileWriter:
             row = int(self.windows.question_W[index_B[b]])
             raise ValueError(f"window {int(index_B[b])} (question {row + 1} of the data): its {reason(b)}")
 
+    def _write(self, begin: int, values: np.ndarray) -> None:
+        self._file.seek(begin)
+        written = self._file.write(values.tobytes())
+        if written != values.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     def finish(self) -> None:
         assert self._present_W.all(), "every window of the plan came back"
-        self._file.flush()
+        if self._lse_2W is not None:
+            for name, lse_W in zip(LSE, self._lse_2W):
+                self._write(self._places[name].begin, lse_W)
+        self._file.close()

@@ -13,7 +13,7 @@ from datasets import Dataset, Features, Value
 from datasets import List as ListOf
 
 from qa_accel.data import cache_file
-from qa_accel.data.laid_out import LaidOut
+from qa_accel.data.laid_out import MappedColumns, lay_out
 from qa_accel.data.window_assembly import offsets_of, ranges
 from qa_accel.data.windows import Windows
 
@@ -59,7 +59,8 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
             columns[name] = pa.array(question_W[window_W].astype(np.int32))
         else:
             columns[name] = pa.array(table[name].to_numpy()[window_W])
-    file = LaidOut(path, pa.record_batch(columns), [name for name in made.column_names if name in TOKEN_COLUMNS])
+    names = [name for name in made.column_names if name in TOKEN_COLUMNS]
+    file = MappedColumns(path, lay_out(path, pa.record_batch(columns), names))
     place_W = np.empty_like(window_W)
     place_W[window_W] = np.arange(len(window_W))
 

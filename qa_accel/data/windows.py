@@ -5,7 +5,7 @@ Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the 
 
 import logging
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,6 +92,8 @@ class TaughtWindows(Windows):
     """float16 or float32: of each teacher the start logit of every token."""
     teacher_end_MN: tuple[np.ndarray, ...] = ()
     """The same of the end."""
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint of each teacher's weights and windows -> its name."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Claims:
 
     @property
     def are_locks(self) -> bool:
-        """False once the file system has turned out to have no locks."""
+        """False once the file system has refused one, at first or later: other processes' claims are not seen any more."""
         return not self._warned
 
     def take(self, name: str, *, wait: bool = False) -> bool:
@@ -41,12 +41,7 @@ class Claims:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
-            if not self._warned:
-                logger.warning(
-                    "%s: this file system has no locks (%s); two processes may compute one piece, with one result",
-                    *(self._path, error.strerror),
-                )
-            self._warned = True
+            self._warn(error)
         self.held.add(name)
         return True
 
@@ -54,8 +49,16 @@ class Claims:
         self.held.discard(name)
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, _byte(name))
-        except OSError:
-            assert self._warned, "a file system that grants locks takes them back"
+        except OSError as error:  # a file server that is gone, say
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            logger.warning(
+                "%s: this file system has no locks (%s); two processes may compute one piece, with one result",
+                *(self._path, error.strerror),
+            )
+        self._warned = True
 
 
 def _byte(name: str) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from qa_accel import files
 from qa_accel.messages import PATH, short
-from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, METRICS, REPORT
+from qa_accel.run_layout import BEST, DATA_REPORT, FINISHED, MARKER, METRICS, REPORT, STOP_FILE
 
 if TYPE_CHECKING:  # it imports torch, which a command of one process may do without
     from accelerate import Accelerator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it imports torch, which a command of one process may do wit
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
-OF_A_RUN = (METRICS, DATA_REPORT, "stopped.json", BEST, "checkpoint-*")
+OF_A_RUN = (METRICS, DATA_REPORT, MARKER, BEST, "checkpoint-*")
 """What tells a training run's folder, prepared, interrupted or finished, from one of answers."""
 SECONDS_FOR_A_DEAD_NODE = 150
 """How long a requeued job waits for its previous start: a file server frees a lost node's lock after 90 s."""
@@ -159,7 +159,7 @@ def hold(folder: Path, *, shared: bool = False) -> None:
             os.close(descriptor)
             raise ValueError(
                 f"another run is writing {folder}: process {holder.get('pid', '?')} on {holder.get('host', '?')}, since "
-                f"{holder.get('since', '?')}. Wait until it ends, or stop it (a training run: touch {folder / 'STOP'}), or take another "
+                f"{holder.get('since', '?')}. Wait until it ends, or stop it (a training run: touch {folder / STOP_FILE}), or take another "
                 "--output_dir"
             )
         time.sleep(2)

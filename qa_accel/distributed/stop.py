@@ -19,11 +19,8 @@ from accelerate.utils import gather_object
 from qa_accel import files
 from qa_accel.distributed import signals
 from qa_accel.ranges import check_ranges
+from qa_accel.run_layout import MARKER, STOP_FILE
 
-MARKER = "stopped.json"
-"""Marks a run's folder: stopped, start the same command again."""
-STOP_FILE = "STOP"
-"""A file of this name in a run's folder (`touch`) stops the run."""
 EXIT_CODE = 75
 """EX_TEMPFAIL of sysexits.h: not done, try again. 0 under a launcher, which takes any other code for an error."""
 SECONDS_BEFORE_THE_END = 60

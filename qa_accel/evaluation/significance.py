@@ -116,6 +116,15 @@ def seed_interval(scores: Sequence[float]) -> tuple[float, float] | None:
     return mean - half, mean + half
 
 
+def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float | None, int]:
+    """Standard deviation within groups that may have different means, and its degrees of freedom; None, 0 without a pair."""
+    freedom = sum(max(len(group) - 1, 0) for group in groups)
+    if not freedom:
+        return None, 0
+    squares = sum(float(((np.array(group) - np.mean(group)) ** 2).sum()) for group in groups if len(group))
+    return (squares / freedom) ** 0.5, freedom
+
+
 @dataclass(frozen=True)
 class SeedDifference:
     """Mean of one set of runs minus that of another."""

@@ -23,13 +23,12 @@ from typing import Any, Literal
 import qa_accel
 from qa_accel.distributed import signals
 from qa_accel.distributed.run_folder import LOCK
-from qa_accel.experiments import leash
+from qa_accel.experiments import leash, slurm_jobs
 from qa_accel.input_files import read_json
 from qa_accel.messages import short
-from qa_accel.run_layout import FINISHED, METRICS
+from qa_accel.run_layout import FINISHED, MARKER, METRICS, STOP_FILE
 
 LOG = "train.log"
-STOP_FILE, MARKER = "STOP", "stopped.json"
 SECONDS_BETWEEN_LOOKS = 0.5
 LAST_LINES = 5
 """Of a failed run's output that are given as the reason."""
@@ -49,7 +48,8 @@ class ChildResult:
     """How a run ended."""
 
     state: Literal["finished", "stopped", "failed"]
-    """stopped: with a checkpoint, by `on_evaluation`, a signal to this process or to the run, or a STOP file."""
+    """stopped: by `on_evaluation`, a signal to this process or to the run, or a STOP file, with a checkpoint; or, with the
+    checkpoints it had, by what ends this process too (`_interruption`)."""
     scores: dict[str, Any] = field(default_factory=dict)
     """all_results.json of a finished run."""
     reason: str | None = None
@@ -157,7 +157,20 @@ def _result(folder: Path, code: int, begins: int) -> ChildResult:
         log.seek(begins)
         written = log.read()[-20_000:].decode(errors="replace")
     crashed = code < 0 or code > 128 or DIED_BY_A_SIGNAL.search(written) is not None
+    if (interruption := _interruption(written, crashed)) is not None:
+        return ChildResult("stopped", reason=interruption)
     return ChildResult("failed", reason=_reason(written, code), crashed=crashed)
+
+
+def _interruption(written: str, crashed: bool) -> str | None:
+    """What ended a run that did not fail by itself: the signal that this process got too, or Slurm."""
+    if crashed and (signal := signals.received()) is not None:
+        return signal
+    if (refused := slurm_jobs.END_OF_A_STEP.search(written)) is not None:
+        return short(refused[0].strip())
+    if (state := slurm_jobs.own_end()) is not None:
+        return f"Slurm ends this job: {state}"
+    return None
 
 
 def _reason(written: str, code: int) -> str:

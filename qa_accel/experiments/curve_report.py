@@ -8,7 +8,7 @@ from rich.console import Console
 
 from qa_accel import files, run_layout
 from qa_accel.experiments import curve_page
-from qa_accel.experiments.curve_results import as_dict, read_curve
+from qa_accel.experiments.curve_results import LearningCurve, as_dict, read_curve
 from qa_accel.experiments.curve_runs import CurveRun
 from qa_accel.reporting.console_tables import console_table
 from qa_accel.reporting.write import write_page
@@ -24,8 +24,16 @@ def write_curve_report(
         console.print(console_table(curve_page.sizes_table(curve, each)))
         for line in (*curve_page.doubts(curve, each), curve_page.conclusion(curve, each)):
             console.print(visible(line))
-    if any(each.fit is not None for each in curve.curves.values()):
-        console.print(curve_page.chances(next(iter(curve.curves.values())).fit))
+    for line in chances_of_all(curve):
+        console.print(line)
     files.write_json(folder / run_layout.LEARNING_CURVE, as_dict(curve))
     write_page(folder / run_layout.LEARNING_CURVE_PAGE, curve_page.report(curve, recipe, command))
     console.print(f"report: {visible(folder / run_layout.LEARNING_CURVE_PAGE)}")
+
+
+def chances_of_all(curve: LearningCurve) -> list[str]:
+    """What the intervals hold: a line for all metrics, or one each, with its name, where they differ."""
+    said = {metric: text for metric, each in curve.curves.items() if (text := curve_page.chances(each.fit))}
+    if len(set(said.values())) < 2:
+        return list(said.values())[:1]
+    return [f"{curve_page.NAMES[metric]}: {text}" for metric, text in said.items()]

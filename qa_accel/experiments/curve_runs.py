@@ -18,6 +18,7 @@ from qa_accel import config, files
 from qa_accel.data.questions import DataConfig, has_split, has_unanswerable, load_questions, select_rows
 from qa_accel.experiments import child_run, training_parts
 from qa_accel.experiments.child_run import ChildResult
+from qa_accel.experiments.space import RESERVED
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed
 
@@ -30,7 +31,7 @@ VALIDATION_SELECTION = (
     "validation_num_shards",
     "validation_shard",
 )
-NOT_COMPARED = ("overwrite_output_dir", "cache_dir", "report_to", "project_name", "logging_steps", "max_train_hours")
+NOT_COMPARED = ("cache_dir", "report_to", "project_name", "logging_steps")
 """Settings of a recipe that do not change what is learnt."""
 
 
@@ -52,8 +53,9 @@ def prepare(
     """Write the parts and the recipes; the smallest parts first, of each all seeds.
 
     `recipe`: settings of the training run without output_dir. Raises ValueError where the folder has runs of another recipe,
-    or the data has too few contexts or no validation questions.
+    the data has too few contexts or no validation questions, or the recipe has a setting that this command decides itself.
     """
+    _check_reserved(recipe)
     if not has_split(data, "validation"):
         raise ValueError("the recipe has no validation questions, so there is no error to draw; set validation_file")
     questions, validation = load_questions(data, "train"), load_questions(data, "validation")
@@ -87,6 +89,16 @@ def train(run: CurveRun, launcher: Sequence[str]) -> ChildResult:
     if result.state == "failed":
         raise ValueError(f"{run.folder}: training failed: {result.reason}; its output is in {child_run.LOG} there")
     return result
+
+
+def _check_reserved(recipe: Mapping[str, Any]) -> None:
+    """Raises ValueError for a setting that is not for one run of many: the same ones as in a sweep."""
+    for name in recipe:
+        if name in RESERVED and name != "output_dir":
+            raise ValueError(
+                f"the recipe sets {name}, which cannot be set in a learning curve, nor in a sweep ({RESERVED[name]}); "
+                "take it out of the recipe"
+            )
 
 
 def _common_settings(recipe: Mapping[str, Any], data: DataConfig, folder: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 A trial's value is what its recipe gives on average over seeds, plus the luck of its seed. Whoever takes the best of many trials
 takes one with luck, so its value is more than the recipe will give again. Re-runs of the same recipe with other seeds show by how
-much (`Confirmed`), with an interval by Student's t over the re-runs. The optimism that is to be expected beforehand is that of a
+much (`Confirmed`). The interval of the difference is that of a prediction (Hahn and Meeker, Statistical Intervals, 1991): the mean of the re-runs
+has the luck of n seeds, and the trial's value that of one more. The optimism that is to be expected beforehand is that of a
 parametric bootstrap (Efron and Tibshirani 1993, chapter 6): noise of the seeds' size is drawn again for every trial, and the
-noise of the winner is averaged. Needs scipy (extra `report`).
+noise of the winner is averaged. The best mean of re-runs is the best of some, too, and is corrected in the same way (`Expectation`).
+Intervals need scipy (extra `report`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from itertools import combinations
 
 import numpy as np
 
-from qa_accel.evaluation.significance import SeedDifference, seed_difference
+from qa_accel.evaluation.significance import NO_SPREAD, SeedDifference, pooled_deviation, seed_difference
 
 SIMULATIONS = 2000
 NUMBERS_AT_ONCE = 1_000_000
@@ -44,15 +46,29 @@ class Confirmed:
         """Value in the sweep minus mean of the re-runs."""
         return None if self.mean is None else self.value - self.mean
 
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """95 % interval of `difference`, for the value as it was and the mean over all seeds; None of fewer than two re-runs."""
-        from scipy import stats
 
-        if self.difference is None or self.deviation is None:
-            return None
-        half = float(stats.t.ppf(0.975, len(self.reruns) - 1)) * self.deviation / len(self.reruns) ** 0.5
-        return self.difference - half, self.difference + half
+@dataclass(frozen=True)
+class Expectation:
+    """What the trial with the best mean of re-runs will score with further seeds."""
+
+    trial: int
+    mean: float
+    """Of its re-runs."""
+    optimism: float
+    """By how much the best of these means is too good on average."""
+    error: float
+    """Standard error of `mean`."""
+    freedom: int
+
+    @property
+    def value(self) -> float:
+        return self.mean - self.optimism
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the recipe's mean over all seeds, by Student's t."""
+        half = _t_quantile(self.freedom) * self.error
+        return self.value - half, self.value + half
 
 
 @dataclass(frozen=True)
@@ -73,16 +89,44 @@ class Luck:
 
     @property
     def confirmed(self) -> list[Confirmed]:
-        return [each for each in self.top if each.reruns]
+        return with_reruns(self.top)
+
+    def interval(self, each: Confirmed) -> tuple[float, float] | None:
+        """95 % interval of the difference of one of `top`: without 0 in it, the value is more than the luck of one seed away from
+        the re-runs. None where the spread is not known, as of re-runs that all score the same."""
+        if each.difference is None or self.deviation is None or self.deviation < NO_SPREAD:
+            return None
+        half = _t_quantile(self.freedom) * self.deviation * (1 + 1 / len(each.reruns)) ** 0.5
+        return each.difference - half, each.difference + half
 
 
-def luck(values: Sequence[float], top: Sequence[Confirmed], *, higher_is_better: bool = True) -> Luck:
-    """`values`: of all finished trials, those of `top` included."""
+def with_reruns(top: Sequence[Confirmed]) -> list[Confirmed]:
+    return [each for each in top if each.reruns]
+
+
+def best_by_reruns(top: Sequence[Confirmed]) -> list[Confirmed]:
+    """Those with re-runs, the best mean first; of equal ones the better one in the sweep."""
+    return sorted(with_reruns(top), key=lambda each: -(each.mean or 0.0))
+
+
+def expectation(top: Sequence[Confirmed]) -> Expectation | None:
+    """Of the best by re-runs; None where the spread over seeds is not known."""
+    confirmed = best_by_reruns(top)
+    deviation, freedom = pooled_deviation([each.reruns for each in confirmed])
+    if deviation is None or deviation < NO_SPREAD:
+        return None
+    error_T = deviation / np.array([len(each.reruns) for each in confirmed]) ** 0.5
+    mean_T = np.array([each.mean for each in confirmed])
+    optimism = expected_optimism(mean_T, error_T)
+    return Expectation(confirmed[0].trial, float(mean_T[0]), optimism, float(error_T[0]), freedom)
+
+
+def luck(values: Sequence[float], top: Sequence[Confirmed]) -> Luck:
+    """`values`: of all finished trials, those of `top` included. Needs scipy."""
     deviation, freedom = pooled_deviation([each.reruns for each in top])
-    sign = 1.0 if higher_is_better else -1.0
-    value_T = sign * np.asarray(values, np.float64)
+    value_T = np.asarray(values, np.float64)
     known = deviation is not None and len(value_T) > 0
-    confirmed = [each for each in top if each.reruns]
+    confirmed = with_reruns(top)
     return Luck(
         top=tuple(top),
         deviation=deviation,
@@ -96,25 +140,22 @@ def luck(values: Sequence[float], top: Sequence[Confirmed], *, higher_is_better:
     )
 
 
-def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float | None, int]:
-    """Standard deviation within groups that may have different means, and its degrees of freedom."""
-    freedom = sum(max(len(group) - 1, 0) for group in groups)
-    if not freedom:
-        return None, 0
-    squares = sum(float(((np.array(group) - np.mean(group)) ** 2).sum()) for group in groups if group)
-    return (squares / freedom) ** 0.5, freedom
+def _t_quantile(freedom: int) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, freedom))
 
 
-def expected_optimism(value_T: np.ndarray, deviation: float | None) -> float:
-    """Mean noise of the trial that wins, higher values being better, where every trial's value has noise of this deviation.
+def expected_optimism(value_T: np.ndarray, deviation: float | np.ndarray | None) -> float:
+    """Mean noise of the trial that wins, the highest, where a trial's value has noise of this deviation: one, or one each (T,).
 
     Observed values are further apart than the recipes behind them, by the noise: they are drawn together to the spread that
     noise leaves unexplained, so that trials that differ by noise alone count as equally good.
     """
-    if not deviation or len(value_T) < 2:
+    if deviation is None or not np.any(deviation) or len(value_T) < 2:
         return 0.0
     variance = float(np.var(value_T, ddof=1))
-    unexplained = max(0.0, 1 - deviation**2 / variance) ** 0.5 if variance else 0.0
+    unexplained = max(0.0, 1 - float(np.mean(np.square(deviation))) / variance) ** 0.5 if variance else 0.0
     true_T = value_T.mean() + unexplained * (value_T - value_T.mean())
     generator = np.random.default_rng(0)
     total, at_once = 0.0, max(1, min(SIMULATIONS, NUMBERS_AT_ONCE // len(true_T)))

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qa_accel.evaluation.bootstrap import interval_of
+from qa_accel.evaluation.significance import pooled_deviation
 
 LEAST_SIZES = 3
 B_LOWEST, B_HIGHEST, GRID = 0.01, 4.0, 120
@@ -115,11 +116,10 @@ def fit_curve(
 def run_noise(residual_S: np.ndarray, errors_of_runs: Sequence[Sequence[float]], parameters: int) -> RunNoise:
     """From the spread within sizes, pooled, where some size has several runs; else from the residuals of a fit of so many
     parameters."""
-    freedom = sum(max(len(runs) - 1, 0) for runs in errors_of_runs)
-    if freedom:
-        squares = sum(float(((np.array(runs) - np.mean(runs)) ** 2).sum()) for runs in errors_of_runs if len(runs))
+    of_one_run, freedom = pooled_deviation(errors_of_runs)
+    if of_one_run is not None:
         count_S = np.array([len(runs) for runs in errors_of_runs])
-        return RunNoise((squares / freedom / count_S) ** 0.5, freedom, "seeds")
+        return RunNoise(of_one_run / count_S**0.5, freedom, "seeds")
     freedom = len(residual_S) - parameters
     if freedom < 1:
         return RunNoise(np.zeros(len(residual_S)), 0, "unknown")

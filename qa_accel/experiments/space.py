@@ -25,11 +25,15 @@ from qa_accel.recipe_yaml import shortened
 
 SECTIONS = ("recipe", "settings", "space")
 RANGE_KEYS = ("low", "high", "log", "step")
+MOST = 2**53
+"""Of an integer's range: floating-point numbers, which samplers draw, have every integer up to here."""
 RESERVED = {
     "output_dir": "each trial has its own folder, below the sweep's --output_dir",
     "overwrite_output_dir": "a trial that was interrupted is resumed",
     "resume_from_checkpoint": "a trial that was interrupted is resumed from its own checkpoints",
     "resume_with_changed_settings": "a trial's settings do not change",
+    "max_train_hours": "a run that it stops is to go on with the next start, so that it ends the worker too; limit the training "
+    "with num_train_epochs or max_train_steps",
     "push_to_hub": "every trial would be uploaded; upload the best one with scripts/report.py",
 }
 """Settings that a sweep decides itself, with the reason."""
@@ -102,15 +106,20 @@ def read_space(path: Path, kinds: Mapping[str, Any], defaults: Mapping[str, Any]
 
 
 def check_values(space: Space, place: str, refusal: Callable[[dict[str, Any]], str | None]) -> None:
-    """Raises ValueError for a value that its setting refuses whatever the others are: one out of the setting's range.
+    """Raises ValueError for a value, fixed or searched, that its setting refuses whatever the others are: one out of the
+    setting's range.
 
     `refusal`: settings of a run -> why they cannot be, or None. What only a combination makes impossible is a failed trial.
     """
     for parameter in space.parameters:
         for value in parameter.values_to_check:
             reason = refusal(space.fixed | {parameter.name: value})
-            if reason is not None and f"--{parameter.name} must be" in reason:
+            if reason is None:
+                continue
+            if f"--{parameter.name} must be" in reason:
                 raise ValueError(f"{place}: space: {parameter.name}: {reason}")
+            if (name := next((name for name in space.fixed if f"--{name} must be" in reason), None)) is not None:
+                raise ValueError(f"{place}: {name}, of settings or recipe: {reason}")
 
 
 def _of_recipe(path: Path, place: str, kinds: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,6 +198,8 @@ def _range(name: str, found: Mapping[str, Any], kind: Any, place: str) -> Parame
         except (TypeError, ValueError):
             expected = "an integer" if number is int else "a number"
             raise ValueError(f"{place}: {key} must be {expected}, found {shortened(found.get(key))}") from None
+        if number is int and abs(value) > MOST:
+            raise ValueError(f"{place}: {key} must be at most 2**53 on either side of 0, found {shortened(found[key])}")
         if not math.isfinite(value):
             raise ValueError(f"{place}: {key} must be finite, found {value}")
         return value

@@ -6,6 +6,7 @@ with a sample of the others.
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -24,14 +25,10 @@ MOST_TICKS = 12
 
 def history(results: SweepResults) -> Figure:
     """Values by number of the trial, with the best so far."""
-    pick = max if results.higher_is_better else min
     finished = sorted(results.ranked, key=lambda trial: trial.number)
     pruned = [trial for trial in results.trials if trial.state == PRUNED and trial.value is not None]
-    best, running = [], -math.inf if results.higher_is_better else math.inf
-    for trial in finished:
-        running = pick(running, trial.value or 0.0)
-        best.append(running)
-    curves = [_in_rows("finished", finished, pick), _in_rows(PRUNED_GROUP, pruned, pick)]
+    best = accumulate((trial.value or 0.0 for trial in finished), max)
+    curves = [_in_rows("finished", finished), _in_rows(PRUNED_GROUP, pruned)]
     steps = _chunks(list(zip(finished, best)))
     so_far = Curve("best so far", [chunk[-1][0].number for chunk in steps], [chunk[-1][1] for chunk in steps])
     note = "The best so far rises with the number of trials even if all recipes are equally good."
@@ -50,10 +47,10 @@ def _chunks(rows: Sequence[Any]) -> list[Sequence[Any]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _in_rows(name: str, trials: Sequence[Trial], pick: Any) -> Curve:
+def _in_rows(name: str, trials: Sequence[Trial]) -> Curve:
     """Dots; of many trials the best of each few in a row."""
     chunks = _chunks(trials)
-    chosen = [pick(chunk, key=lambda trial: trial.value or 0.0) for chunk in chunks]
+    chosen = [max(chunk, key=lambda trial: trial.value or 0.0) for chunk in chunks]
     several = f" (the best of each {len(chunks[0])} in a row)" if chunks and len(chunks[0]) > 1 else ""
     return Curve(name + several, [trial.number for trial in chosen], [trial.value for trial in chosen], "dots")
 
@@ -81,7 +78,7 @@ def sampled_note(results: SweepResults) -> str:
 
 
 def _pruned(results: SweepResults) -> list[Trial]:
-    return [trial for trial in results.best_first if trial.state == PRUNED and trial.value is not None]
+    return [trial for trial in results.all_best_first if trial.state == PRUNED and trial.value is not None]
 
 
 def by_parameter(results: SweepResults) -> list[Figure]:

@@ -8,11 +8,11 @@ import yaml
 from qa_accel.evaluation.significance import shown_p
 from qa_accel.experiments import sweep_figures
 from qa_accel.experiments.importance import LEAST_TRIALS
-from qa_accel.experiments.luck import Confirmed
+from qa_accel.experiments.luck_page import luck_section, shown_score
 from qa_accel.experiments.space import Parameter
+from qa_accel.experiments.sweep_exports import best_folder
 from qa_accel.experiments.sweep_results import (
     SweepResults,
-    best_folder,
     failures,
     parameter_names,
     seconds_of,
@@ -20,7 +20,7 @@ from qa_accel.experiments.sweep_results import (
     unfinished_reruns,
 )
 from qa_accel.experiments.trials import RUNNING, Trial
-from qa_accel.reporting.blocks import Block, Cell, Code, Curve, Figure, Report, Section, Table, Text, Tile, Tiles
+from qa_accel.reporting.blocks import Block, Cell, Code, Report, Section, Table, Text, Tile, Tiles
 from qa_accel.reporting.local_places import public, spelled
 
 MOST_ROWS = 300
@@ -31,7 +31,7 @@ LONGEST_REASON = 300
 def report(results: SweepResults) -> Report:
     best, metric = results.best, results.plan.metric
     named = f"the best of {len(results.ranked):,} finished trials" if best else "no trial has a value"
-    value = "" if best is None else f"{metric} {_shown(best.value)}, trial {best.number}: "
+    value = "" if best is None else f"{metric} {shown_score(best.value)}, trial {best.number}: "
     return Report(
         title=f"Sweep {results.folder.resolve().name}",
         subtitle=f"{value}{named}",
@@ -78,10 +78,14 @@ def _tiles(results: SweepResults) -> Tiles:
     others = ", ".join(f"{count} {state}" for state, count in states.items() if count and state != "finished")
     tiles = []
     if best is not None:
-        tiles.append(Tile(results.plan.metric, _shown(best.value), f"trial {best.number}, in the sweep"))
+        tiles.append(Tile(results.plan.metric, shown_score(best.value), f"trial {best.number}, in the sweep"))
     if confirmed is not None:
         of = f"{len(confirmed.reruns)} fresh seed{'s' if len(confirmed.reruns) > 1 else ''}"
-        tiles.append(Tile(f"{results.plan.metric}, re-runs", _shown(confirmed.mean), f"mean of {of}: expect this"))
+        tiles.append(Tile(f"{results.plan.metric}, re-runs", shown_score(confirmed.mean), f"mean of {of}"))
+    if (expected := results.expectation) is not None:
+        low, high = expected.interval
+        interval = f"95 %: {low:.2f} to {high:.2f}"
+        tiles.append(Tile(f"{results.plan.metric}, expected", shown_score(expected.value), interval))
     tiles.append(Tile("trials finished", f"{states['finished']:,} of {results.plan.trials:,}", others))
     hours = str(timedelta(seconds=round(results.seconds)))
     ended = [seconds for trial in results.trials if (seconds := seconds_of(trial)) is not None]
@@ -100,96 +104,6 @@ def _warnings(results: SweepResults) -> list[Text]:
     if without := states["finished"] - len(results.ranked):
         found.append(f"{without} finished trials have no {results.plan.metric} that is a number, and do not count.")
     return [Text(text, is_warning=True) for text in found]
-
-
-def luck_section(results: SweepResults) -> Section:
-    title = "How lucky the best trials are"
-    idea = (
-        "Each value is that of a recipe with the luck of one seed, and the best of many is one with luck. Re-runs of the same "
-        "recipe with fresh seeds show how much of the value was luck."
-    )
-    if not results.ranked:
-        return Section("luck", title, [Text("There is no trial to run again.")])
-    if results.best_confirmed is None:
-        text = "Nothing was confirmed: no trial was run again, so that it is not known by how much the best value is lucky."
-        return Section("luck", title, [Text(text, is_warning=True), Text(idea)])
-    blocks: list[Block] = [Text(idea), *map(Text, _verdicts(results)), luck_table(results), _luck_figure(results)]
-    return Section("luck", title, blocks)
-
-
-def _verdicts(results: SweepResults) -> list[str]:
-    """What the re-runs say, in sentences."""
-    lucky, metric = results.luck, results.plan.metric
-    first = lucky.confirmed[0]
-    assert first.mean is not None and first.difference is not None, "it was run again"
-    better = first.difference if results.higher_is_better else -first.difference
-    place = "The best trial" if first.trial == results.ranked[0].number else "Of those run again the best one"
-    found = [f"{place}, {first.trial}, had {_shown(first.value)}; its re-runs have {_shown(first.mean)} on average: "]
-    found[0] += f"its {metric} in the sweep was {_shown(abs(better))} {'too good' if better > 0 else 'too bad'}."
-    if first.interval is None:
-        found[0] += " One re-run says nothing about the spread; run more seeds."
-    else:
-        low, high = first.interval
-        beyond = "it is more than chance" if low > 0 or high < 0 else "it may be chance"
-        found[0] += f" The 95 % interval of the difference is {_interval(first)}: {beyond}."
-    if lucky.deviation is not None and lucky.expected is not None and lucky.most is not None:
-        found.append(
-            f"The seed alone moves a value by {_shown(lucky.deviation)} (standard deviation, {lucky.freedom} degrees of "
-            f"freedom). The best of {len(results.ranked)} such values is too good by {_shown(lucky.expected)} on average, and by "
-            f"{_shown(lucky.most)} if all the recipes were equally good."
-        )
-    return [*found, *_order(results)]
-
-
-def _order(results: SweepResults) -> list[str]:
-    if results.order_holds is None:
-        return []
-    in_sweep = ", ".join(str(each.trial) for each in results.luck.confirmed)
-    by_reruns = ", ".join(map(str, results.order_by_reruns))
-    text = (
-        f"The order of the best holds: {in_sweep} in the sweep and in the re-runs."
-        if results.order_holds
-        else f"The order of the best does not hold: {in_sweep} in the sweep, {by_reruns} by the re-runs."
-    )
-    known = [(one, other, found) for one, other, found in results.luck.pairs if found is not None]
-    apart = [f"{one} and {other}" for one, other, found in known if found.beyond_chance]
-    if not known:
-        return [f"{text} With so few re-runs, whether they differ at all is not known."]
-    if not apart:
-        return [f"{text} No two of them differ by more than chance (Welch's t-test): take the one that is cheapest."]
-    return [f"{text} More than chance apart (Welch's t-test, each pair by itself): {'; '.join(apart)}."]
-
-
-def luck_table(results: SweepResults) -> Table:
-    rows: list[Sequence[Cell]] = [
-        (
-            str(each.trial),
-            each.value,
-            len(each.reruns),
-            each.mean,
-            each.deviation,
-            each.difference,
-            _interval(each),
-        )
-        for each in results.luck.top
-    ]
-    columns = ("trial", "in the sweep", "re-runs", "their mean", "their std", "difference", "95 % interval")
-    return Table("The best trials and their re-runs with fresh seeds", columns, rows)
-
-
-def _interval(each: Confirmed) -> str:
-    return "" if each.interval is None else f"{each.interval[0]:.2f} to {each.interval[1]:.2f}"
-
-
-def _luck_figure(results: SweepResults) -> Figure:
-    confirmed = results.luck.confirmed
-    names = [f"trial {each.trial}" for each in confirmed]
-    reruns = [(name, value) for name, each in zip(names, confirmed) for value in each.reruns]
-    curves = [
-        Curve("in the sweep", names, [each.value for each in confirmed], "dots"),
-        Curve("re-runs", [name for name, _ in reruns], [value for _, value in reruns], "dots"),
-    ]
-    return Figure("reruns", "The best trials again", "", results.plan.metric, curves)
 
 
 def history_section(results: SweepResults) -> Section:
@@ -255,14 +169,14 @@ def trials_section(results: SweepResults) -> Section:
 def trials_table(results: SweepResults, most: int) -> Table:
     """The best first."""
     names = parameter_names(results)
-    rows = [_row(results, trial, names) for trial in results.best_first[:most]]
+    rows = [_row(results, trial, names) for trial in results.all_best_first[:most]]
     return Table("Trials, the best first", ("trial", "state", results.plan.metric, *names, "seconds"), rows)
 
 
 def short_table(results: SweepResults, most: int) -> Table:
     """The same for a console, which has no room for a column per parameter."""
     rows: list[Sequence[Cell]] = []
-    for trial in results.best_first[:most]:
+    for trial in results.all_best_first[:most]:
         seconds = seconds_of(trial)
         params = ", ".join(f"{name} {shown_param(value)}" for name, value in trial.params.items())
         rows.append((trial.number, trial.state, trial.value, params, None if seconds is None else round(seconds)))
@@ -292,7 +206,3 @@ def _range(parameter: Parameter) -> str:
         return " | ".join(map(shown_param, parameter.choices))
     step = f", steps of {parameter.step:g}" if parameter.step else ""
     return f"{parameter.low:g} to {parameter.high:g}{', logarithmic' if parameter.log else ''}{step}"
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

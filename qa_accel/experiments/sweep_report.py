@@ -1,19 +1,24 @@
 """The folder of a sweep -> trials.csv, best.yaml, results.json and sweep.html in it, and a table on the console.
 
-Any process may write them at any time, also while trials go on: each file appears whole, and the last one wins.
+Any process may write them at any time, also while trials go on: each file appears whole. One process at a time reads and
+writes, so that who writes last has read last.
 """
 
 from pathlib import Path
 
 from qa_accel import files, run_layout
-from qa_accel.experiments import sweep_page
-from qa_accel.experiments.sweep_results import as_dict, best_recipe, csv_text, read_sweep
+from qa_accel.distributed.claims import Claims
+from qa_accel.experiments import luck_page, sweep_page
+from qa_accel.experiments.sweep_exports import as_dict, best_recipe, csv_text
+from qa_accel.experiments.sweep_results import SweepResults, read_sweep
+from qa_accel.experiments.trials import read_plan
 from qa_accel.reporting.console_tables import console_table
 from qa_accel.reporting.requirements import why_not
 from qa_accel.reporting.write import write_page
 from qa_accel.terminal import make_console, visible
 
 ROWS_ON_CONSOLE = 15
+CLAIM = "report"
 
 
 def write_sweep_report(folder: Path) -> None:
@@ -21,7 +26,16 @@ def write_sweep_report(folder: Path) -> None:
 
     Without the packages of the extra `report` the table, trials.csv and best.yaml are written, and a line says what is missing.
     """
-    results = read_sweep(folder)
+    read_plan(folder)  # a folder that is none gets no file of claims
+    claims = Claims(folder)
+    claims.take(CLAIM, wait=True)
+    try:
+        _write(folder, read_sweep(folder))
+    finally:
+        claims.give_back(CLAIM)
+
+
+def _write(folder: Path, results: SweepResults) -> None:
     console = make_console(soft_wrap=True)
     files.write_text(folder / run_layout.TRIALS_TABLE, csv_text(results))
     console.print(console_table(sweep_page.short_table(results, ROWS_ON_CONSOLE)))
@@ -36,7 +50,7 @@ def write_sweep_report(folder: Path) -> None:
         console.print(f"no {run_layout.SWEEP_PAGE}: {reason}, then scripts/report.py {visible(folder)}")
         return
     if results.best_confirmed is not None:
-        console.print(console_table(sweep_page.luck_table(results)))
+        console.print(console_table(luck_page.luck_table(results)))
     files.write_json(folder / run_layout.SWEEP_RESULTS, as_dict(results))
     write_page(folder / run_layout.SWEEP_PAGE, sweep_page.report(results))
     console.print(f"report: {visible(folder / run_layout.SWEEP_PAGE)}")

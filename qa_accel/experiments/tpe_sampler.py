@@ -66,10 +66,10 @@ class TPESampler:
                 continue
             for evaluation, (_, value) in enumerate(trial.evaluations):
                 self.report(trial.number, evaluation, value)
-            if trial.state == FINISHED:
+            if trial.state == FINISHED and trial.value is not None:
                 self._study.tell(trial.number, trial.value)
             else:
-                self._study.tell(trial.number, state=states[trial.state])
+                self._study.tell(trial.number, state=states.get(trial.state, optuna.trial.TrialState.FAIL))
 
     def _trial(self, number: int) -> "optuna.Trial":
         import optuna

@@ -7,9 +7,11 @@
 A trial's file is written by the worker that holds its claim, and appears whole.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,15 @@ from typing import Any
 from qa_accel import files
 from qa_accel.experiments.space import Parameter
 from qa_accel.input_files import read_json
-from qa_accel.messages import shown
+from qa_accel.messages import short, shown
+from qa_accel.run_layout import BEST
 
 PLAN = "sweep.json"
 TRIAL = "trial.json"
 RUNNING, FINISHED, PRUNED, FAILED = STATES = ("running", "finished", "pruned", "failed")
+
+CONFIRMED = 3
+"""Trials, the best ones, that are run again with further seeds."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,6 @@ class SweepPlan:
     """Words of the command before the training script."""
     pruner: str = "median"
     confirm_seeds: int = 2
-    direction: str = "maximize"
-    """Scores are percentages: higher is better."""
 
     def as_dict(self) -> dict[str, Any]:
         found = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
@@ -95,6 +99,8 @@ def read_plan(folder: Path) -> SweepPlan:
     if not path.exists():
         raise ValueError(f"{folder} is not the folder of a sweep: it has no {PLAN}")
     found = _mapping(path)
+    if found.get("direction") == "maximize":  # former plans say it; higher is always better
+        del found["direction"]
     try:
         space = tuple(map(Parameter.from_dict, found["space"]))
         return SweepPlan(**{**found, "space": space, "launcher": tuple(found["launcher"])})
@@ -104,31 +110,104 @@ def read_plan(folder: Path) -> SweepPlan:
 
 def read_trials(folder: Path) -> list[Trial]:
     """All trials that were ever begun, by number. Raises ValueError with the name of a damaged file."""
-    found = [path.parent for path in folder.glob(f"trial-*/{TRIAL}") if re.fullmatch("trial-[0-9]+", path.parent.name)]
-    return sorted((read_trial(path) for path in found), key=lambda trial: trial.number)
+    return [read_trial(path) for path in trial_folders(folder)]
 
 
 def read_confirmations(folder: Path) -> list[Trial]:
     """The runs with further seeds, by place and seed."""
-    found = folder.glob(f"confirm-*/seed-*/{TRIAL}")
-    return [read_trial(path.parent) for path in sorted(found, key=lambda path: _numbers(path.relative_to(folder)))]
+    return [read_trial(path) for path in confirmation_folders(folder)]
+
+
+def whole_trials(folder: Path) -> list[Trial]:
+    """As `read_trials`, without those whose file is damaged."""
+    found = []
+    for path in trial_folders(folder):
+        with contextlib.suppress(ValueError):
+            found.append(read_trial(path))
+    return found
+
+
+def trial_folders(folder: Path) -> list[Path]:
+    """Those of all trials that were ever begun, by number."""
+    found = [path.parent for path in folder.glob(f"trial-*/{TRIAL}") if re.fullmatch("trial-[0-9]+", path.parent.name)]
+    return sorted(found, key=lambda path: _numbers(path.relative_to(folder)))
+
+
+def confirmation_folders(folder: Path) -> list[Path]:
+    """Those of the runs with further seeds, by place and seed."""
+    found = [path.parent for path in folder.glob(f"confirm-*/seed-*/{TRIAL}")]
+    found = [path for path in found if re.fullmatch("confirm-[0-9]+/seed-[0-9]+", str(path.relative_to(folder)))]
+    return sorted(found, key=lambda path: _numbers(path.relative_to(folder)))
+
+
+def folder_to_confirm(sweep: Path, number: int, place: int, seed: int) -> Path:
+    """For a further seed of this trial, now in this place. A place that has another trial's runs, of a ranking that is no
+    longer so, keeps them: then it is the trial's earlier place, or the next free one."""
+    of_place: dict[int, int | None] = {}
+    for path in confirmation_folders(sweep):
+        of_place[_numbers(Path(path.parent.name))[0]] = read_trial(path).confirms
+    known = next((found for found, confirmed in of_place.items() if confirmed == number), None)
+    if known is None:
+        known = next(free for free in itertools.count(place) if free not in of_place)
+    return confirmation_folder(sweep, known, seed)
 
 
 def read_trial(folder: Path) -> Trial:
-    """`folder/trial.json`."""
+    """`folder/trial.json`. Values that are no finite number, as of a model that diverged, are left out.
+
+    Raises ValueError, with the file, for what no worker writes, and for what belongs into another folder.
+    """
     path = folder / TRIAL
     found = _mapping(path)
     try:
         trial = Trial(**found)
-        valid = type(trial.number) is int and trial.state in STATES and isinstance(trial.params, dict)
-        valid = valid and isinstance(trial.owner, dict) and type(trial.starts) is int
-        valid = valid and (trial.value is None or type(trial.value) in (int, float))
-        valid = valid and all(len(pair) == 2 for pair in trial.evaluations)
     except TypeError as error:
         raise ValueError(f"{path}: is not a trial ({error}); {_REMEDY}") from error
-    if not valid:
-        raise ValueError(f"{path}: is not a trial, but {shown(found)}; {_REMEDY}")
-    return trial
+    if (wrong := _wrong(trial)) is not None:
+        raise ValueError(f"{path}: is not a trial: {wrong} is {shown(found.get(wrong))}; {_REMEDY}")
+    [expected] = _numbers(Path(folder.name)) or (None,)
+    name, given = ("number", trial.number) if trial.confirms is None else ("seed", trial.seed)
+    if folder.name.startswith(("trial-", "seed-")) and given != expected:
+        raise ValueError(
+            f"{path}: is of another folder: its {name} is {given}, that of its folder {expected}; {_REMEDY}"
+        )
+    value = trial.value if is_finite(trial.value) else None
+    return dataclasses.replace(
+        trial, value=value, evaluations=[pair for pair in trial.evaluations if all(map(is_finite, pair))]
+    )
+
+
+def _wrong(trial: Trial) -> str | None:
+    """The first entry that no worker writes."""
+
+    def texts(entry: str) -> bool:
+        return isinstance(trial.owner.get(entry), str | None)
+
+    numbers, count = (int, float), trial.starts
+    valid = {
+        "number": type(trial.number) is int and trial.number >= 0,
+        "state": isinstance(trial.state, str) and trial.state in STATES,
+        "params": isinstance(trial.params, dict),
+        "value": trial.value is None or type(trial.value) in numbers,
+        "evaluations": isinstance(trial.evaluations, list) and all(map(_is_pair, trial.evaluations)),
+        "owner": isinstance(trial.owner, dict) and texts("host") and texts("job") and texts("array_task"),
+        "starts": type(count) is int and count >= 0,
+        "began": trial.began is None or is_finite(trial.began),
+        "ended": trial.ended is None or is_finite(trial.ended),
+        "reason": isinstance(trial.reason, str | None),
+        "confirms": trial.confirms is None or type(trial.confirms) is int,
+        "seed": trial.seed is None or type(trial.seed) is int,
+    }
+    return next((name for name, is_valid in valid.items() if not is_valid), None)
+
+
+def _is_pair(found: Any) -> bool:
+    return isinstance(found, list) and len(found) == 2 and all(type(one) in (int, float) for one in found)
+
+
+def is_finite(found: Any) -> bool:
+    """Whether it is a number, and one to compute with."""
+    return type(found) in (int, float) and -1e300 < found < 1e300  # isfinite() fails for an integer of 400 digits
 
 
 _REMEDY = "delete the file: a worker then begins the trial again, from its last checkpoint if there is one"
@@ -143,10 +222,50 @@ def write_plan(folder: Path, plan: SweepPlan) -> None:
     files.write_json(folder / PLAN, plan.as_dict())
 
 
+def share_plan(folder: Path, plan: SweepPlan) -> None:
+    """Write the plan, or compare it with the one that is there. Raises ValueError, with the names that differ.
+
+    One worker at a time.
+    """
+    if not (folder / PLAN).exists():
+        write_plan(folder, plan)
+        return
+    known = read_plan(folder)
+    differ = [
+        entry.name for entry in dataclasses.fields(plan) if getattr(plan, entry.name) != getattr(known, entry.name)
+    ]
+    if differ:
+        texts = [f"{name} ({_entry(known, name)}, here {_entry(plan, name)})" for name in differ]
+        raise ValueError(
+            f"{folder} holds a sweep with another {' and '.join(texts)}. Give the same as its first worker, or take another "
+            "--output_dir"
+        )
+
+
+def _entry(plan: SweepPlan, name: str) -> str:
+    return short(str(plan.as_dict()[name]), 200)
+
+
 def best_first(trials: Iterable[Trial]) -> list[Trial]:
     """The finished ones by value, the best first; of equal ones the earlier."""
     valued = [(trial.value, trial) for trial in trials if trial.state == FINISHED and trial.value is not None]
     return [trial for _, trial in sorted(valued, key=lambda pair: (-pair[0], pair[1].number))]
+
+
+def confirmations(plan: SweepPlan, ended: Sequence[Trial]) -> list[tuple[int, Trial, int]]:
+    """Place, trial and seed: the best trials, each with the same seeds, which no trial had."""
+    used = {plan.fixed.get("seed")} | {trial.params.get("seed") for trial in ended}
+    seeds = list(itertools.islice((seed for seed in itertools.count(1) if seed not in used), plan.confirm_seeds))
+    best = enumerate(best_first(ended)[:CONFIRMED], start=1)
+    return [(place, trial, seed) for place, trial in best for seed in seeds]
+
+
+def delete_what_a_resume_needs(folder: Path, trial: Trial) -> None:
+    """Of a trial that has ended."""
+    if not trial.has_ended:
+        return
+    for old in [*folder.glob("checkpoint-*"), *([folder / BEST] if trial.state != FINISHED else [])]:
+        files.remove(old)
 
 
 def _numbers(path: Path) -> tuple[int, ...]:

@@ -5,12 +5,11 @@ kernel frees with the process; trial.json says how far it came. Who takes up an 
 """
 
 import contextlib
-import dataclasses
 import itertools
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,15 @@ from qa_accel.experiments.child_run import ChildResult, Evaluations
 from qa_accel.experiments.random_sampler import RandomSampler
 from qa_accel.experiments.tpe_sampler import TPESampler
 from qa_accel.experiments.trials import FAILED, FINISHED, PRUNED, RUNNING, SweepPlan, Trial
-from qa_accel.messages import short
-from qa_accel.run_layout import BEST, SETTINGS
+from qa_accel.run_layout import SETTINGS, STOP_FILE
 from qa_accel.terminal import visible
 
 FAILURES_IN_A_ROW = 5
 """One more, and the worker stops: what fails so often fails for a reason that all trials share."""
-CONFIRMED = 3
-"""Trials, the best ones, that are run again with further seeds."""
-BY_HAND = f"the file {child_run.STOP_FILE}"
+SECONDS_FOR_ENDING_JOBS, SECONDS_BETWEEN_ANSWERS = 60, 2
+"""How long a worker with nothing to do waits for jobs that end: Slurm gives their processes half a minute."""
+METRICS = ("exact", "f1", "best_exact", "best_f1", "HasAns_f1", "NoAns_exact")
+BY_HAND = f"the file {STOP_FILE}"
 """As a run says it (`distributed.stop`): somebody has made it in a trial's folder, and means this trial alone."""
 
 
@@ -63,11 +62,7 @@ class Worker:
         self.folder, self.refusal, self.say = folder, refusal, say
         self.claims = Claims(folder)
         with self._alone("plan"):
-            _share_plan(folder, plan)
-        if not self.claims.are_locks:
-            raise ValueError(
-                f"--output_dir {folder}: its file system has no locks, by which workers share trials; take another folder"
-            )
+            trials.share_plan(folder, plan)
         self.plan = plan
         self.me = {"host": socket.gethostname(), "pid": os.getpid()} | slurm_jobs.own_job()
         self.sampler = self._make_sampler()
@@ -76,8 +71,9 @@ class Worker:
 
     def work(self) -> bool:
         """Train until no run is free. False if a signal stopped this worker, or somebody its run."""
+        self._delete_leftovers()
         for take in (self._take_trial, self._take_confirmation):
-            while (taken := take()) is not None:
+            while (taken := self._patiently(take)) is not None:
                 if signals.received() or not self._run(taken):
                     return False
                 self.claims.give_back(taken.claim)
@@ -87,22 +83,55 @@ class Worker:
     def _make_sampler(self) -> RandomSampler | TPESampler:
         if self.plan.sampler == "random":
             return RandomSampler(self.plan.space, self.plan.seed)
-        number = next(number for number in itertools.count() if self.claims.take(f"worker-{number}"))
+        number = next(number for number in itertools.count() if self._claim(f"worker-{number}"))
         with self._alone("ask"):
             return TPESampler(self.folder, self.plan.space, self.plan.seed, number, self.claims)
 
     @contextlib.contextmanager
     def _alone(self, name: str) -> Iterator[None]:
         """One worker at a time."""
-        self.claims.take(name, wait=True)
+        self._claim(name, wait=True)
         try:
             yield
         finally:
             self.claims.give_back(name)
 
+    def _claim(self, name: str, *, wait: bool = False) -> bool:
+        """Raises ValueError where claims are not seen by others, from the start or since a moment."""
+        taken = self.claims.take(name, wait=wait)
+        if not self.claims.are_locks:
+            raise ValueError(
+                f"--output_dir {self.folder}: its file system has no locks, or refuses them now, by which workers share trials; "
+                "take another folder, or start the same command again once it works"
+            )
+        return taken
+
+    def _delete_leftovers(self) -> None:
+        """Of a worker that was killed between the result of its run and the end of `_end`."""
+        for folder in [*trials.trial_folders(self.folder), *trials.confirmation_folders(self.folder)]:
+            name = self._name_of(folder)
+            if next(folder.glob("checkpoint-*"), None) is not None and self._claim(name):
+                trials.delete_what_a_resume_needs(folder, trials.read_trial(folder))
+                self.claims.give_back(name)
+
+    def _name_of(self, folder: Path) -> str:
+        """A run's claim."""
+        return str(folder.relative_to(self.folder))
+
+    def _patiently(self, take: Callable[[], Taken | None]) -> Taken | None:
+        """A run; if there is none, but some are left to jobs that end, again until Slurm knows whether these come back."""
+        give_up = time.monotonic() + SECONDS_FOR_ENDING_JOBS
+        while True:
+            taken = take()
+            if taken is not None or signals.received() or time.monotonic() > give_up:
+                return taken
+            if not slurm_jobs.ending(self._left_to_jobs):
+                return None
+            time.sleep(SECONDS_BETWEEN_ANSWERS)
+
     def _take_trial(self) -> Taken | None:
         """An interrupted trial, this job's own first, or else a new one; claimed."""
-        if (taken := self._take_up(trials.read_trials(self.folder), self._place_of_trial)) is not None:
+        if (taken := self._take_up(trials.trial_folders(self.folder))) is not None:
             return taken
         with self._alone("ask"):
             begun = trials.read_trials(self.folder)
@@ -112,43 +141,29 @@ class Worker:
             if number is None:
                 return None
             trial = Trial(number, RUNNING, self.sampler.params(number), owner=self.me)
-            return self._begin(self._place_of_trial(trial), trial, trial.params)
+            return self._begin(trials.folder_of(self.folder, number), trial, trial.params)
 
     def _take_confirmation(self) -> Taken | None:
         """Once all trials have ended: a further seed of one of the best."""
         ended = trials.read_trials(self.folder)
         if len(ended) < self.plan.trials or not all(trial.has_ended for trial in ended):
             return None
-        if (taken := self._take_up(trials.read_confirmations(self.folder), self._place_of_confirmation)) is not None:
+        if (taken := self._take_up(trials.confirmation_folders(self.folder))) is not None:
             return taken
         with self._alone("ask"):
             begun = {(trial.confirms, trial.seed) for trial in trials.read_confirmations(self.folder)}
-            for best, seed in self._confirmations(ended):
+            for place, best, seed in trials.confirmations(self.plan, ended):
                 if (best.number, seed) not in begun:
                     params = best.params | {"seed": seed}
                     trial = Trial(best.number, RUNNING, params, owner=self.me, confirms=best.number, seed=seed)
-                    return self._begin(self._place_of_confirmation(trial), trial, params)
+                    folder = trials.folder_to_confirm(self.folder, best.number, place, seed)
+                    return self._begin(folder, trial, params)
         return None
 
-    def _confirmations(self, ended: Sequence[Trial]) -> list[tuple[Trial, int]]:
-        """The best trials, each with the same seeds, which no trial had."""
-        used = {self.plan.fixed.get("seed")} | {trial.params.get("seed") for trial in ended}
-        fresh = itertools.islice((seed for seed in itertools.count(1) if seed not in used), self.plan.confirm_seeds)
-        return list(itertools.product(trials.best_first(ended)[:CONFIRMED], fresh))
-
-    def _place_of_trial(self, trial: Trial) -> tuple[str, Path]:
-        return f"trial-{trial.number}", trials.folder_of(self.folder, trial.number)
-
-    def _place_of_confirmation(self, trial: Trial) -> tuple[str, Path]:
-        best = [one.number for one in trials.best_first(trials.read_trials(self.folder))]
-        assert trial.seed is not None, "a confirmation has a seed"
-        folder = trials.confirmation_folder(self.folder, 1 + best.index(trial.number), trial.seed)
-        return str(folder.relative_to(self.folder)), folder
-
-    def _begin(self, place: tuple[str, Path], trial: Trial, params: dict[str, Any]) -> Taken:
+    def _begin(self, folder: Path, trial: Trial, params: dict[str, Any]) -> Taken:
         """Claim a new run and write what it is. Only under the claim "ask"."""
-        claim, folder = place
-        taken = self.claims.take(claim)
+        claim = self._name_of(folder)
+        taken = self._claim(claim)
         assert taken, "nobody claims what has not begun, but under this claim"
         folder.mkdir(parents=True, exist_ok=True)
         recipe = self.plan.fixed | params | {"output_dir": str(folder)}
@@ -156,14 +171,16 @@ class Worker:
         trials.write_trial(folder, trial)
         return Taken(claim, folder, trial)
 
-    def _take_up(self, begun: Iterable[Trial], place_of: Callable[[Trial], tuple[str, Path]]) -> Taken | None:
+    def _take_up(self, folders: Iterable[Path]) -> Taken | None:
         """Claim a run that its worker has left; not one whose job Slurm will start again."""
         mine = self.me.get("job")
-        open_ones = [trial for trial in begun if not trial.has_ended]
-        open_ones.sort(key=lambda trial: (mine is None or trial.owner.get("job") != mine, trial.number))
-        for trial in open_ones:
-            claim, folder = place_of(trial)
-            if not self.claims.take(claim):
+        begun = [(folder, trials.read_trial(folder)) for folder in folders]
+        open_ones = [(folder, trial) for folder, trial in begun if not trial.has_ended]
+        open_ones.sort(key=lambda one: (mine is None or one[1].owner.get("job") != mine, one[1].number))
+        self._left_to_jobs.clear()
+        for folder, _ in open_ones:
+            claim = self._name_of(folder)
+            if not self._claim(claim):
                 continue
             trial = trials.read_trial(folder)  # it may have ended before the claim was free
             if not trial.has_ended and not self._is_left_to_its_job(trial):
@@ -193,7 +210,7 @@ class Worker:
             trial = replace(trial, starts=trial.starts + 1)
             trials.write_trial(folder, trial)
             trial, pruned, result = self._train(folder, trial)
-            if result.state == "failed" and result.crashed and attempt == 1 and not signals.received():
+            if result.state == "failed" and result.crashed and attempt == 1:
                 self.say(visible(f"{name}: crashed ({result.reason}); started once more, from its last checkpoint"))
                 continue
             break
@@ -215,7 +232,11 @@ class Worker:
 
         def on_evaluation(evaluations: Evaluations) -> bool:
             nonlocal pruned, current
-            values = [[step, scores[self.plan.metric]] for step, scores in evaluations if self.plan.metric in scores]
+            values = [
+                [step, scores[self.plan.metric]]
+                for step, scores in evaluations
+                if trials.is_finite(scores.get(self.plan.metric))
+            ]
             if not values:
                 return False
             current = replace(current, evaluations=values, value=values[-1][1])
@@ -231,7 +252,7 @@ class Worker:
     def _why_pruned(self, trial: Trial) -> str | None:
         if self.plan.pruner == "none":
             return None
-        others = [one for one in trials.read_trials(self.folder) if one.number != trial.number]
+        others = [one for one in trials.whole_trials(self.folder) if one.number != trial.number]
         return pruning.why_hopeless([value for _, value in trial.evaluations], others)
 
     def _ended(self, trial: Trial, pruned: str | None, result: ChildResult) -> Trial:
@@ -240,8 +261,8 @@ class Worker:
             return replace(trial, state=FAILED, value=None, reason=result.reason)
         if result.state == "stopped":
             return replace(trial, state=PRUNED, reason=pruned)
-        if metric not in result.scores:
-            reason = f"its results have no {metric}; --metric can be {', '.join(_numbers_of(result.scores)) or 'nothing: give a validation_file'}"
+        if not trials.is_finite(result.scores.get(metric)):
+            reason = f"its results have no {metric}; --metric can be {', '.join(name for name in METRICS if name in result.scores) or 'nothing: give a validation_file'}"
             return replace(trial, state=FAILED, value=None, reason=reason)
         return replace(trial, state=FINISHED, value=float(result.scores[metric]), reason=None)
 
@@ -252,8 +273,7 @@ class Worker:
         if trial.confirms is None:
             with self._alone("ask"):
                 self.sampler.catch_up([trial])
-        for old in [*folder.glob("checkpoint-*"), *([folder / BEST] if trial.state != FINISHED else [])]:
-            files.remove(old)
+        trials.delete_what_a_resume_needs(folder, trial)
         value = "" if trial.value is None else f", {self.plan.metric} {trial.value:.2f}"
         reason = "" if trial.reason is None else f" ({trial.reason})"
         self.say(visible(f"{name}: {trial.state}{value}{reason}"))
@@ -268,35 +288,13 @@ class Worker:
         begun = [*trials.read_trials(self.folder), *trials.read_confirmations(self.folder)]
         running = sum(not trial.has_ended for trial in begun)
         if self._left_to_jobs:
-            self.say(f"left to their jobs, which Slurm starts again: trials of {', '.join(sorted(self._left_to_jobs))}")
+            self.say(
+                f"left to their jobs, which Slurm starts again: trials of {', '.join(sorted(self._left_to_jobs))}. "
+                "If these jobs do not come back, start the same command again once squeue does not list them"
+            )
         if running:
             self.say(
                 f"no trial is free; {running} are running elsewhere. The worker that ends the last one confirms the best"
             )
         else:
             self.say(f"all {self.plan.trials} trials have ended: {self.folder}")
-
-
-def _share_plan(folder: Path, plan: SweepPlan) -> None:
-    """Write the plan, or compare it with the one that is there. Raises ValueError, with the names that differ."""
-    if not (folder / trials.PLAN).exists():
-        trials.write_plan(folder, plan)
-        return
-    known = trials.read_plan(folder)
-    differ = [
-        entry.name for entry in dataclasses.fields(plan) if getattr(plan, entry.name) != getattr(known, entry.name)
-    ]
-    if differ:
-        shown = [f"{name} ({_shown(known, name)}, here {_shown(plan, name)})" for name in differ]
-        raise ValueError(
-            f"{folder} holds a sweep with another {' and '.join(shown)}. Give the same as its first worker, or take another "
-            "--output_dir"
-        )
-
-
-def _shown(plan: SweepPlan, name: str) -> str:
-    return short(str(plan.as_dict()[name]), 200)
-
-
-def _numbers_of(scores: dict[str, Any]) -> list[str]:
-    return [name for name in ("exact", "f1", "best_exact", "best_f1", "HasAns_f1", "NoAns_exact") if name in scores]

@@ -92,17 +92,29 @@ def _member(entry: Any, path: Path, place: int) -> EnsembleMember:
         )
     if has_folder:
         model = os.path.normpath(os.path.join(path.parent, str(relative)))
-        if "\0" in model or not os.path.isdir(model):
+        if not _can_be_a_path(model) or not os.path.isdir(model):
             raise ValueError(
                 f"{where}: there is no folder {shown(relative)} beside this ensemble: members are found from the folder that "
                 f"ensemble.json is in; move them along with it, or {AGAIN}"
             )
     assert isinstance(model, str), "one of both is a text"
+    if not _can_be_a_path(model):
+        raise ValueError(
+            f"{where}: model {shown(model)} has a character that no name of a model or folder has; {AGAIN}"
+        )
     refuse_nested(model, where)
     weight = entry.get("weight", 1.0)
     if type(weight) not in (int, float) or not LEAST_WEIGHT <= weight <= 1:
         raise ValueError(f"{where}: weight is {shown(weight)}; a number above 0, at most 1, is expected: {AGAIN}")
     return EnsembleMember(model, _settings(WindowConfig, entry, where), _settings(SpanConfig, entry, where), weight)
+
+
+def _can_be_a_path(text: str) -> bool:
+    """Not with a NUL, nor with half of a surrogate pair that stands for no byte."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _settings(kind: Any, entry: dict[str, Any], where: str) -> Any:

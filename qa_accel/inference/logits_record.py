@@ -4,23 +4,26 @@ import math
 import os
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 from qa_accel import files
 from qa_accel.config import written_settings
 from qa_accel.data.logit_file import LogitsDtype
-from qa_accel.data.questions import SplitName
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, shown
 from qa_accel.ranges import LARGEST, check_ranges
 
+AnsweredSplit = Literal["validation", "test"]
+"""Splits whose questions predict.py answers."""
+
 
 @dataclass(frozen=True)
 class LogitsRecord:
     model: str
     """Name or folder, for people."""
-    split: SplitName
+    split: AnsweredSplit
     questions: str
     """Fingerprint of the questions."""
     windows: str
@@ -45,6 +48,8 @@ class LogitsRecord:
         check_ranges(self, null_odds_weight="(-inf, inf)", null_odds_bias="(-inf, inf)")
         if (self.null_odds_weight is None) != (self.null_odds_bias is None):
             raise ValueError("null_odds_weight and null_odds_bias belong together; one of them is missing")
+        if self.temperature is None and self.null_odds_weight is not None:
+            raise ValueError("null_odds_weight and null_odds_bias belong to a temperature, which is missing")
 
     @property
     def calibration(self) -> Calibration | None:

@@ -1,50 +1,40 @@
 """A model and windows -> a file with the start and end logits of every window, beside the windows' cache.
 
-The file's name is a fingerprint of all that decides about its bits: the model's tensors and config, the windows' tokens,
-batches, attention, precision, device type and the file's type. It is the same to the bit from any number of processes,
+The file's name is a fingerprint of all that decides about its bits (`logits_fingerprint.py`). It is the same to the bit from any number of processes,
 since batches are (`predictor.py`), and appears under its name only when it is whole. Every rank may read it afterwards:
 each round's rows reach all ranks, and where nodes have caches of their own, the first process of each node writes.
 """
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import transformers
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from qa_accel import files
-from qa_accel.batching.collate import PackedCollator
-from qa_accel.batching.mode import BatchingConfig, padding_rules
+from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data import cache_file
 from qa_accel.data.logit_file import LogitFileWriter, LogitsDtype, SavedLogits, read
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
-from qa_accel.inference import predictor
-from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY
+from qa_accel.inference import logits_fingerprint, predictor
 from qa_accel.inference.logit_rounds import LogitRounds
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
+from qa_accel.messages import listed
 from qa_accel.models.loading import ModelConfig
 
 __all__ = ["LogitsFile", "SavedLogits", "filling", "locate", "logits_of_checkpoints", "read", "save_logits"]
 
-# Part of every file's name. Increase it when the same input gives another file than before.
-CODE_VERSION = 1
 SECONDS_TO_APPEAR = 90
 """Within which a network file system shows a file that another host wrote."""
-NOT_IN_LOGITS = ("_name_or_path", "transformers_version", CONFIG_KEY, THRESHOLD_KEY)
-"""Keys of a model's config that change no logit."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +43,8 @@ class LogitsFile:
 
     path: Path
     """In this process's cache."""
+    source: str
+    """Fingerprint of the model and the windows, whatever the batches, device and versions."""
     dtype: LogitsDtype
     there: bool
     """Whether every rank has it: nothing is to be computed."""
@@ -70,7 +62,7 @@ def save_logits(
     cache_dir: Path,
     max_seq_length: int | None = None,
     done: Callable[[int, int], None] = lambda batches, of: None,
-) -> Path:
+) -> LogitsFile:
     """The file with the logits of every window, computed with the evaluation path unless it is there. All ranks must call.
 
     `qa`: as loaded, not yet prepared: its model is put on the accelerator's device, whole on each rank, under any strategy.
@@ -94,7 +86,7 @@ def save_logits(
                 lambda batches: done(batches, len(plan)),
                 rounds,
             )
-    return target.path
+    return target
 
 
 def logits_of_checkpoints(
@@ -109,14 +101,14 @@ def logits_of_checkpoints(
     dtype: LogitsDtype = "float16",
     check: Callable[[QATask], None] = lambda task: None,
     done: Callable[[str, int, int], None] = lambda name, batches, of: None,
-) -> list[Path]:
+) -> list[LogitsFile]:
     """As `save_logits`, of several fine-tuned models, one after the other in memory. All ranks must call.
 
     `check`: called with each model before its weights are read; it may refuse one (another tokenizer, say). `done`: called
     with the model's name, its finished batches and their number.
     Raises ValueError also for a model without a trained head.
     """
-    paths = []
+    found = []
     for settings in checkpoints:
         name = settings.model_name_or_path
         task = load_task(settings, window_config, batching, **strategy.placement(accelerator))
@@ -124,7 +116,7 @@ def logits_of_checkpoints(
         with strategy.loading_whole(accelerator):
             qa = task.load_model(trained=True)
         try:
-            path = save_logits(
+            file = save_logits(
                 accelerator,
                 qa,
                 windows,
@@ -135,11 +127,11 @@ def logits_of_checkpoints(
             )
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from error
-        paths.append(path)
+        found.append(file)
         del qa  # the next model gets its memory
         if accelerator.device.type == "cuda":
             torch.cuda.empty_cache()
-    return paths
+    return found
 
 
 def locate(
@@ -158,15 +150,19 @@ def locate(
     """
     box: list[Any] = [None]
     if accelerator.is_main_process:  # other hosts' processors may have other names and versions
-        content = _decides(accelerator, qa, windows, batch_size, dtype, max_seq_length or qa.max_seq_length)
-        box = [hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:32]]
+        length = max_seq_length or qa.max_seq_length
+        box = [logits_fingerprint.fingerprint(accelerator, qa, windows, batch_size, dtype, length)]
     broadcast_object_list(box)
-    path = Path(cache_dir) / f"logits-{box[0]}.arrow"
+    path = Path(cache_dir) / f"logits-{box[0].bits}.arrow"
     with runtime.first_on_each_cache(accelerator) as first:
         usable = cache_file.is_usable(path, check=first)
     states: list[tuple[bool, bool]] = gather_object([(usable, first)])
     writers = tuple(rank for rank, (found, is_first) in enumerate(states) if is_first and not found)
-    return LogitsFile(path, dtype, all(found for found, _ in states), writers)
+    there = all(found for found, _ in states)
+    if not there and not writers:  # every node's first process has it; the others must see the same cache
+        _wait_for(path, accelerator)
+        there = True
+    return LogitsFile(path, box[0].source, dtype, there, writers)
 
 
 @contextmanager
@@ -194,7 +190,7 @@ def filling(accelerator: Accelerator, target: LogitsFile, windows: Windows) -> I
         if partial is not None:
             cache_file.seal(partial, target.path.name)
     accelerator.wait_for_everyone()
-    _wait_for(target.path)
+    _wait_for(target.path, accelerator)
 
 
 def _whole_on_each_rank(accelerator: Accelerator, model: Any) -> Callable[..., Any]:
@@ -212,61 +208,16 @@ def _whole_on_each_rank(accelerator: Accelerator, model: Any) -> Callable[..., A
     return forward
 
 
-def _wait_for(path: Path) -> None:
+def _wait_for(path: Path, accelerator: Accelerator) -> None:
+    """All ranks must call. Raises OSError on all of them if one does not see the file in time."""
     give_up = time.monotonic() + SECONDS_TO_APPEAR
-    while not path.is_file():
-        if time.monotonic() > give_up:
-            raise OSError(
-                f"{path} was written, but this process does not see it: processes of one machine must share the cache; "
-                "name a folder that they share with --cache_dir"
-            )
-        os.listdir(path.parent)  # makes a client of NFS ask again for what it believes not to be there
+    while not (seen := path.is_file()) and time.monotonic() < give_up:
+        with suppress(OSError):
+            os.listdir(path.parent)  # makes a client of NFS ask again for what it believes not to be there
         time.sleep(0.2)
-
-
-def _decides(
-    accelerator: Accelerator, qa: QAModel, windows: Windows, batch_size: int, dtype: LogitsDtype, max_seq_length: int
-) -> dict[str, Any]:
-    """All that decides about the bits of a file."""
-    plan, collate = qa.evaluation_batches(windows, batch_size, max_seq_length)
-    packed = isinstance(collate, PackedCollator)
-    return {
-        "code": CODE_VERSION,
-        "model": _model_content(qa.model),
-        "windows": _windows_content(windows),
-        "batches": hashlib.blake2b(plan.tobytes(), digest_size=16).hexdigest(),
-        "padding": asdict(padding_rules(qa.inputs, qa.tokenizer)),
-        "packed rows": [collate.row_tokens, collate.max_length] if packed else None,
-        "max_seq_length": max_seq_length,
-        "attention": qa.mode.attention,
-        "precision": strategy.precision(accelerator),
-        "device": accelerator.device.type,
-        "dtype": dtype,
-    }
-
-
-def _model_content(model: Any) -> list[Any]:
-    """Of a torch model the hash of its tensors, its config and the library; of an exported one its files and runtime."""
-    if not isinstance(model, torch.nn.Module):
-        return [model.runtime, *(files.sha256(path) for path in model.files)]
-    digest = hashlib.blake2b(digest_size=32)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    config: Any = model.config
-    content = {key: value for key, value in config.to_dict().items() if key not in NOT_IN_LOGITS}
-    attention = getattr(config, "_attn_implementation", None)
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    return [digest.hexdigest(), content, attention, kind, torch.__version__, transformers.__version__]
-
-
-def _windows_content(windows: Windows) -> str:
-    """Hash of all that a model sees of the windows, and of what the normalisers depend on."""
-    digest = hashlib.blake2b(digest_size=32)
-    names = ("input_ids_N", "token_type_ids_N", "begin_W", "context_begin_W", "context_end_W", "null_W")
-    for name in names:
-        array = getattr(windows, name)
-        digest.update(f"{name} {None if array is None else (array.dtype, array.shape)};".encode())
-        if array is not None:
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+    blind = [rank for rank, sees in enumerate(gather_object([seen])) if not sees]
+    if blind:
+        raise OSError(
+            f"{path} is there for the first process of each machine, but not for rank {listed(blind)}: processes of one machine "
+            "must share the cache; name a folder that they share with --cache_dir"
+        )

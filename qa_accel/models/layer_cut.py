@@ -12,11 +12,14 @@ import torch
 from torch import nn
 from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, PretrainedConfig, PreTrainedModel
 
-from qa_accel.messages import REASON, listed
+from qa_accel.messages import REASON, listed, short
 from qa_accel.models import architectures
 
 PER_LAYER = ("layer_types", "attention_window", "no_rope_layers")
 """Settings of config.json that may be a list with one entry per layer."""
+
+OWN_NUMBER = ("layer_idx", "layer_id")
+"""Attributes in which layers keep their own number."""
 
 _BY_PATTERN = "its config describes the layers by a pattern of their kinds, not one by one"
 NOT_CUT = {
@@ -24,6 +27,7 @@ NOT_CUT = {
     "canine": "its layers are of three kinds, and only the middle ones are counted",
     "funnel": "its layers are grouped in blocks between which tokens are pooled",
     "gpt_neo": _BY_PATTERN,
+    "minimax": "its linear attention forgets at a rate that follows from a layer's number and the number of layers",
     "reformer": _BY_PATTERN,
 }
 """Model types whose layers cannot be chosen one by one, with the reason."""
@@ -103,7 +107,34 @@ def _obstacle(whole_config: PretrainedConfig, cut_config: PretrainedConfig, kept
     )
     if differing:
         return f"layers at these places differ in {listed(differing, 3, REASON)}, so one cannot take the other's place"
+    return _other_numbers(whole, small, kept)
+
+
+def _other_numbers(whole: nn.Module, small: nn.Module, kept: tuple[int, ...]) -> str | None:
+    """What a layer computes with that is no weight and would be another value at its new place.
+
+    Some layers derive it from their own number: GPT-2 with scale_attn_by_inverse_layer_idx, DiffLlama, BigBird's seed.
+    """
+    layers, places = architectures.layers(whole), list(architectures.layers(small).values())
+    for layer, place in zip((list(layers)[each] for each in kept), places, strict=True):
+        at_place = dict(place.named_modules())
+        for name, module in layers[layer].named_modules():
+            for setting, value in _numbers(module).items():
+                other = getattr(at_place[name], setting, None)
+                if other != value:
+                    where = f"{layer}.{name}".rstrip(".")
+                    return (
+                        f"a layer computes with values that follow from its place: {setting} of {where} is {short(repr(value))}, "
+                        f"and would become {short(repr(other))}"
+                    )
     return None
+
+
+def _numbers(module: nn.Module) -> dict[str, Any]:
+    """Plain attributes of a module by name, the layer's own number aside, which only says where a cache has its keys."""
+    kinds = (bool, int, float, str, tuple, list)
+    found = {name: value for name, value in vars(module).items() if isinstance(value, kinds) and name[0] != "_"}
+    return {name: value for name, value in found.items() if name not in OWN_NUMBER}
 
 
 def _without_storage(model_config: PretrainedConfig) -> PreTrainedModel:

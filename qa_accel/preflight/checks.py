@@ -14,7 +14,7 @@ from accelerate import Accelerator, init_empty_weights
 from accelerate.utils import gather_object
 from transformers import AutoModelForQuestionAnswering
 
-from qa_accel.models import loading
+from qa_accel.models import layer_cut, loading
 from qa_accel.preflight.probe import HostProbe
 from qa_accel.training.settings import TrainConfig
 
@@ -73,8 +73,11 @@ def all_reduce(accelerator: Accelerator) -> Network:
 
 def disk_of(settings: TrainConfig) -> Disk | None:
     """Room that three checkpoints need and have; None where the model or the folder is not there to ask."""
+    kept = settings.layers.keep_layers
     try:
         model_config = loading.load_model_config(settings.model, settings.windows.max_seq_length)
+        if kept is not None:
+            model_config = layer_cut.cut_config(model_config, kept, settings.model.model_name_or_path)
         free = shutil.disk_usage(settings.checkpoint.output_dir).free
     except (ValueError, OSError):
         return None

@@ -22,7 +22,8 @@ from accelerate.utils import broadcast_object_list
 
 from qa_accel.data import sources
 from qa_accel.data.questions import cache_folder
-from qa_accel.models.loading import load_model_config
+from qa_accel.inference.qa_model import load_tokenizer_and_config
+from qa_accel.training.model_checks import teachers_of
 from qa_accel.training.settings import TrainConfig
 
 PACKAGE = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ class HostProbe:
     data: str
     """Names and sizes of the data files, or what is wrong with them."""
     model: str
-    """Digest of the model's config and of its files' sizes, or what is wrong with it."""
+    """Digest of the model's config and of its and its teachers' files' sizes, or what is wrong with one of them."""
     sees_output: bool
     """Whether what rank 0 has just written in output_dir can be read here."""
     sees_cache: bool
@@ -158,13 +159,17 @@ def _data(settings: TrainConfig) -> str:
 
 def _model(settings: TrainConfig) -> str:
     try:
-        model_config = load_model_config(settings.model, settings.windows.max_seq_length)
+        tokenizer, model_config = load_tokenizer_and_config(settings.model, settings.windows)
+        teachers = teachers_of(
+            settings.distillation, settings.layers, settings.model, settings.windows, tokenizer, model_config
+        )
     except ValueError as error:
         return f"!{error}"
     digest = hashlib.sha256(model_config.to_json_string().encode())
-    folder = Path(settings.model.model_name_or_path)
-    if folder.is_dir():
-        digest.update(repr(sorted((path.name, path.stat().st_size) for path in folder.glob("*.*"))).encode())
+    for model in (settings.model, *(teacher.model for teacher in teachers)):
+        folder = Path(model.model_name_or_path)
+        if folder.is_dir():
+            digest.update(repr(sorted((path.name, path.stat().st_size) for path in folder.glob("*.*"))).encode())
     return f"{model_config.model_type} {digest.hexdigest()[:8]}"
 
 

@@ -17,11 +17,11 @@ from qa_accel.distributed import environment, run_folder, strategy
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
-from qa_accel.models import adapters, architectures, layer_cut, loading
+from qa_accel.models import adapters, architectures, loading
 from qa_accel.reporting import trackers
 from qa_accel.run_layout import BEST, DATA_REPORT, METRICS, SETTINGS
 from qa_accel.terminal import visible
-from qa_accel.training import checkpoint, distillation, optim, restoring
+from qa_accel.training import checkpoint, distillation, model_checks, optim, restoring
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
@@ -56,11 +56,9 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         **strategy.placement(accelerator),
         training=True,
     )
-    if settings.layers.keep_layers is not None:
-        layer_cut.cut_config(
-            task.config, settings.layers.keep_layers, settings.model.model_name_or_path
-        )  # or it refuses
-    teachers = distillation.load_teachers(settings.distillation, settings.model, settings.windows, task.tokenizer)
+    teachers = model_checks.teachers_of(
+        settings.distillation, settings.layers, settings.model, settings.windows, task.tokenizer, task.config
+    )
     overwrite = settings.checkpoint.overwrite_output_dir
     folder = run_folder.open_run(settings.checkpoint.output_dir, accelerator, overwrite=overwrite)
     _check_hub(settings, accelerator, folder)
@@ -93,8 +91,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
             teachers,
             accelerator,
             console,
-            prepared_splits["train"].questions,
-            windows,
+            prepared_splits["train"],
             settings.windows,
             settings.data,
             settings.evaluation.prediction.per_device_eval_batch_size,

@@ -34,6 +34,10 @@ from qa_accel.training.optim import OptimConfig
 from qa_accel.training.progress import Progress
 
 PROGRESS = "progress.json"
+TEACHERS = "teachers"
+"""Entry of a fingerprint: of each teacher the fingerprint -> the name, which may change."""
+TEACHERS_LOGITS = "teachers' logits"
+"""Entry of a fingerprint: hash of what the same teachers may say in other bits (versions, device, batches of their pass)."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +73,17 @@ def run_fingerprint(
     chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
     chosen += ("num_train_epochs", "max_train_steps", "dtype", "keep_layers", *config.setting_types(OptimConfig))
     chosen += tuple(name for name in config.setting_types(AdapterConfig) if name != "merge_lora")
-    taught = None
+    teachers = taught = None
     if isinstance(windows, TaughtWindows):
         chosen += ("distill_temperature", "distill_weight")
+        teachers = dict(windows.teachers)
         taught = _hash((*windows.teacher_start_MN, *windows.teacher_end_MN))
     return {name: settings[name] for name in chosen} | {
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,
         "training windows": _hash((windows.begin_W, windows.start_W, windows.end_W)),
-        "teachers' logits": taught,
+        TEACHERS: teachers,
+        TEACHERS_LOGITS: taught,
     }
 
 

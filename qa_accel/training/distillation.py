@@ -9,10 +9,10 @@ places of the window, and the softmax does not see such a number.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from datasets import Dataset
 from rich.console import Console
 from rich.progress import Progress
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -21,6 +21,7 @@ from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.logit_file import read
 from qa_accel.data.pair_tokenizer import same
 from qa_accel.data.questions import DataConfig, cache_folder
+from qa_accel.data.splits import Split
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import TaughtWindows, WindowConfig, Windows
 from qa_accel.distributed import accelerator as runtime
@@ -36,7 +37,7 @@ from qa_accel.training.loss import Distillation
 class DistillConfig:
     teacher: tuple[str, ...] = ()
     """Folders or hub names of fine-tuned models with this model's tokenizer, whose answers this one learns to give; of several
-    the mean counts."""
+    the mean counts. `name@revision`: a branch, tag or commit of the hub model."""
     distill_temperature: float = 2.0
     """Logits of teacher and student are divided by this before they are compared: the higher, the more small ones count."""
     distill_weight: float = 0.75
@@ -75,10 +76,9 @@ def load_teachers(
     """
     teachers = []
     for name in config.teacher:
-        model_folder.check_name(name, "--teacher")
-        model = ModelConfig(name, trust_remote_code=student.trust_remote_code)
+        model = _model_of(name, trust_remote_code=student.trust_remote_code)
         try:
-            model_folder.check_not_exported(name)
+            model_folder.check_not_exported(model.model_name_or_path)
             own, _ = load_tokenizer_and_config(model, windows)
         except ValueError as error:
             raise ValueError(f"--teacher {name!r}: {error}") from error
@@ -90,6 +90,18 @@ def load_teachers(
             )
         teachers.append(Teacher(model, own))
     return teachers
+
+
+def _model_of(name: str, *, trust_remote_code: bool) -> ModelConfig:
+    """A folder, or a hub name with or without a revision; no hub name has an @ itself."""
+    model_folder.check_name(name, "--teacher")
+    model, at, revision = name.partition("@")
+    if not at or Path(name).is_dir():
+        return ModelConfig(name, trust_remote_code=trust_remote_code)
+    if not model or not revision:
+        raise ValueError(f"--teacher {name!r}: expected a folder, the name of a hub model, or name@revision")
+    model_folder.check_name(model, "--teacher")
+    return ModelConfig(model, model_revision=revision, trust_remote_code=trust_remote_code)
 
 
 def differences(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> list[str]:
@@ -125,8 +137,7 @@ def with_teachers(
     teachers: Sequence[Teacher],
     accelerator: Accelerator,
     console: Console,
-    questions: Dataset,
-    windows: Windows,
+    train: Split,
     window_config: WindowConfig,
     data: DataConfig,
     batch_size: int,
@@ -135,59 +146,60 @@ def with_teachers(
 
     `batch_size`: windows per forward pass of a teacher. Raises ValueError for a teacher whose head was never trained.
     """
-    paths = {}
+    names: dict[str, str] = {}
+    paths = []
     with Progress(console=console, disable=not console.is_terminal) as progress:
-        for teacher in teachers:
-            name = teacher.model.model_name_or_path
+        for teacher, name in zip(teachers, config.teacher, strict=True):
             bar = progress.add_task("teacher", total=None)
-            [path] = logits_of_checkpoints(
+            with runtime.first_on_each_cache(accelerator) as first:
+                windows = own_windows(teacher, data, window_config, train, check_cache=first)
+            [file] = logits_of_checkpoints(
                 accelerator,
                 [teacher.model],
-                _own_windows(teacher, accelerator, questions, windows, window_config, data),
+                windows,
                 window_config,
                 BatchingConfig(),
                 batch_size,
                 cache_dir=cache_folder(data),
                 done=lambda _, batches, of, bar=bar: progress.update(bar, completed=batches, total=of),
             )
-            if path in paths:
-                raise ValueError(f"--teacher: {paths[path]!r} and {name!r} are the same model; name each once")
-            paths[path] = name
+            if file.source in names:
+                raise ValueError(f"--teacher: {names[file.source]!r} and {name!r} are the same model; name each once")
+            names[file.source] = name
+            paths.append(file.path)
     runtime.announce(
         console,
         teacher=", ".join(config.teacher),
-        distillation=f"logits of {len(windows):,} windows, temperature {config.distill_temperature:g}, weight "
+        distillation=f"logits of {len(train.windows):,} windows, temperature {config.distill_temperature:g}, weight "
         f"{config.distill_weight:g}",
     )
     # in the order of their fingerprints, so that a sum of three rounds alike however they are named
-    logits = [read(path) for path in sorted(paths)]
+    logits = [read(path) for _, path in sorted(zip(names, paths, strict=True))]
     return TaughtWindows(
-        **vars(windows),
+        **vars(train.windows),
         teacher_start_MN=tuple(one.start_N for one in logits),
         teacher_end_MN=tuple(one.end_N for one in logits),
+        teachers=names,
     )
 
 
-def _own_windows(
-    teacher: Teacher,
-    accelerator: Accelerator,
-    questions: Dataset,
-    windows: Windows,
-    window_config: WindowConfig,
-    data: DataConfig,
+def own_windows(
+    teacher: Teacher, data: DataConfig, window_config: WindowConfig, train: Split, *, check_cache: bool = True
 ) -> Windows:
-    """The same windows, with the token types that the teacher's tokenizer gives: BERT has them, its student DistilBERT not."""
-    with runtime.first_on_each_cache(accelerator) as first:
-        own = prepare_windows(
-            questions,
-            teacher.tokenizer,
-            window_config,
-            cache_dir=cache_folder(data),
-            num_proc=data.preprocessing_num_workers,
-            check_cache=first,
-        )
+    """The same windows, with the token types that the teacher's tokenizer gives: BERT has them, its student DistilBERT not.
+
+    They are made unless they are in the cache. Raises ValueError if they differ in anything else.
+    """
+    own = prepare_windows(
+        train.questions,
+        teacher.tokenizer,
+        window_config,
+        cache_dir=cache_folder(data),
+        num_proc=data.preprocessing_num_workers,
+        check_cache=check_cache,
+    )
     decisive = ("input_ids_N", "begin_W", "question_W", "context_begin_W", "context_end_W", "null_W")
-    differing = [name for name in decisive if not same(getattr(own, name), getattr(windows, name))]
+    differing = [name for name in decisive if not same(getattr(own, name), getattr(train.windows, name))]
     if differing:
         raise ValueError(
             f"--teacher {teacher.model.model_name_or_path!r} has another tokenizer: it makes other windows of the training data "

@@ -14,10 +14,10 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from qa_accel.distributed import strategy
-from qa_accel.messages import short
+from qa_accel.messages import LINE, REASON, short
 from qa_accel.terminal import visible
 from qa_accel.training import safe_loading
-from qa_accel.training.checkpoint import PROGRESS, versions
+from qa_accel.training.checkpoint import PROGRESS, TEACHERS, TEACHERS_LOGITS, versions
 from qa_accel.training.progress import Progress
 
 WEIGHTS = "model.safetensors"
@@ -42,11 +42,7 @@ def load(
     checkpoint cannot be restored.
     """
     saved = _read_state(path)
-    changed = [
-        f"{name}: {short(repr(saved['identity'].get(name)))} then, {value!r} now"
-        for name, value in fingerprint.items()
-        if saved["identity"].get(name) != value
-    ]
+    changed = _changes(saved["identity"], fingerprint)
     if changed and not allow_changes:
         raise ValueError(
             f"{path} was made with other settings, so resuming would continue a different run:\n  "
@@ -73,10 +69,37 @@ def load(
     differ = [
         f"{name} {short(str(old))} (now {now[name]})" for name, old in saved["versions"].items() if now.get(name) != old
     ]
+    if not changed and saved["identity"].get(TEACHERS_LOGITS) != fingerprint.get(TEACHERS_LOGITS):
+        say(
+            f"the logits of {_spelled(TEACHERS, fingerprint[TEACHERS])} were computed again and are not those of "
+            f"{visible(path.name)} to the bit (another --per_device_eval_batch_size, version or device): {NOT_TO_THE_BIT}"
+        )
     if differ:
         say(f"{visible(path.name)} was made with {visible(', '.join(differ))}: {NOT_TO_THE_BIT}")
     _report_random_states(path, accelerator, say)
     return saved["identity"]
+
+
+def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """A line for each entry that makes it another run."""
+    changed = []
+    for name, value in now.items():
+        former = then.get(name)
+        if name == TEACHERS and isinstance(former, dict) and isinstance(value, dict):
+            same = former.keys() == value.keys()  # they may have moved
+        else:
+            # other bits of other teachers' logits are one change, not two
+            same = former == value or (name == TEACHERS_LOGITS and TEACHERS in then)
+        if not same:
+            changed.append(f"{name}: {_spelled(name, former)} then, {_spelled(name, value, REASON)} now")
+    return changed
+
+
+def _spelled(name: str, value: Any, most: int = LINE) -> str:
+    if name == TEACHERS and isinstance(value, dict):
+        value = [f"{model} (weights and windows {str(fingerprint)[:8]})" for fingerprint, model in value.items()]
+        return short(", ".join(value), REASON)
+    return short(repr(value), most)
 
 
 def _read_state(path: Path) -> dict[str, Any]:

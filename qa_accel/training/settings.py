@@ -40,3 +40,10 @@ class TrainConfig:
     log: LogConfig = field(default_factory=LogConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     hub: HubConfig = field(default_factory=HubConfig)
+
+    def __post_init__(self):
+        if self.layers.keep_layers is not None and self.tuning.lora_r and not self.tuning.merge_lora:
+            raise ValueError(
+                "--keep_layers with --lora_r: an adapter is loaded onto the model that it names, which has all its layers; add "
+                "--merge_lora: the run then ends with the weights of the shorter model"
+            )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qa_accel.evaluation.significance import holm, seed_difference, sign_test, slice_p_value
+from qa_accel.evaluation.significance import holm, pooled_deviation, seed_difference, sign_test, slice_p_value
 
 LEVEL = 0.05
 
@@ -189,6 +189,12 @@ def test_seeds_are_compared_by_welchs_test():
     half = stats.t.ppf(0.975, freedom) * error
     assert (found.low, found.high) == pytest.approx((3 - half, 3 + half))
     assert found.p_value == pytest.approx(0.105, abs=0.005) and not found.beyond_chance
+
+
+def test_the_spread_of_seeds_is_pooled_within_groups():
+    """(80, 82) and (70, 74, 78): squares 2 and 32 over 1 + 2 degrees of freedom. Breaks if the means' difference counts."""
+    assert pooled_deviation([(80.0, 82.0), (70.0, 74.0, 78.0), (60.0,), ()]) == (pytest.approx((34 / 3) ** 0.5), 3)
+    assert pooled_deviation([(80.0,), ()]) == (None, 0)
 
 
 def test_one_run_has_no_seed_noise_to_compare_with():

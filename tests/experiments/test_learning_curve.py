@@ -1,6 +1,8 @@
 """Learning curves: what the runs are, scores and forecasts of runs made by hand, and one tiny real curve by the command."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ from toy import WINDOWS, flags
 from qa_accel import config
 from qa_accel.commands import learning_curve
 from qa_accel.commands.learning_curve import LearningCurveConfig
-from qa_accel.data.questions import load_questions
-from qa_accel.experiments import curve_page, curve_runs
+from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.distributed import run_folder
+from qa_accel.experiments import curve_page, curve_report, curve_runs
 from qa_accel.experiments.curve_results import LearningCurve, as_dict, forecast, read_curve
 from qa_accel.experiments.curve_runs import CurveRun
+from qa_accel.experiments.power_law import RunNoise
 from qa_accel.reporting.blocks import Figure
 from qa_accel.training.settings import TrainConfig
 
@@ -149,6 +153,32 @@ def test_the_runs_have_the_recipes_settings_and_the_parts_as_data(toy, tmp_path)
         curve_runs.prepare(config.changed(other), other.data, folder, (4, 2, 1), [42])
 
 
+def test_the_chances_are_said_for_each_metric_where_they_differ(curve):
+    """F1's noise is unknown, that of exact match comes from residuals. Breaks if the first metric's line is printed for both."""
+    f1, exact = curve.curves["f1"], curve.curves["exact"]
+    assert f1.fit is not None and exact.fit is not None and exact.fit.noise.source == "residuals"
+    unknown = replace(f1, fit=replace(f1.fit, noise=RunNoise(np.zeros(5), 0, "unknown")))
+    [of_f1, of_exact] = curve_report.chances_of_all(replace(curve, curves={"f1": unknown, "exact": exact}))
+    assert of_f1.startswith("F1: ") and "seeds and parts is not in them" in of_f1
+    assert of_exact == f"exact match: {curve_page.chances(exact.fit)}" and "guessed from the distances" in of_exact
+    same = replace(curve, curves={"f1": replace(f1, fit=exact.fit), "exact": exact})
+    assert curve_report.chances_of_all(same) == [curve_page.chances(exact.fit)]
+
+
+RESERVED = dict(
+    overwrite_output_dir=True, push_to_hub=True, resume_from_checkpoint="x", resume_with_changed_settings=True
+)
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_setting_that_is_not_for_one_run_of_many_is_refused_before_anything_is_written(name, tmp_path):
+    """Breaks if every part's model is uploaded, or each start of the command trains all runs again."""
+    data = DataConfig(train_file=("nowhere.json",), validation_file=("nowhere.json",))
+    with pytest.raises(ValueError, match=f"the recipe sets {name}, which cannot be set in a learning curve"):
+        curve_runs.prepare({name: RESERVED[name]}, data, tmp_path / "curve", (2, 1), [42])
+    assert not (tmp_path / "curve").exists()
+
+
 def test_wrong_fractions_and_recipes_without_validation_are_refused(toy, tmp_path):
     with pytest.raises(ValueError, match="--fractions must be integers from 1 on, got 0"):
         LearningCurveConfig(tmp_path / "r.yaml", tmp_path, (0,))
@@ -162,6 +192,29 @@ def test_wrong_fractions_and_recipes_without_validation_are_refused(toy, tmp_pat
 def command(words: list[str]) -> int:
     """What scripts/learning_curve.py does."""
     return learning_curve.run(config.parse(LearningCurveConfig, words))
+
+
+def refused_command(words: list[str]) -> str:
+    """The message of a command that another process's curve in this folder keeps out."""
+    try:
+        command(words)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def test_two_commands_at_once_in_one_folder_are_refused(toy, tmp_path):
+    """This process has the folder. Breaks if the second command writes parts and recipes under the runs of the first."""
+    recipe_of(toy, tmp_path)
+    folder = tmp_path / "curve"
+    folder.mkdir()
+    run_folder.hold(folder)
+    words = [*flags(recipe=tmp_path / "recipe.yaml", output_dir=folder, fractions=[2, 1]), "--launcher", "false"]
+    [message] = call(refused_command, words, without=["ACCELERATE_DYNAMO_BACKEND"])
+    assert (
+        f"another run is writing {folder}: process {os.getpid()}" in message and "take another --output_dir" in message
+    )
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_the_command_trains_reports_and_runs_nothing_twice(toy, tmp_path):

@@ -91,6 +91,8 @@ REFUSED = {
     "lr_scheduler_type: {low: 1, high: 2}": "space: lr_scheduler_type is no number, so it cannot have a range",
     "lr_scheduler_type: [lineal]": "space: lr_scheduler_type must be one of linear, cosine, constant, found 'lineal'",
     "output_dir: [a]": "space: output_dir cannot be set in a sweep: each trial has its own folder",
+    "max_train_hours: [1]": "space: max_train_hours cannot be set in a sweep: a run that it stops",
+    "num_warmup_steps: {low: 0, high: 1" + 400 * "0" + "}": "space: num_warmup_steps: high must be at most 2**53",
     "push_to_hub: [true]": "space: push_to_hub cannot be set in a sweep: every trial would be uploaded",
 }
 
@@ -162,3 +164,16 @@ def test_every_space_of_the_project_can_be_searched(repository, monkeypatch):
     assert found, "there are examples"
     for path in found:
         assert sweep._plan(sweep.SweepConfig(path, "o")).space
+
+
+@pytest.mark.parametrize("where", ["settings", "recipe"])
+def test_a_fixed_value_out_of_its_range_is_refused_before_the_first_trial(where, tmp_path):
+    """Breaks if all trials are started and fail, one after the other, for a setting that none of them changes."""
+    (tmp_path / "recipe.yaml").write_text("warmup_ratio: 5\n")
+    given = "settings: {warmup_ratio: 5" if where == "settings" else f"recipe: {tmp_path}/recipe.yaml\nsettings: {{"
+    given += (", " if where == "settings" else "") + "model_name_or_path: m, train_file: [a.json]}"
+    path = write(tmp_path, f"{given}\nspace: {{learning_rate: [1e-4, 1e-3]}}\n")
+    with pytest.raises(
+        ValueError, match=r"warmup_ratio, of settings or recipe: --warmup_ratio must be at most 1, got 5\.0"
+    ):
+        sweep._plan(sweep.SweepConfig(path, str(tmp_path / "s"), launcher="true"))

@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sweeps import Sweep, SweepWorker, Trainings, wait_for
+from launches import REPOSITORY
+from sweeps import WORKERS, Sweep, SweepWorker, Trainings, wait_for
 from training_runs import assert_same_weights, lines_of, results_of, steps_of
 
 from qa_accel.experiments import trials
@@ -107,6 +109,22 @@ def test_three_are_confirmed_the_best_first_and_of_equal_ones_the_earlier(tmp_pa
     plan = trials.SweepPlan("random", 0, 5, "best_f1", searched, {}, ("none",), confirm_seeds=2)
     found = Worker(tmp_path, plan, lambda settings: None)._confirmations(ended)
     assert [(one.number, seed) for one, seed in found] == [(2, 2), (2, 4), (3, 2), (3, 4), (0, 2), (0, 4)]
+
+
+def test_the_documented_command_repeats_a_trial_in_another_folder(whole, trainings, tmp_path):
+    """The command of the table in docs/better_models.md. Breaks if it lacks a folder of its own, which the trial's is not, or if
+    the trial's recipe lacks a setting."""
+    text = (REPOSITORY / "docs" / "better_models.md").read_text()
+    command = re.search(r"`(scripts/train\.py --config runs/sweep/trial-N/config\.yaml [^`]+)` repeats it", text)
+    assert command is not None
+    before = lines_of(whole.training(1))
+    words = (
+        command[1].replace("runs/sweep/trial-N", str(whole.training(1))).replace("runs/again", str(tmp_path / "again"))
+    )
+    launch = [*trainings.launcher.split(), *words.split()]
+    assert subprocess.run(launch, cwd=REPOSITORY, env=os.environ | WORKERS).returncode == 0
+    assert_same_weights(tmp_path / "again", whole.training(1))
+    assert lines_of(whole.training(1)) == before == lines_of(tmp_path / "again")
 
 
 def test_two_workers_of_which_one_is_killed_lose_no_trial_and_run_none_twice(whole, make):

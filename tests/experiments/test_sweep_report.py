@@ -4,7 +4,9 @@ import csv
 import json
 import math
 import re
+import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from qa_accel.experiments import sweep_figures, sweep_page
 from qa_accel.experiments.space import Parameter
 from qa_accel.experiments.sweep_report import write_sweep_report
 from qa_accel.experiments.sweep_results import SweepResults, read_sweep
+from qa_accel.experiments.trials import read_plan
 from qa_accel.reporting.blocks import MOST_POINTS, Curve, Figure, ParallelLines, Table, Text
 
 pytest.importorskip("plotly", reason="reports need the extra report")
@@ -59,7 +62,7 @@ def test_the_best_recipe_is_that_of_the_best_mean_of_reruns_and_trains(swept):
     text = (swept / "best.yaml").read_text()
     assert text.startswith(f"# python scripts/train.py --config {swept / 'best.yaml'}\n")
     assert "# Trial 2 of the sweep mine: f1 79.50, the best of 4 finished trials by the mean of its re-runs.\n" in text
-    assert "79.20, 79.60 (mean 79.40)" in text
+    assert "79.20, 79.60 (mean 79.40); expect 79.3" in text
     parsed = config.parse(TrainConfig, ["--config", str(swept / "best.yaml")])
     assert (parsed.optim.learning_rate, parsed.loop.num_train_epochs, parsed.runtime.seed) == (1e-4, 2, 42)
     assert parsed.data.train_file == ("train.json",)
@@ -78,8 +81,13 @@ def test_the_table_has_every_trial_the_best_first(swept):
 
 
 def test_the_results_hold_the_luck_in_numbers(swept):
-    """Of trial 1: 80 - 78.5 = 1.5, deviation of (78, 79) 0.7071, half of the interval 12.706 * 0.7071 / sqrt 2 = 6.353."""
+    """Of trial 1: 80 - 78.5 = 1.5. Squares of the re-runs 0.5, 0.08 and 0.02 over 3 degrees of freedom: s = 0.4472, t = 3.182, half
+    of the interval 3.182 * 0.4472 * sqrt(3/2) = 1.743; of the best mean, 79.4, the half is 3.182 * 0.4472 / sqrt 2 = 1.006."""
     found = json.loads((swept / "results.json").read_text())
+    expected = found["best"].pop("expected")
+    assert 79.3 < expected["value"] < 79.4 == pytest.approx(expected["value"] + expected["optimism_of_the_mean"])
+    low, high = expected["interval"]
+    assert (high - low) / 2 == pytest.approx(1.006, abs=1e-3) and (low + high) / 2 == pytest.approx(expected["value"])
     assert found["best"] | {"params": 0} == {
         "trial": 2,
         "value": 79.5,
@@ -89,7 +97,7 @@ def test_the_results_hold_the_luck_in_numbers(swept):
     }
     first = found["luck"]["top"][0]
     assert (first["trial"], first["difference"]) == (1, 1.5) and first["deviation"] == pytest.approx(0.7071, abs=1e-4)
-    assert first["interval"] == pytest.approx([1.5 - 6.353, 1.5 + 6.353], abs=1e-3)
+    assert first["interval"] == pytest.approx([1.5 - 1.743, 1.5 + 1.743], abs=1e-3)
     assert found["luck"]["order_by_reruns"] == [2, 1, 4] and found["luck"]["order_holds"] is False
     assert found["luck"]["degrees_of_freedom"] == 3
     assert found["states"] == {"running": 0, "finished": 4, "pruned": 1, "failed": 0}
@@ -103,11 +111,21 @@ def test_the_page_says_by_how_much_the_best_was_lucky(swept):
         "The best trial, 1, had 80.00; its re-runs have 78.50 on average: its f1 in the sweep was 1.50 too good."
         in said
     )
-    assert "-4.85 to 7.85: it may be chance" in said
+    assert "-0.24 to 3.24: it may be the luck of one seed" in said
     assert "The order of the best does not hold: 1, 2, 4 in the sweep, 2, 1, 4 by the re-runs." in said
     assert "4 trials have finished, which is too few to say which parameters matter" in said
     page = (swept / "sweep.html").read_text()
-    assert "79.40" in page and "mean of 2 fresh seeds: expect this" in page
+    assert "79.40" in page and "mean of 2 fresh seeds" in page
+    assert re.search(
+        r"Expect f1 79\.3\d of trial 2 with further seeds: its re-runs have 79\.40, and the best of 3", said
+    )
+
+
+def test_a_value_far_beyond_its_reruns_is_called_more_than_the_luck_of_one_seed(tmp_path):
+    """84 against 80.0 and 80.4: half of the interval is 4.303 * 0.2828 * sqrt(3/2) = 1.49. Breaks if the verdict is always chance."""
+    reruns = {1: [80.0, 80.4], 0: [79.8, 80.2]}
+    said = texts(write_sweep(tmp_path / "s", plan(2), [trial(0, 80.1), trial(1, 84.0)], reruns))
+    assert "2.31 to 5.29: that is more than the luck of one seed" in said
 
 
 def test_without_reruns_nothing_is_confirmed_and_the_page_warns(tmp_path):
@@ -123,7 +141,7 @@ def test_without_reruns_nothing_is_confirmed_and_the_page_warns(tmp_path):
 def test_one_rerun_of_each_has_no_interval_and_the_page_says_so(tmp_path):
     folder = write_sweep(tmp_path / "s", plan(2), [trial(0, 70.0), trial(1, 72.0)], {1: [71.0], 0: [70.5]})
     said = texts(folder)
-    assert "One re-run says nothing about the spread" in said
+    assert "The spread over seeds is not known" in said and "The best of 2 re-runs is lucky, too: expect less" in said
     assert "The order of the best holds: 1, 0" in said and "whether they differ at all is not known" in said
 
 
@@ -195,11 +213,48 @@ def test_hostile_texts_are_text(tmp_path):
     assert "\x1b" not in (folder / "trials.csv").read_text()
 
 
+def test_a_sweep_that_said_maximize_is_read_as_it_was(tmp_path):
+    """Former plans have a direction, which nothing could set. Breaks if their sweeps cannot be reported or gone on with, or if
+    a direction that would be ignored is."""
+    folder = write_sweep(tmp_path / "s", plan(1), [trial(0, 70.0)])
+    assert "direction" not in (folder / "sweep.json").read_text()
+    content = json.loads((folder / "sweep.json").read_text())
+    (folder / "sweep.json").write_text(json.dumps(content | {"direction": "maximize"}))
+    assert read_plan(folder) == plan(1) and read_sweep(folder).best is not None
+    (folder / "sweep.json").write_text(json.dumps(content | {"direction": "minimize"}))
+    with pytest.raises(ValueError, match=r"sweep\.json: is not a sweep's plan"):
+        read_sweep(folder)
+
+
+HOLD = "import sys, time; from qa_accel.distributed.claims import Claims; c = Claims(__import__('pathlib').Path(sys.argv[1]))"
+HOLD += "; c.take('report'); print('held', flush=True); time.sleep(600)"
+
+
+def test_a_report_waits_for_another_one_and_reads_after_it(tmp_path, monkeypatch):
+    """Another process writes the report. Breaks if this one reads the trials before its turn: it would write a report without the
+    trial that ended meanwhile over the final one."""
+    monkeypatch.setattr("qa_accel.experiments.sweep_report.why_not", lambda html: "not now")
+    folder = write_sweep(tmp_path / "s", plan(2), [trial(0, 70.0)])
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == b"held\n"
+            ours = threading.Thread(target=write_sweep_report, args=(folder,))
+            ours.start()
+            ours.join(1)
+            assert ours.is_alive() and not (folder / "trials.csv").exists()
+            write_sweep(folder, plan(2), [trial(1, 72.0)])
+        finally:
+            other.kill()
+    ours.join(20)
+    assert [row[0] for row in csv.reader((folder / "trials.csv").open())] == ["trial", "1", "0"]
+
+
 def test_damaged_files_are_named(tmp_path):
     """Breaks with a KeyError or a ZeroDivisionError."""
     folder = write_sweep(tmp_path / "s", plan(1), [trial(0, 70.0)])
     with pytest.raises(ValueError, match="is not the folder of a sweep"):
         write_sweep_report(tmp_path)
+    assert not (tmp_path / ".claims").exists(), "a folder that is no sweep's is left as it is"
     (folder / "trial-0" / "trial.json").write_text("{")
     with pytest.raises(ValueError, match=r"trial-0.trial\.json: is not JSON"):
         write_sweep_report(folder)

@@ -176,6 +176,9 @@ BERT, ROBERTA = {"folder": "../bert"}, {"folder": "../roberta"}
         ({"members": [BERT, ROBERTA | {"weight": "a"}]}, "member 1: weight is 'a'"),
         ({"members": [BERT, ROBERTA | {"max_seq_length": "x"}]}, "member 1: max_seq_length is 'x'"),
         ({"members": [BERT, ROBERTA | {"n_best_size": 0}]}, "member 1: --n_best_size must be at least 1"),
+        ({"members": [BERT, {"model": "a\0b"}]}, "ensemble.json: member 1: model .* has a character that no name"),
+        ({"members": [BERT, {"model": "\ud800"}]}, "ensemble.json: member 1: model .* has a character that no name"),
+        ({"members": [BERT, {"folder": "\ud800"}]}, "ensemble.json: member 1: there is no folder"),
         ({"members": [BERT, ROBERTA], "answer_policy": [1]}, "ensemble.json has answer_policy"),
         (
             {"members": [BERT, ROBERTA], "answer_policy": {"temperature": "hot"}},

@@ -1,72 +1,37 @@
 """The file of a model's logits: the same bits from any number of processes, whole or not there, on every node's cache."""
 
-import contextlib
 import dataclasses
-import hashlib
 import json
-import os
-import shutil
-import signal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from processes import call, launch_environment, run
-from torch import nn
+from logit_cases import (
+    BATCH_SIZE,
+    MODES,
+    WINDOW_CONFIG,
+    Case,
+    GivenLogits,
+    qa_of,
+    save,
+    sha256,
+    split_of,
+)
+from processes import call, launch_environment
 from toy import WINDOWS
-from transformers import AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig
-from transformers.modeling_outputs import QuestionAnsweringModelOutput
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.data import splits
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.splits import Split
-from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed.accelerator import RuntimeConfig
-from qa_accel.inference import saved_logits
+from qa_accel.inference import logits_fingerprint, saved_logits
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.inference.qa_model import QAModel, load_task
+from qa_accel.inference.qa_model import QAModel
 from qa_accel.models.loading import ModelConfig
-
-BATCH_SIZE = 7
-WINDOW_CONFIG = WindowConfig(**WINDOWS)
-MODES = ("padded right", "padded left", "packed")
-
-
-class Case(NamedTuple):
-    model: Path
-    file: Path
-    cache: Path
-
-
-def split_of(case: Case, questions: int | None = None) -> Split:
-    data = DataConfig(test_file=(str(case.file),), max_predict_samples=questions, cache_dir=str(case.cache / "data"))
-    return splits.prepare_split(data, WINDOW_CONFIG, AutoTokenizer.from_pretrained(case.model), "test")
-
-
-def qa_of(model: Path, mode: str = MODES[0]) -> QAModel:
-    batching = BatchingConfig("packed" if mode == "packed" else "padded")
-    qa = load_task(ModelConfig(str(model)), WINDOW_CONFIG, batching, device="cpu", precision="no").load_model(
-        trained=True
-    )
-    qa.tokenizer.padding_side = "left" if mode == "padded left" else "right"
-    return qa
-
-
-def save(
-    accelerator: Accelerator, case: Case, qa: QAModel, dtype: Any = "float32", batch_size: int = BATCH_SIZE
-) -> Path:
-    with accelerator.main_process_first():
-        windows = split_of(case).windows
-    return saved_logits.save_logits(accelerator, qa, windows, batch_size, dtype=dtype, cache_dir=case.cache)
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def in_all_modes(case: Case) -> dict[str, tuple[str, str]]:
@@ -163,87 +128,43 @@ def test_what_changes_a_logit_changes_the_name_and_nothing_else_does(case, alone
     smaller = split_of(case, questions=29).windows
     eager = dataclasses.replace(usual, mode=dataclasses.replace(usual.mode, attention="eager"))
     others = [name(other), name(usual, smaller), name(usual, batch_size=8), name(usual, dtype="float16"), name(eager)]
-    assert len({*others, name(usual)}) == 6
+    others += [
+        name(usual, batch_size=6),
+        name(usual, batch_size=12),
+    ]  # of 36 windows: no batch of them has an empty place
+    assert len({*others, name(usual)}) == 8
 
 
-def on_nodes(case: Case, states: list[str], good: Path) -> tuple[bool, bool, str, int]:
-    """This rank is a node of its own, with its own cache in that state, or with the shared one.
-
-    Whether anything was to compute, whether this rank wrote, the hash of its file afterwards and the time of its last change.
-    """
-    rank = int(os.environ["RANK"])
-    os.environ["LOCAL_RANK"] = "0"
-    state = states[rank]
-    cache = case.cache / ("shared" if state == "shared" else f"node-{rank}")
-    cache.mkdir(parents=True, exist_ok=True)
-    if state in ("whole", "damaged"):
-        content = bytearray(good.read_bytes())
-        content[len(content) // 2] ^= state == "damaged"
-        (cache / good.name).write_bytes(content)
-        os.utime(cache / good.name, ns=(0, 0))
-    accelerator = Accelerator(cpu=True)
-    qa = qa_of(case.model)
-    windows = split_of(case._replace(cache=cache)).windows
-    target = saved_logits.locate(accelerator, qa, windows, BATCH_SIZE, dtype="float32", cache_dir=cache)
-    path = saved_logits.save_logits(accelerator, qa, windows, BATCH_SIZE, dtype="float32", cache_dir=cache)
-    return target.there, rank in target.writers, sha256(path), path.stat().st_mtime_ns
+def remote_model(folder: Path, factor: str, helper: str = "BIAS = 0.0") -> torch.nn.Module:
+    """A model whose code is in its folder, in two files, loaded as --trust_remote_code does."""
+    folder.mkdir(parents=True)
+    (folder / "rates.py").write_text(helper + "\n")
+    (folder / "modeling_own.py").write_text(
+        "import torch\nfrom torch import nn\nfrom .rates import BIAS\n\n\nclass Own(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.weight = nn.Parameter(torch.ones(1))\n\n"
+        f"    def forward(self, x):\n        return x * {factor} + BIAS\n"
+    )
+    return get_class_from_dynamic_module("modeling_own.Own", folder)()
 
 
-@pytest.mark.parametrize(
-    ("states", "writers"),
-    [
-        (["none", "whole", "damaged"], [True, False, True]),
-        (["whole", "none", "whole"], [False, True, False]),
-    ],
-)
-def test_every_node_has_the_file_in_its_own_cache_afterwards(case, alone, tmp_path, states, writers):
-    """Breaks, by a deadlock or a missing file, if a rank decides alone whether to compute, or if only rank 0's cache is looked
-    at; and if a file that is whole is written again."""
-    name, digest = alone[MODES[0]]
-    found = call(on_nodes, case._replace(cache=tmp_path), states, case.cache / name, processes=3)
-    for state, writes, (there, wrote, hash_of, changed) in zip(states, writers, found):
-        assert not there and wrote == writes and hash_of == digest
-        assert (changed == 0) == (state == "whole")
-
-
-def writers_on_one_cache(case: Case) -> tuple[int, bool | None]:
-    """How many ranks want to write, and whether this one does."""
-    os.environ["LOCAL_RANK"] = "0"
-    accelerator, qa = Accelerator(cpu=True), qa_of(case.model)
-    with accelerator.main_process_first():
-        windows = split_of(case).windows
-    target = saved_logits.locate(accelerator, qa, windows, BATCH_SIZE, dtype="float32", cache_dir=case.cache)
-    accelerator.wait_for_everyone()
-    writes = None
-    with contextlib.suppress(KeyboardInterrupt), saved_logits.filling(accelerator, target, windows) as rounds:
-        writes = rounds._writer is not None
-        accelerator.wait_for_everyone()  # as a round does: else the first one deletes its part before the others look for it
-        raise KeyboardInterrupt
-    return len(target.writers), writes
-
-
-def test_nodes_that_share_a_cache_write_one_file_and_an_error_leaves_none(case, tmp_path):
-    """Breaks if each node's first process lays out the file, three times its room, or if a broken-off pass leaves anything."""
-    found = call(writers_on_one_cache, case._replace(cache=tmp_path), processes=3)
-    assert found == [(3, True), (3, False), (3, False)]
-    assert not list(tmp_path.glob("*logits*")) and not list(tmp_path.glob(".*logits*"))
-
-
-class GivenLogits(nn.Module):
-    """The same logits for every token, but for one token of the third batch's first window."""
-
-    def __init__(self, odd: float, killed: bool = False):
-        super().__init__()
-        self.config, self.odd, self.killed, self.calls = PretrainedConfig(), odd, killed, 0
-
-    def forward(self, input_ids: torch.Tensor, **_: Any) -> QuestionAnsweringModelOutput:
-        self.calls += 1
-        if self.killed and self.calls == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        start, end = torch.ones(input_ids.shape), torch.ones(input_ids.shape)
-        if self.calls == 3:
-            end[0, 5] = self.odd
-        return QuestionAnsweringModelOutput(start_logits=start, end_logits=end)
+def test_the_code_of_a_remote_model_is_part_of_the_fingerprint(case, tmp_path, monkeypatch):
+    """Breaks if two versions of a model's own code, with the same weights and config, have one file of logits; if a file that the
+    code imports is left out; or if a copy of the folder is another model."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    usual, other, copied, deeper = (
+        logits_fingerprint.own_code(model)
+        for model in (
+            remote_model(tmp_path / "a" / "m", "2"),
+            remote_model(tmp_path / "b" / "n", "3"),
+            remote_model(tmp_path / "c" / "o", "2"),
+            remote_model(tmp_path / "d" / "p", "2", "BIAS = 1.0"),
+        )
+    )
+    assert usual is not None and usual == copied
+    assert len({usual, other, deeper}) == 3
+    assert logits_fingerprint.own_code(qa_of(case.model).model) is None, (
+        "transformers' own code is known by its version"
+    )
 
 
 @pytest.mark.parametrize(
@@ -276,31 +197,6 @@ def test_the_largest_number_of_float16_is_kept(case, tmp_path):
     assert saved_logits.read(path).end_N.min() == -65504
 
 
-def killed_in_the_middle(case: Case) -> None:
-    save(Accelerator(cpu=True), case, qa_of(case.model).with_model(GivenLogits(1.0, killed=True)))
-
-
-def test_a_process_that_is_killed_leaves_no_file(case, tmp_path):
-    """Breaks if the file is filled under its final name: half of it would be taken for all."""
-    left = run(killed_in_the_middle, case._replace(cache=tmp_path))[0]
-    assert left.code == -signal.SIGKILL
-    assert not list(tmp_path.glob("logits-*"))
-    assert len(list(tmp_path.glob(".logits-*.partial"))) == 1, "it was being written"
-
-
-def test_a_damaged_file_is_computed_again(case, alone, tmp_path, caplog):
-    """Breaks if one changed bit of a logit goes unnoticed."""
-    name, digest = alone[MODES[0]]
-    shutil.copytree(case.cache, tmp_path / "copy")
-    damaged = tmp_path / "copy" / name
-    content = bytearray(damaged.read_bytes())
-    content[len(content) // 2] ^= 1
-    damaged.write_bytes(content)
-    path = save(Accelerator(cpu=True), case._replace(cache=tmp_path / "copy"), qa_of(case.model))
-    assert path == damaged and sha256(path) == digest
-    assert "its hash differs" in caplog.text
-
-
 def test_a_file_of_something_else_is_refused(case, tmp_path):
     windows = next((case.cache / "data").glob("windows-*"))
     other = tmp_path / "logits-0.arrow"
@@ -315,13 +211,13 @@ def test_several_checkpoints_are_computed_one_after_the_other_and_may_be_refused
     accelerator, windows, asked = Accelerator(cpu=True), split_of(case).windows, []
     teachers = [ModelConfig(str(toy.model)), ModelConfig(str(toy.without_dropout))]
     common: Any = (accelerator, teachers, windows, WINDOW_CONFIG, BatchingConfig(), BATCH_SIZE)
-    paths = saved_logits.logits_of_checkpoints(
+    found = saved_logits.logits_of_checkpoints(
         *common, cache_dir=case.cache, check=lambda task: asked.append(task.settings.model_name_or_path)
     )
     assert asked == [str(toy.model), str(toy.without_dropout)]
-    assert paths[0].name == alone["float16"][0]
-    one, other = map(saved_logits.read, paths)
-    assert paths[0] != paths[1] and np.array_equal(one.start_N, other.start_N), "dropout is off in both"
+    assert found[0].path.name == alone["float16"][0]
+    one, other = (saved_logits.read(file.path) for file in found)
+    assert found[0].source != found[1].source and np.array_equal(one.start_N, other.start_N), "dropout is off in both"
 
     def refuse(task: Any) -> None:
         raise ValueError("another tokenizer")
@@ -339,11 +235,11 @@ def under_a_training_strategy(case: Case) -> tuple[str, str, bool]:
     with accelerator.main_process_first():
         windows = split_of(case).windows
     teachers = [ModelConfig(str(case.model))]
-    [path] = saved_logits.logits_of_checkpoints(
+    [file] = saved_logits.logits_of_checkpoints(
         accelerator, teachers, windows, WINDOW_CONFIG, BatchingConfig(), BATCH_SIZE, cache_dir=case.cache
     )
     student = qa_of(case.model).model
-    return path.name, sha256(path), all(hasattr(weight, "ds_id") for weight in student.parameters())
+    return file.path.name, sha256(file.path), all(hasattr(weight, "ds_id") for weight in student.parameters())
 
 
 @pytest.mark.parametrize("name", ["fsdp2", "deepspeed_zero3"])

@@ -17,10 +17,13 @@ from transformers import AutoModelForQuestionAnswering
 from qa_accel import config
 from qa_accel.commands import predict as predict_module
 from qa_accel.distributed import entry
-from qa_accel.models import adapters, architectures, loading
+from qa_accel.models import adapters, architectures, layer_cut, loading
 from qa_accel.models.adapters import AdapterConfig
+from qa_accel.models.layer_cut import LayerCutConfig
 from qa_accel.models.loading import ModelConfig
 from qa_accel.training import optim
+from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.settings import TrainConfig
 
 SHORT: Any = dict(max_train_steps=4, save_steps=2, learning_rate=1e-2)
 LORA: Any = dict(lora_r=4, lora_alpha=8, lora_dropout=0.1)
@@ -210,6 +213,24 @@ def merge_both_ways(folder: str, target: str) -> tuple[float, float]:
 def test_settings_that_mean_nothing_are_refused(settings, said):
     with pytest.raises(ValueError, match=said):
         AdapterConfig(**settings)
+
+
+def test_an_adapter_on_some_layers_ends_with_plain_weights_or_not_at_all(toy, tmp_path):
+    """An adapter alone names the model with all its layers, onto which it cannot be loaded. Breaks if such a run trains to its end,
+    or if the merged weights are not those of the cut model with its adapter."""
+    model, output, layers = ModelConfig("m"), CheckpointConfig("o"), LayerCutConfig((1,))
+    with pytest.raises(ValueError, match=r"--keep_layers with --lora_r: .* add --merge_lora"):
+        TrainConfig(model, output, layers=layers, tuning=AdapterConfig(lora_r=2))
+    assert TrainConfig(model, output, layers=layers, tuning=AdapterConfig(lora_r=2, merge_lora=True)).tuning.merge_lora
+    cut = layer_cut.cut(loaded(toy.model), (1,), "m")
+    adapters.apply(cut, AdapterConfig(lora_r=2, merge_lora=True))
+    with torch.no_grad():
+        for name, weight in cut.named_parameters():
+            if ".lora_B." in name:
+                weight.fill_(0.1)
+    adapters.save(cut, cut.state_dict(), tmp_path, merge=True)
+    reloaded = AutoModelForQuestionAnswering.from_pretrained(tmp_path)
+    torch.testing.assert_close(logits(reloaded), logits(cut), atol=1e-4, rtol=1e-4)
 
 
 def test_layers_and_modules_that_are_not_there_are_named(toy):

@@ -22,8 +22,9 @@ REFUSED = {
     "t5": "an encoder and a decoder",
 }
 SMALL: dict[str, Any] = dict(hidden_size=16, intermediate_size=16, vocab_size=50, num_attention_heads=2, pad_token_id=0)
-KEPT = {"modernbert": (0, 2)}
-"""Its first layer has no norm before attention, so that only the order can stay as it is."""
+KEPT = {"modernbert": (0, 2), "big_bird": (0, 1)}
+"""ModernBERT's first layer has no norm before attention, so that only the order can stay as it is; BigBird's layers draw their
+random blocks by their number, so that none can move."""
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,62 @@ def test_lists_with_an_entry_per_layer_are_cut_like_the_layers():
     longformer = LongformerConfig(num_hidden_layers=4, attention_window=[2, 4, 6, 8], **SMALL)
     assert layer_cut.cut_config(longformer, (3, 1), "m").attention_window == [8, 4]
     assert longformer.attention_window == [2, 4, 6, 8] and longformer.num_hidden_layers == 4, "the whole one stays"
+
+
+@pytest.mark.parametrize(
+    ("model_type", "settings", "setting"),
+    [
+        ("gpt2", dict(n_embd=16, n_head=2, n_layer=4, vocab_size=50, scale_attn_by_inverse_layer_idx=True), "scaling"),
+        ("diffllama", dict(num_hidden_layers=4, num_key_value_heads=2, **SMALL), "lambda_init"),
+        ("big_bird", dict(num_hidden_layers=4, **SMALL), "seed"),
+    ],
+)
+def test_a_layer_that_computes_by_its_own_number_stays_at_its_place(model_type, settings, setting):
+    """Layer 2 would become layer 0, with the same weights and another function. Breaks if only names and shapes of weights are
+    compared; and if layers that stay are refused too."""
+    config = AutoConfig.for_model(model_type, **settings)
+    with pytest.raises(
+        ValueError, match=rf"values that follow from its place: {setting} of \S*\.2\.\S* is .* would become"
+    ):
+        layer_cut.cut_config(config, (2, 3), "m")
+    assert layer_cut.cut_config(config, (0, 1, 2), "m").num_hidden_layers == 3
+
+
+def test_the_usual_gpt2_and_a_minimax():
+    """GPT-2 scales by its layer's number only if its config says so. MiniMax, whose decay is a buffer, does always, and by the number
+    of layers too. Breaks if the first is refused, or if the second passes because a buffer is no plain number."""
+    gpt2 = AutoConfig.for_model("gpt2", n_embd=16, n_head=2, n_layer=4, vocab_size=50)
+    assert layer_cut.cut_config(gpt2, (2, 3), "m").num_hidden_layers == 2
+    minimax = AutoConfig.for_model("minimax", num_hidden_layers=4, num_key_value_heads=2, **SMALL)
+    with pytest.raises(ValueError, match=r"'minimax'.*follows from a layer's number"):
+        layer_cut.cut_config(minimax, (0, 1), "m")
+
+
+def test_a_layer_that_sees_neighbours_only_does_so_at_its_new_place():
+    """Qwen2 of the kinds full, full, sliding, sliding; kept are 3 and 0. The reference is the whole model with a list cut by hand.
+    Breaks if the kinds stay at their places, or are made again from max_window_layers: the first would see everything."""
+    settings = SMALL | dict(num_key_value_heads=2, max_position_embeddings=64)
+    settings |= dict(use_sliding_window=True, sliding_window=4, max_window_layers=2)
+    config = AutoConfig.for_model("qwen2", num_hidden_layers=4, **settings)
+    full, sliding = "full_attention", "sliding_attention"
+    assert config.layer_types == [full, full, sliding, sliding]
+    torch.manual_seed(0)
+    whole = AutoModelForQuestionAnswering.from_config(config).eval()
+    with torch.no_grad():
+        for weight in whole.parameters():
+            weight.mul_(5)  # so that attention matters
+    inputs = dict(input_ids=torch.arange(1, 21)[None], use_cache=False)
+    cut = layer_cut.cut(copy.deepcopy(whole), (3, 0), "m")
+    found = []
+    for kinds in ([sliding, full], [full, full]):
+        by_hand: Any = with_only(copy.deepcopy(whole), (3, 0))
+        for part in (by_hand.config, by_hand.get_submodule("transformer").config):
+            part.layer_types, part.num_hidden_layers = kinds, 2
+        with torch.no_grad():
+            found.append(by_hand(**inputs).start_logits)
+    with torch.no_grad():
+        torch.testing.assert_close(cut(**inputs).start_logits, found[0])
+    assert not torch.allclose(found[0], found[1], atol=1e-3), "the kind matters"
 
 
 @pytest.mark.parametrize(

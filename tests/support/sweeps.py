@@ -28,6 +28,8 @@ from qa_accel.experiments.trials import Trial
 
 CLIENT = Path(__file__).with_name("fork_client.py")
 SECONDS = 120
+WORKERS = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "CUDA_VISIBLE_DEVICES": ""}
+"""Environment of workers, and so of their runs."""
 
 
 class Trainings:
@@ -152,8 +154,7 @@ class Sweep:
         flags += ["--launcher", self.trainings.launcher, *words]
         self.workers += 1
         place = self.folder / f"worker-{self.workers}"
-        common = {"OMP_NUM_THREADS": "1", "ACCELERATE_MIXED_PRECISION": "no", "CUDA_VISIBLE_DEVICES": ""} | environment
-        arguments = (script, (REPOSITORY / "scripts" / "sweep.py", flags), common, str(place))
+        arguments = (script, (REPOSITORY / "scripts" / "sweep.py", flags), WORKERS | environment, str(place))
         worker = processes._server().Process(target=processes._child, args=arguments)
         worker.start()
         return SweepWorker(worker, place)

@@ -1,8 +1,11 @@
 """What slurm/jobs.sh decides without a Slurm; with one: tests/slurm/."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,3 +148,37 @@ def test_a_run_s_folder_is_ours_only_if_this_job_holds_its_lock(tmp_path):
     (tmp_path / ".lock").write_text('{"pid": 1, "host": "a", "since": "b", "slurm_job": "123"}')
     command = 'for SLURM_JOB_ID in 12 123 23; do is_ours "$1" && echo "$SLURM_JOB_ID"; done'
     assert shell(command, tmp_path) == ["123"]
+
+
+def test_a_sweeps_worker_gets_the_jobs_term_and_ends_before_the_job(tmp_path):
+    """A worker of ours, which needs a second to save. Breaks if TERM ends at the script: the worker then takes the end of its step
+    for a failed trial; or if the script ends first, or hands a job back that Slurm ends."""
+    (tmp_path / "python").write_text(
+        "#!/bin/bash\ntrap 'echo saves; sleep 1; echo saved; exit 75' TERM\necho begun >\"$0.begun\"\n"
+        "while :; do sleep 0.1; done\n"
+    )
+    (tmp_path / "scontrol").write_text("#!/bin/sh\necho handed back\n")
+    for name in ("python", "scontrol"):
+        (tmp_path / name).chmod(0o755)
+    line = f"source slurm/jobs.sh; PATH={tmp_path}:/usr/bin:/bin; sweep --trials 3; echo code $?"
+    environment = os.environ | {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "9999999999"}
+    job = subprocess.Popen(
+        ["bash", "-c", line],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        end = time.monotonic() + scaled(30)
+        while not (tmp_path / "python.begun").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        job.terminate()
+        output = job.communicate(timeout=scaled(10))[0].splitlines()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    assert output[:2] == ["saves", "saved"] and output[-1] == "code 75"
+    assert "Slurm ends this job: not requeued from here" in output[2] and len(output) == 4

@@ -17,13 +17,16 @@ from training_runs import SPREAD, assert_same_weights, kill_after, lines_of, ste
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from qa_accel import config
+from qa_accel.commands import prepare
 from qa_accel.data import splits
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.splits import Split
 from qa_accel.data.windows import TaughtWindows, WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.models import loading
+from qa_accel.models.layer_cut import LayerCutConfig
 from qa_accel.models.loading import ModelConfig
+from qa_accel.preflight import checks, probe
 from qa_accel.training import distillation
 from qa_accel.training.checkpoint import CheckpointConfig, run_fingerprint
 from qa_accel.training.distillation import DistillConfig
@@ -136,7 +139,7 @@ class Prepared:
         self.split: Split = splits.prepare_split(self.data, TOY_WINDOWS, self.tokenizer, "train")
         self.accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), cpu=True, mixed_precision="no")
 
-    def taught_by(self, *names: Path | str) -> TaughtWindows:
+    def taught_by(self, *names: Path | str, batch_size: int = 8) -> TaughtWindows:
         settings = DistillConfig(tuple(map(str, names)))
         teachers = distillation.load_teachers(settings, ModelConfig(self.student), TOY_WINDOWS, self.tokenizer)
         return distillation.with_teachers(
@@ -144,11 +147,10 @@ class Prepared:
             teachers,
             self.accelerator,
             Console(file=io.StringIO()),
-            self.split.questions,
-            self.split.windows,
+            self.split,
             TOY_WINDOWS,
             self.data,
-            batch_size=8,
+            batch_size=batch_size,
         )
 
 
@@ -211,6 +213,76 @@ def test_a_teacher_under_two_names_is_refused(prepared, toy, tmp_path):
     shutil.copytree(toy.model, tmp_path / "copy")
     with pytest.raises(ValueError, match="are the same model; name each once"):
         prepared.taught_by(toy.model, tmp_path / "copy")
+
+
+def test_what_a_teacher_is_depends_on_its_weights_and_not_on_the_batches_of_its_pass(prepared, toy, second):
+    """Breaks if a resume with another --per_device_eval_batch_size is taken for another teacher's run, or if a file that was made with
+    other batches is taken for this one's."""
+    [(one, name)] = prepared.taught_by(toy.model).teachers.items()
+    before = set((Path(prepared.data.cache_dir or "")).glob("logits-*"))
+    assert dict(prepared.taught_by(toy.model, batch_size=5).teachers) == {one: name} == {one: str(toy.model)}
+    assert len(set((Path(prepared.data.cache_dir or "")).glob("logits-*")) - before) == 1
+    assert one not in prepared.taught_by(second).teachers
+
+
+def hub_copy(source: Path, hub: Path, name: str, revision: str) -> None:
+    """The model in a cache of huggingface_hub, under this revision alone."""
+    place, commit = hub / f"models--{name.replace('/', '--')}", "0123456789" * 4
+    shutil.copytree(source, place / "snapshots" / commit)
+    (place / "refs").mkdir()
+    (place / "refs" / revision).write_text(commit)
+
+
+def test_a_teacher_s_revision_is_behind_an_at(toy, tmp_path, monkeypatch):
+    """Its main is not there, so that the revision must count. Breaks if another revision is loaded, or if a folder with an @ in its
+    name is taken for a hub name."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub_copy(toy.model, tmp_path / "hub", "lab/teacher", "v2")
+    [teacher] = load("lab/teacher@v2", student=toy.model)
+    assert teacher.model == ModelConfig("lab/teacher", model_revision="v2")
+    with pytest.raises(ValueError, match="--teacher 'lab/teacher@v3'"):
+        load("lab/teacher@v3", student=toy.model)
+    with pytest.raises(ValueError, match="expected a folder, the name of a hub model, or name@revision"):
+        load("lab/teacher@", student=toy.model)
+    shutil.copytree(toy.model, tmp_path / "a@b")
+    [teacher] = load(str(tmp_path / "a@b"), student=toy.model)
+    assert teacher.model == ModelConfig(str(tmp_path / "a@b"))
+
+
+def test_prepare_refuses_what_the_run_would_refuse_and_makes_the_teacher_s_windows(
+    toy, prepared, other_tokenizers, tmp_path
+):
+    """The student's tokenizer gives no token types, the teacher's does. Breaks if the compute node is the first to make the
+    teacher's windows, or to find that it does not fit."""
+
+    def settings(teacher: str | Path, kept: tuple[int, ...] | None = None) -> TrainConfig:
+        return TrainConfig(
+            ModelConfig(prepared.student),
+            CheckpointConfig(str(tmp_path / "run")),
+            DataConfig(train_file=(str(toy.train),), cache_dir=str(tmp_path / "cache")),
+            TOY_WINDOWS,
+            layers=LayerCutConfig(kept),
+            distillation=DistillConfig((str(teacher),)),
+        )
+
+    refused = (
+        (settings(other_tokenizers["positions"]), "64 is more than the 32"),
+        (settings(toy.model, (7,)), "7 is none"),
+    )
+    for wrong, message in refused:
+        with pytest.raises(ValueError, match=message):
+            prepare.run(wrong)
+        found = probe._model(wrong)
+        assert found.startswith("!") and message in found
+    assert not (tmp_path / "cache").exists()
+    prepare.run(settings(toy.model, (1,)))
+    assert len(list((tmp_path / "cache").rglob("windows-*"))) == 2
+    right = settings(toy.model, (1,))
+    assert not probe._model(right).startswith("!")
+    one, two = checks.disk_of(right), checks.disk_of(settings(toy.model))
+    assert one is not None and two is not None and one.needed < two.needed, "one layer of two"
 
 
 def test_a_checkpoint_knows_the_teachers_logits_and_how_they_count(prepared, toy, second):

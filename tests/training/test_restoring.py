@@ -115,6 +115,35 @@ def test_settings_of_a_damaged_checkpoint_are_shown_in_short(saved):
     assert "then, 1 now" in message and len(message) < 1000 and "\x1b" not in message
 
 
+TAUGHT = {"teachers": {"1" * 32: "runs/large"}, "teachers' logits": "aa"}
+
+
+def test_other_bits_of_the_same_teacher_are_said_and_the_run_goes_on(tmp_path):
+    """Its pass was repeated with other batches, and the teacher has moved. Breaks if a lost cache makes a run impossible to resume,
+    or if the run is silent on it."""
+    call(train_a_little, tmp_path, TAUGHT, False, 1)
+    now = {"teachers": {"1" * 32: "elsewhere"}, "teachers' logits": "bb"}
+    [left] = run(train_a_little, tmp_path, now, False, 1)
+    assert left.code == 0, left.output
+    assert "the logits of elsewhere (weights and windows 11111111) were computed again" in left.output
+    assert (
+        "another --per_device_eval_batch_size, version or device): the run goes on, but not to the bit" in left.output
+    )
+    [same] = run(train_a_little, tmp_path, now, False, 1)
+    assert same.code == 0 and "computed again" not in same.output
+
+
+@pytest.mark.parametrize("now", [{"2" * 32: "runs/large"}, {"1" * 32: "runs/large", "2" * 32: "runs/small"}])
+def test_another_teacher_is_refused_by_name(tmp_path, now):
+    """Other weights in the same folder, and a second one. Breaks if names are compared, or if two teachers' difference is taken for
+    rounding."""
+    call(train_a_little, tmp_path, TAUGHT, False, 1)
+    [left] = run(train_a_little, tmp_path, {"teachers": now, "teachers' logits": "bb"}, False, 1)
+    message = left.output.rpartition("ValueError: ")[2]
+    assert left.code == 1 and "teachers: runs/large (weights and windows 11111111) then, runs/" in message
+    assert "22222222) now" in message and "teachers' logits:" not in message
+
+
 STATES = "the random states of rank {} are not those of checkpoint-1 ({}): the run goes on, but not to the bit"
 
 
