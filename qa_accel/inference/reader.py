@@ -1,6 +1,7 @@
 """A fine-tuned model, or an ensemble of several, in memory that answers questions from Python."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -231,11 +232,12 @@ class Reader:
         self, pairs: Sequence[tuple[str, str]], parts: Sequence[tuple[Windows, Candidates, SpanConfig]]
     ) -> Answers:
         """What comes after the forward passes: answers by row, from the windows, candidates and settings of each member."""
-        own = self.calibration if len(self.members) == 1 else None
-        answers = [member.finish(pairs, *part, own) for member, part in zip(self.members, parts, strict=True)]
-        if len(answers) == 1:
-            return answers[0]
         threshold = self.spans.null_score_diff_threshold or 0.0
+        if len(self.members) == 1:
+            [model], [(made, candidates, spans)] = self.members, parts
+            decides = replace(spans, null_score_diff_threshold=threshold)
+            return model.finish(pairs, made, candidates, decides, self.calibration)
+        answers = [member.finish(pairs, *part, None) for member, part in zip(self.members, parts, strict=True)]
         return ensemble.join(answers, self._weights, threshold=threshold, calibration=self.calibration)
 
     def whole_words(self, context: str, places: Iterable[tuple[int, int]]) -> Iterable[tuple[int, int]]:

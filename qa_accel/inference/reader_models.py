@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,10 @@ def load(
 ) -> ReaderModels:
     """`options`: as of `reader_backends.load`. Raises ValueError for what cannot work."""
     name = _name(given)
-    if isinstance(name, str) and not ensemble_file.is_ensemble(name):
+    if not isinstance(name, list) and not ensemble_file.is_ensemble(name):
         model = reader_backends.load(name, backend, windows, min_confidence, spans, batch_size, **options)
-        decides = model.qa.answer_policy.apply(model.spans)
-        return ReaderModels((replace(model, spans=decides),), (1.0,), decides, model.calibration)
-    if isinstance(name, str):
+        return ReaderModels((model,), (1.0,), model.qa.answer_policy.apply(model.spans), model.calibration)
+    if not isinstance(name, list):
         ensemble = ensemble_file.read(name)
         found, policy = ensemble.members, ensemble.policy
     else:
