@@ -19,10 +19,11 @@ from training_runs import assert_same_weights, lines_of, results_of, steps_of
 
 from qa_accel.experiments import trials
 from qa_accel.experiments.space import Parameter
-from qa_accel.experiments.worker import Worker
 
 SPACE = {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}, "weight_decay": [0.0, 0.1]}
 MakeSweep = Callable[..., Sweep]
+LONG = {"num_train_epochs": 20}
+"""A run of the toy that does not end before its ranks have seen the file STOP, which they look for once a second."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_the_best_are_run_again_with_a_seed_that_no_trial_had(whole):
         assert sorted(line.partition(":")[0] for line in differ) == ["output_dir", "seed"]
 
 
-def test_three_are_confirmed_the_best_first_and_of_equal_ones_the_earlier(tmp_path):
+def test_three_are_confirmed_the_best_first_and_of_equal_ones_the_earlier():
     """Five trials written by hand; seeds 1 and 3 were searched. Breaks if a pruned or failed one counts, or a seed is used."""
     values = [("finished", 60.0), ("pruned", 90.0), ("finished", 70.0), ("finished", 70.0), ("finished", 50.0)]
     ended = [
@@ -107,8 +108,9 @@ def test_three_are_confirmed_the_best_first_and_of_equal_ones_the_earlier(tmp_pa
     ]
     searched = (Parameter("seed", "choice", choices=(1, 3)),)
     plan = trials.SweepPlan("random", 0, 5, "best_f1", searched, {}, ("none",), confirm_seeds=2)
-    found = Worker(tmp_path, plan, lambda settings: None)._confirmations(ended)
-    assert [(one.number, seed) for one, seed in found] == [(2, 2), (2, 4), (3, 2), (3, 4), (0, 2), (0, 4)]
+    found = trials.confirmations(plan, ended)
+    assert [(place, one.number) for place, one, _ in found] == [(1, 2), (1, 2), (2, 3), (2, 3), (3, 0), (3, 0)]
+    assert [seed for _, _, seed in found] == [2, 4] * 3
 
 
 def test_the_documented_command_repeats_a_trial_in_another_folder(whole, trainings, tmp_path):
@@ -171,9 +173,10 @@ SIGNALS = [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda one: one.name)
-def test_a_signalled_worker_saves_its_trial_and_the_same_command_goes_on_with_it(number, whole, make):
+def test_a_signalled_worker_saves_its_trial_and_the_same_command_goes_on_with_it(number, make):
     """Breaks if the signal ends the run without a checkpoint, if the exit code is not 75, or if another trial is begun."""
-    sweep = make(number.name)
+    whole, sweep = (make(name, **LONG) for name in (f"{number.name}-undisturbed", number.name))
+    whole.whole("--confirm_seeds", "0", trials=1)
     worker = sweep.start("--confirm_seeds", "0", trials=1)
     in_the_middle(sweep, worker, after=3)
     worker.signal(number)
@@ -206,18 +209,16 @@ def test_a_run_that_outlived_its_worker_is_read_and_not_run_again(whole, make):
 def test_a_run_below_the_median_is_pruned_at_an_evaluation(make):
     """Five trials are written by hand, with values that the real sixth one cannot have. Breaks if it goes on to its end, if
     it counts as failed, if its first evaluation prunes it, or if a pruned run keeps what only a resume needs."""
-    sweep = make("pruned", eval_steps=3)
+    sweep, steps = make("pruned", eval_steps=9, **LONG), range(9, 181, 9)
     for number in range(5):
-        ended = trials.Trial(
-            number, "finished", {"weight_decay": 0.0}, 101.0, [[step, 101.0] for step in range(3, 19, 3)]
-        )
+        ended = trials.Trial(number, "finished", {"weight_decay": 0.0}, 101.0, [[step, 101.0] for step in steps])
         sweep.training(number).mkdir(parents=True)
         trials.write_trial(sweep.training(number), ended)
     output = sweep.whole("--confirm_seeds", "0", trials=6)
     pruned = sweep.trials[5]
     assert pruned.state == "pruned", output
     assert "evaluations, the median of 5 other trials is 101.00" in (pruned.reason or "")
-    assert 2 <= len(pruned.evaluations) < 6 and pruned.value == pruned.evaluations[-1][1]
+    assert 2 <= len(pruned.evaluations) < len(steps) and pruned.value == pruned.evaluations[-1][1]
     assert not (sweep.training(5) / "all_results.json").exists()
     assert not list(sweep.training(5).glob("checkpoint-*")) and not (sweep.training(5) / "best").exists()
 
