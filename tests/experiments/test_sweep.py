@@ -163,7 +163,7 @@ def test_two_workers_of_tpe_share_a_journal_with_the_folders_numbers_and_results
     for ours, theirs in zip(sweep.trials, study.trials):
         assert (ours.state, theirs.state.name) == ("finished", "COMPLETE")
         assert theirs.value == ours.value
-        assert list(theirs.intermediate_values.values()) == [value for _, value in ours.evaluations]
+        assert theirs.intermediate_values == {n: value for n, (_, value) in enumerate(ours.evaluations)}
         assert ours.params["learning_rate"] == pytest.approx(theirs.params["learning_rate"], rel=1e-5)
         assert json.dumps(ours.params["weight_decay"]) == theirs.params["weight_decay"]
         assert_each_step_once(sweep.training(ours.number))
