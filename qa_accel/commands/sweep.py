@@ -20,14 +20,12 @@ from qa_accel import config
 from qa_accel.distributed import run_folder, signals, stop
 from qa_accel.experiments import child_run, space
 from qa_accel.experiments.sweep_report import write_sweep_report
-from qa_accel.experiments.trials import SweepPlan
+from qa_accel.experiments.trials import Metric, SweepPlan
 from qa_accel.experiments.worker import Worker
 from qa_accel.messages import one_line
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 from qa_accel.training.evaluator import EvaluationConfig
 from qa_accel.training.settings import TrainConfig
-
-Metric = Literal["f1", "exact", "best_f1", "best_exact", "HasAns_f1", "HasAns_exact", "NoAns_exact"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Parameters and values of finished trials -> how much each parameter matters by itself, and whether that is more than chance.
 
 The trials are put into groups by one parameter: its choices, or quantiles of its numbers. The share is that part of the variance
-of the values' ranks that lies between the groups, corrected for their number: epsilon squared (Kelley 1935) on ranks, as of the
+of the values' ranks that is between the groups, corrected for their number: epsilon squared (Kelley 1935) on ranks, as of the
 test of Kruskal and Wallis (1952). Ranks, since one trial that diverges would else be most of the variance. The p-value is that of
 a permutation test (Phipson and Smyth 2010) with Holm's correction for the number of parameters. What two parameters do only
 together is no parameter's.

@@ -122,7 +122,7 @@ def parameters_section(results: SweepResults) -> Section:
         blocks += [
             Text(
                 "The trials are put into groups by one parameter: its choices, or ranges with equally many trials. Its share is "
-                "how much of the variance of the values' ranks lies between the groups, corrected for their number (epsilon squared); "
+                "how much of the variance of the values' ranks is between the groups, corrected for their number (epsilon squared); "
                 "p is that of a permutation test, corrected for the number of parameters (Holm). Only the "
                 f"{len(results.ranked)} finished trials count: pruned ones have no final value, and leaving them out makes shares "
                 "rather too small. What parameters do only together is not in it."

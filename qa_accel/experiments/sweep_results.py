@@ -13,6 +13,7 @@ from qa_accel.experiments.importance import Importance, importances
 from qa_accel.experiments.luck import Confirmed, Expectation, Luck, best_by_reruns, expectation, luck, with_reruns
 from qa_accel.experiments.trials import CONFIRMED, FAILED, FINISHED, PRUNED, STATES, SweepPlan, Trial
 from qa_accel.messages import short
+from qa_accel.run_layout import SWEEP_PLAN
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class SweepResults:
 def read_sweep(folder: Path) -> SweepResults:
     """Raises ValueError for a folder that is no sweep's, and for a damaged file, with its name."""
     plan = folders.read_plan(folder)
-    _check_plan(plan, folder / folders.PLAN)
+    _check_plan(plan, folder / SWEEP_PLAN)
     trials = [_checked(trial) for trial in folders.read_trials(folder)]
     return SweepResults(folder, plan, trials, [_checked(run) for run in folders.read_confirmations(folder)])
 

@@ -14,18 +14,19 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qa_accel import files
 from qa_accel.experiments.space import Parameter
 from qa_accel.input_files import read_json
 from qa_accel.messages import short, shown
-from qa_accel.run_layout import BEST
+from qa_accel.run_layout import BEST, SWEEP_PLAN
 
-PLAN = "sweep.json"
 TRIAL = "trial.json"
 RUNNING, FINISHED, PRUNED, FAILED = STATES = ("running", "finished", "pruned", "failed")
 
+Metric = Literal["f1", "exact", "best_f1", "best_exact", "HasAns_f1", "HasAns_exact", "NoAns_exact"]
+"""Scores of a run that can be searched for; higher is better."""
 CONFIRMED = 3
 """Trials, the best ones, that are run again with further seeds."""
 
@@ -95,9 +96,9 @@ def confirmation_folder(sweep: Path, place: int, seed: int) -> Path:
 
 def read_plan(folder: Path) -> SweepPlan:
     """Raises ValueError if the folder is not that of a sweep, or its plan is damaged."""
-    path = folder / PLAN
+    path = folder / SWEEP_PLAN
     if not path.exists():
-        raise ValueError(f"{folder} is not the folder of a sweep: it has no {PLAN}")
+        raise ValueError(f"{folder} is not the folder of a sweep: it has no {SWEEP_PLAN}")
     found = _mapping(path)
     if found.get("direction") == "maximize":  # former plans say it; higher is always better
         del found["direction"]
@@ -219,7 +220,7 @@ def write_trial(folder: Path, trial: Trial) -> None:
 
 
 def write_plan(folder: Path, plan: SweepPlan) -> None:
-    files.write_json(folder / PLAN, plan.as_dict())
+    files.write_json(folder / SWEEP_PLAN, plan.as_dict())
 
 
 def share_plan(folder: Path, plan: SweepPlan) -> None:
@@ -227,7 +228,7 @@ def share_plan(folder: Path, plan: SweepPlan) -> None:
 
     One worker at a time.
     """
-    if not (folder / PLAN).exists():
+    if not (folder / SWEEP_PLAN).exists():
         write_plan(folder, plan)
         return
     known = read_plan(folder)

@@ -9,6 +9,7 @@ import itertools
 import os
 import socket
 import time
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from qa_accel.experiments import child_run, pruning, slurm_jobs, trials
 from qa_accel.experiments.child_run import ChildResult, Evaluations
 from qa_accel.experiments.random_sampler import RandomSampler
 from qa_accel.experiments.tpe_sampler import TPESampler
-from qa_accel.experiments.trials import FAILED, FINISHED, PRUNED, RUNNING, SweepPlan, Trial
+from qa_accel.experiments.trials import FAILED, FINISHED, PRUNED, RUNNING, Metric, SweepPlan, Trial
 from qa_accel.run_layout import SETTINGS, STOP_FILE
 from qa_accel.terminal import visible
 
@@ -31,7 +32,6 @@ FAILURES_IN_A_ROW = 5
 """One more, and the worker stops: what fails so often fails for a reason that all trials share."""
 SECONDS_FOR_ENDING_JOBS, SECONDS_BETWEEN_ANSWERS = 60, 2
 """How long a worker with nothing to do waits for jobs that end: Slurm gives their processes half a minute."""
-METRICS = ("exact", "f1", "best_exact", "best_f1", "HasAns_f1", "NoAns_exact")
 BY_HAND = f"the file {STOP_FILE}"
 """As a run says it (`distributed.stop`): somebody has made it in a trial's folder, and means this trial alone."""
 
@@ -204,8 +204,8 @@ class Worker:
         if reason is not None:
             self._end(folder, name, replace(trial, state=FAILED, reason=reason))
             return True
-        shown = ", ".join(f"{key} {value}" for key, value in trial.params.items())
-        self.say(visible(f"{name}{', taken up' if trial.starts else ''}: {shown}"))
+        params = ", ".join(f"{key} {value}" for key, value in trial.params.items())
+        self.say(visible(f"{name}{', taken up' if trial.starts else ''}: {params}"))
         for attempt in (1, 2):
             trial = replace(trial, starts=trial.starts + 1)
             trials.write_trial(folder, trial)
@@ -262,7 +262,8 @@ class Worker:
         if result.state == "stopped":
             return replace(trial, state=PRUNED, reason=pruned)
         if not trials.is_finite(result.scores.get(metric)):
-            reason = f"its results have no {metric}; --metric can be {', '.join(name for name in METRICS if name in result.scores) or 'nothing: give a validation_file'}"
+            known = ", ".join(name for name in typing.get_args(Metric) if name in result.scores)
+            reason = f"its results have no {metric}; --metric can be {known or 'nothing: give a validation_file'}"
             return replace(trial, state=FAILED, value=None, reason=reason)
         return replace(trial, state=FINISHED, value=float(result.scores[metric]), reason=None)
 
@@ -293,8 +294,6 @@ class Worker:
                 "If these jobs do not come back, start the same command again once squeue does not list them"
             )
         if running:
-            self.say(
-                f"no trial is free; {running} are running elsewhere. The worker that ends the last one confirms the best"
-            )
+            self.say(f"no trial is free; {running} are running elsewhere. Who ends the last one confirms the best")
         else:
             self.say(f"all {self.plan.trials} trials have ended: {self.folder}")

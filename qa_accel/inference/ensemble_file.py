@@ -110,7 +110,7 @@ def _member(entry: Any, path: Path, place: int) -> EnsembleMember:
 
 
 def _can_be_a_path(text: str) -> bool:
-    """Not with a NUL, nor with half of a surrogate pair that stands for no byte."""
+    """Not with a NUL, nor with half of a surrogate pair, which is no byte."""
     try:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:

@@ -28,10 +28,11 @@ def loss_parts(
 ) -> dict[str, torch.Tensor]:
     """Name of each term -> its sum over the windows of the batch. With `distillation` batches have a teacher's logits."""
     output = model(**batch.inputs)
-    span = span_loss(output.start_logits, output.end_logits, batch)
+    start_BL, end_BL, _ = window_logits(output.start_logits, output.end_logits, batch)
+    span = _of_labels(start_BL, end_BL, batch)
     if distillation is None:
         return {"span": span}
-    imitation = distillation_loss(output.start_logits, output.end_logits, batch, distillation.temperature)
+    imitation = _of_teacher(start_BL, end_BL, batch, distillation.temperature)
     return {"span": (1 - distillation.weight) * span, "distillation": distillation.weight * imitation}
 
 
@@ -43,6 +44,10 @@ def total(parts: dict[str, torch.Tensor]) -> torch.Tensor:
 def span_loss(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Sum over the windows of weight * (cross-entropy of the start + of the end) / 2, each over its own window's tokens."""
     start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
+    return _of_labels(start_BL, end_BL, batch)
+
+
+def _of_labels(start_BL: torch.Tensor, end_BL: torch.Tensor, batch: Batch) -> torch.Tensor:
     start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
     end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
     return (batch.weight_B * (start_loss_B + end_loss_B) / 2).sum()
@@ -56,8 +61,12 @@ def distillation_loss(
     Both are distributions over the places where an answer, or "no answer", may be. T^2 keeps the size of the gradient, which
     shrinks with 1 / T^2 (Hinton et al., arXiv:1503.02531, section 2).
     """
-    assert batch.teacher_start_BL is not None and batch.teacher_end_BL is not None, "batches carry a teacher's logits"
     start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
+    return _of_teacher(start_BL, end_BL, batch, temperature)
+
+
+def _of_teacher(start_BL: torch.Tensor, end_BL: torch.Tensor, batch: Batch, temperature: float) -> torch.Tensor:
+    assert batch.teacher_start_BL is not None and batch.teacher_end_BL is not None, "batches carry a teacher's logits"
     places_BL = batch.context_BL.scatter(1, batch.null_B[:, None], True)
     start_B = _divergence(batch.teacher_start_BL, start_BL, places_BL, temperature)
     end_B = _divergence(batch.teacher_end_BL, end_BL, places_BL, temperature)

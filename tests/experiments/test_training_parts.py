@@ -31,7 +31,7 @@ def questions(contexts: int = 16) -> datasets.Dataset:
 
 
 def test_each_part_has_whole_contexts_and_all_of_the_smaller_ones():
-    """16 contexts: 1, 2, 4, 8 and 16 of them. Breaks if questions are drawn instead of contexts, or each part anew."""
+    """16 contexts: 1, 2, 4, 8 and 16 of them. Breaks if questions are drawn instead of contexts, or each part by itself."""
     paragraph_Q = paragraphs_of(questions())
     assert paragraph_Q.tolist() == [*range(16), *range(16)]
     parts = nested_parts(paragraph_Q, [1, 2, 4, 8, 16], seed=3)
