@@ -77,7 +77,7 @@ def chances(fit: CurveFit | None) -> str:
     of_data = "Intervals of 95 % hold the chance of the validation data, whose contexts are resampled"
     of_runs = {
         "seeds": ", and the luck of seeds and parts, by the runs of one size.",
-        "residuals": ", and the luck of seeds and parts, guessed from the distances between points and curve; "
+        "residuals": ", and the luck of seeds and parts, estimated from the distances between points and curve; "
         "--seeds 3 measures it.",
         "unknown": "; the luck of seeds and parts is not in them, since nothing shows it: take more sizes or --seeds 3.",
     }
@@ -95,12 +95,12 @@ def doubts(curve: LearningCurve, each: MetricCurve) -> list[str]:
     if fit is None:
         return [f"{len(curve.sizes)} sizes are too few for a curve, so nothing is fitted.", *found]
     if fit.a == 0:
-        found.append("The error does not fall with the data: the best law is a constant. Nothing can be foretold.")
+        found.append("The error does not fall with the data: the best law is a constant. Nothing can be forecast.")
     elif fit.explained is None or fit.is_poor:
         share = 0.0 if fit.explained is None else 100 * fit.explained
         found.append(
             f"The fit is poor: the law explains {share:.0f} % of the differences between sizes, and the farthest point is "
-            f"{100 * fit.largest_residual:.2f} from it. Do not trust what it foretells."
+            f"{100 * fit.largest_residual:.2f} from it. Do not trust what it forecasts."
         )
     if len(curve.sizes) == LEAST_SIZES:
         found.append("A law of three numbers goes through any three falling points: nothing shows whether it holds.")
@@ -152,7 +152,7 @@ def sizes_table(curve: LearningCurve, each: MetricCurve) -> Table:
     if each.fit is not None:
         found = forecast(curve.sizes[-1].contexts, each.fit)
         interval = f"{found.low:.2f} to {found.high:.2f}"
-        rows.append([f"{MORE} times, foretold", found.contexts, None, 0, None, interval, None, found.score])
+        rows.append([f"{MORE} times, forecast", found.contexts, None, 0, None, interval, None, found.score])
     columns = ("part", "contexts", "questions", "runs", "score", "95 % interval", "std of runs", "by the law")
     return Table(f"{NAMES[each.metric][0].upper()}{NAMES[each.metric][1:]} at each size", columns, rows)
 

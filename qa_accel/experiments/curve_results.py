@@ -22,7 +22,7 @@ from qa_accel.reporting.run_files import read_run
 
 METRICS = {"f1": F1, "exact": EXACT}
 MORE = 2
-"""Times the data, for which a score is foretold."""
+"""Times the data, for which a score is forecast."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _metric_as_dict(curve: MetricCurve, contexts: int) -> dict[str, Any]:
         "fit": None,
     }
     if (fit := curve.fit) is not None:
-        foretold = forecast(contexts, fit)
+        expected = forecast(contexts, fit)
         found["fit"] = {
             "law": "error = a * contexts ** -b + c",
             "a": fit.a,
@@ -208,10 +208,10 @@ def _metric_as_dict(curve: MetricCurve, contexts: int) -> dict[str, Any]:
             "noise_of_runs": fit.noise.source,
         }
         found[f"with_{MORE}_times_the_data"] = {
-            "contexts": foretold.contexts,
-            "score": foretold.score,
-            "interval": [foretold.low, foretold.high],
-            "gain": foretold.gain,
-            "gain_interval": [foretold.gain_low, foretold.gain_high],
+            "contexts": expected.contexts,
+            "score": expected.score,
+            "interval": [expected.low, expected.high],
+            "gain": expected.gain,
+            "gain_interval": [expected.gain_low, expected.gain_high],
         }
     return found

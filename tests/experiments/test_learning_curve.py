@@ -160,7 +160,7 @@ def test_the_chances_are_said_for_each_metric_where_they_differ(curve):
     unknown = replace(f1, fit=replace(f1.fit, noise=RunNoise(np.zeros(5), 0, "unknown")))
     [of_f1, of_exact] = curve_report.chances_of_all(replace(curve, curves={"f1": unknown, "exact": exact}))
     assert of_f1.startswith("F1: ") and "seeds and parts is not in them" in of_f1
-    assert of_exact == f"exact match: {curve_page.chances(exact.fit)}" and "guessed from the distances" in of_exact
+    assert of_exact == f"exact match: {curve_page.chances(exact.fit)}" and "estimated from the distances" in of_exact
     same = replace(curve, curves={"f1": replace(f1, fit=exact.fit), "exact": exact})
     assert curve_report.chances_of_all(same) == [curve_page.chances(exact.fit)]
 
