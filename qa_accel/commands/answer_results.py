@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from qa_accel import files
+from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import score_tables, scoring
 from qa_accel.inference.answer_files import write_answers
@@ -38,6 +39,8 @@ def write_results(
             )
         files.write_json(folder / FINISHED, scores)
         console.print(score_tables.scores_table(scores))
+        if (sets := SetRows.of(split.questions)) is not None:
+            console.print(score_tables.sets_table(scores, sets.names))
     if min_confidence is not None:
         count = sum(confidence >= min_confidence for confidence in answers.confidences.values())
         console.print(

@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from qa_accel import files
+from qa_accel.data.named_sets import SetRows
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed.run_folder import open_answers_alone
 from qa_accel.evaluation import scoring
@@ -79,7 +80,10 @@ def run(settings: EnsembleConfig) -> None:
     calibration = policy.calibration(version_2_with_negative=negative)
     joined = ensemble.join(answers, threshold=threshold, calibration=calibration, version_2_with_negative=negative)
     if has_gold:
-        scores = scoring.scores_against(joined, golds.texts, threshold, version_2_with_negative=negative) | figures
+        sets = SetRows.of(rows)
+        set_of = None if sets is None else sets.by_id(list(contexts))
+        scores = scoring.scores_against(joined, golds.texts, threshold, version_2_with_negative=negative, set_of=set_of)
+        scores |= figures
         if "not_calibrated" in figures:
             console.print(f"the ensemble is not calibrated: {figures['not_calibrated']}")
         judged = _judged(console, names, answers, joined, golds, version_2_with_negative=negative)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qa_accel.evaluation.set_scores import scores_by_set
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
 from qa_accel.messages import quoted
@@ -24,7 +25,7 @@ from qa_accel.ranges import check_ranges
 class ScoreConfig:
     validation_file: tuple[str, ...]
     """Questions with gold answers: JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz and globs allowed. Ids and
-    answers are enough."""
+    answers are enough. Sets with names (en=A.json de=B.json) have scores of their own; predictions are then for NAME/id."""
     predictions_file: str
     """JSON object: id -> text, "" for no answer."""
     no_answer_probability_file: str | None = None
@@ -69,11 +70,15 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
                 raise ValueError(
                     f"{probability_file}: {quoted(key)}: {str(value)[:40]} is not a probability; null odds go to --null_odds_file"
                 )
-    references = read_references(settings)
+    references, named = read_references(settings)
 
     # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
     scored = {key: text for key, text in predictions.items() if key in references}
-    result = squad_scores(scored, references, no_answer_scores, math.inf if threshold is None else threshold)
+    limit = math.inf if threshold is None else threshold
+    result = squad_scores(scored, references, no_answer_scores, limit)
+    if named:
+        set_of = {key: key.partition("/")[0] for key in references}
+        result |= scores_by_set(scored, references, no_answer_scores, limit, set_of)
     if len(scored) < len(predictions):
         first = next(key for key in predictions if key not in references)
         print(
@@ -84,13 +89,18 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
     return result
 
 
-def read_references(settings: ScoreConfig) -> dict[str, list[str]]:
-    """Gold texts by id, in every form that training reads. No cache is used: scoring leaves nothing behind."""
-    from qa_accel.data import sources, squad_format  # these take a second, which a mistyped path need not wait for
+def read_references(settings: ScoreConfig) -> tuple[dict[str, list[str]], bool]:
+    """Gold texts by id, in every form that training reads, and whether the files have names of sets. No cache is used:
+    scoring leaves nothing behind."""
+    # these take a second, which a mistyped path need not wait for
+    from qa_accel.data import named_sets, sources, squad_format
 
     columns = squad_format.Columns(id=settings.id_column, answers=settings.answers_column)
+    sets = named_sets.named_sources(settings.validation_file, "validation_file")
+    if sets is not None:
+        return sets.gold_texts_by_id(columns), True
     source = sources.file_source(settings.validation_file, "validation_file")
-    return squad_format.gold_texts_by_id(source.rows(), columns)
+    return squad_format.gold_texts_by_id(source.rows(), columns), False
 
 
 def read_object(path: str) -> dict[str, Any]:

@@ -19,13 +19,15 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel import files
-from qa_accel.data import cache_file, gold_answers, sources, squad_format
+from qa_accel.data import cache_file, gold_answers, named_sets, sources, squad_format
+from qa_accel.data.named_sets import NamedSources
 from qa_accel.messages import PATH, quoted, short
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
 logger = logging.getLogger(__name__)
 
 SplitName = Literal["train", "validation", "test"]
+Source = sources.Source | NamedSources
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class DataConfig:
     dataset_config_name: str | None = None
     """Configuration of the hub's data set."""
     train_file: tuple[str, ...] | None = None
-    """Training questions: paths or globs of JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz allowed."""
+    """Training questions: paths or globs of JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz allowed. Several sets
+    have names and, if they are to be seen more or less often, weights: squad=A.json mine=B.jsonl:3.0"""
     validation_file: tuple[str, ...] | None = None
-    """Questions with answers for evaluation: paths or globs, as for train_file."""
+    """Questions with answers for evaluation: paths or globs, as for train_file. Sets with names (en=A.json de=B.json) have
+    scores of their own, and ids with the name before them: en/ID."""
     test_file: tuple[str, ...] | None = None
-    """Questions to answer, with or without gold answers: paths or globs, as for train_file."""
+    """Questions to answer, with or without gold answers: paths or globs, with or without names, as for validation_file."""
     id_column: str = "id"
     """Column of the question's id; numbers become text."""
     question_column: str = "question"
@@ -53,11 +57,11 @@ class DataConfig:
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
     max_train_samples: int | None = None
-    """Maximum number of training questions (not windows); None takes all."""
+    """Maximum number of training questions (not windows) of each set; None takes all."""
     max_eval_samples: int | None = None
-    """Maximum number of validation questions (not windows); None takes all."""
+    """Maximum number of validation questions (not windows) of each set; None takes all."""
     max_predict_samples: int | None = None
-    """Maximum number of test questions (not windows); None takes all."""
+    """Maximum number of test questions (not windows) of each set; None takes all."""
     train_shuffle_seed: int | None = None
     """Shuffles the training questions before the shard and the limit; None keeps the file's order."""
     train_num_shards: int = 1
@@ -103,8 +107,8 @@ def load_questions(config: DataConfig, split: SplitName, *, check_cache: bool = 
     """The questions of a split: read or taken from the cache, then shuffled, sharded and cut to the limit, in this order.
 
     Columns: id, title (if the source has it), question, context, answers (if the source has them; train and validation
-    must), and contradiction (if `is_impossible` contradicts some answers). Raises ValueError that names what is wrong
-    with the source. check_cache: read the cached file once to see whether it is damaged, in which case the source is
+    must), contradiction (if `is_impossible` contradicts some answers), and set (if the files have names of sets, each of
+    which is shuffled, sharded and cut by itself). Raises ValueError that names what is wrong with the source. check_cache: read the cached file once to see whether it is damaged, in which case the source is
     read again.
     """
     started = time.monotonic()
@@ -122,7 +126,7 @@ def load_questions(config: DataConfig, split: SplitName, *, check_cache: bool = 
             "that every question has one; leave the setting out (it follows from the data) or remove such questions"
         )
     everything = len(questions)
-    questions = select_rows(questions, _selection(config, split, everything, source.name))
+    questions = select_rows(questions, _selected_rows(config, split, questions, source.name))
     seconds = time.monotonic() - started
     logger.info("%s: %d of %d questions of %s, %.2f s", split, len(questions), everything, source.name, seconds)
     return questions
@@ -192,6 +196,17 @@ def _without_answers(found: Mapping[str, Any], name: str) -> ValueError:
     return error or squad_format.missing_column(found, name, "answers_column")
 
 
+def _selected_rows(config: DataConfig, split: SplitName, questions: datasets.Dataset, source: str) -> np.ndarray:
+    sets = named_sets.SetRows.of(questions)
+    if sets is None:
+        return _selection(config, split, len(questions), source)
+    rows = [np.flatnonzero(sets.set_Q == number) for number in range(len(sets.names))]
+    of_sets = zip(sets.names, rows, strict=True)
+    return np.concatenate(
+        [rows_S[_selection(config, split, len(rows_S), f"the set {name}")] for name, rows_S in of_sets]
+    )
+
+
 def _selection(config: DataConfig, split: SplitName, count: int, source: str) -> np.ndarray:
     """Selected rows of a source of `count` questions, as row numbers, so that one fingerprint covers all steps."""
     rows = datasets.Dataset.from_dict({"row": np.arange(count)})
@@ -210,12 +225,13 @@ def _selection(config: DataConfig, split: SplitName, count: int, source: str) ->
     return np.asarray(rows.with_format("numpy")[:limit]["row"], dtype=np.int64)
 
 
-def _source(config: DataConfig, split: SplitName) -> sources.Source:
+def _source(config: DataConfig, split: SplitName) -> Source:
     patterns = getattr(config, f"{split}_file")
     if patterns is not None:
         if config.dataset_name is not None:
             logger.warning("dataset_name %s is ignored, since %s_file is given", config.dataset_name, split)
-        return sources.file_source(patterns, f"{split}_file")
+        sets = named_sets.named_sources(patterns, f"{split}_file")
+        return sources.file_source(patterns, f"{split}_file") if sets is None else sets
     if config.dataset_name is not None and not _has_files(config):
         return sources.dataset_source(
             config.dataset_name, config.dataset_config_name, split, config.cache_dir, config.id_column
@@ -231,14 +247,18 @@ def _has_files(config: DataConfig) -> bool:
     return any(files is not None for files in (config.train_file, config.validation_file, config.test_file))
 
 
-def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path, *, check: bool) -> datasets.Dataset:
+def _cached(source: Source, columns: squad_format.Columns, folder: Path, *, check: bool) -> datasets.Dataset:
     """All of a source's questions, mapped from the cache, which is filled first if it lacks them."""
     fingerprint = hashlib.blake2b(
         repr((squad_format.VERSION, *columns, *source.hashes)).encode(), digest_size=16
     ).hexdigest()
     path = folder / f"questions-{fingerprint}.arrow"
     if not cache_file.is_usable(path, check=check):
-        _fill(path, squad_format.question_batches(source.rows(), columns), source.name)
+        if isinstance(source, NamedSources):
+            schema, batches = named_sets.SCHEMA, source.question_batches(columns)
+        else:
+            schema, batches = squad_format.SCHEMA, squad_format.question_batches(source.rows(), columns)
+        _fill(path, batches, schema, source.name)
     try:
         questions = datasets.Dataset.from_file(str(path))
     except (OSError, pa.ArrowException) as error:
@@ -252,11 +272,11 @@ def _cached(source: sources.Source, columns: squad_format.Columns, folder: Path,
     return questions
 
 
-def _fill(path: Path, batches: Iterator[pa.RecordBatch], source: str) -> None:
+def _fill(path: Path, batches: Iterator[pa.RecordBatch], schema: pa.Schema, source: str) -> None:
     """The file exists only when it is complete; several processes may write it at once, each with the same content."""
     count = 0
     with files.replacing(path, files.CACHE_REMEDY) as partial:
-        with partial.open("wb") as file, pa.ipc.new_stream(file, squad_format.SCHEMA) as writer:
+        with partial.open("wb") as file, pa.ipc.new_stream(file, schema) as writer:
             for batch in batches:
                 writer.write_batch(batch)
                 count += len(batch)

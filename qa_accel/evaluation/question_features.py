@@ -20,6 +20,7 @@ FAMILIES = {
     "answer_position": "answer position",
     "overlap": "question words in the context",
     "title": "title",
+    "set": "set",
 }
 """Id -> name."""
 OTHER = "other"
@@ -48,6 +49,8 @@ class AskedQuestion:
     title: str | None
     windows: int | None
     """None where it is not known."""
+    set_name: str | None = None
+    """Of several named sets of data."""
 
 
 def features(asked: AskedQuestion) -> dict[str, str]:
@@ -72,6 +75,8 @@ def features(asked: AskedQuestion) -> dict[str, str]:
         found["windows"] = _step(asked.windows, (1, 2, 4, 8), "windows")
     if asked.title:
         found["title"] = asked.title[:MOST_OF_TITLE]
+    if asked.set_name is not None:
+        found["set"] = asked.set_name
     return found
 
 

@@ -1,6 +1,6 @@
 """Scores and answers -> what a person reads on the console: tables and lines."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -55,6 +55,20 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
     for key, name in CONFIDENCE.items():
         if key in scores:
             table.add_row(name, f"{100 * scores[key]:.2f}", str(scores["confidence_questions"]))
+    return table
+
+
+def sets_table(scores: Mapping[str, Any], names: Sequence[str]) -> Table:
+    """The figures of named sets side by side, and their means."""
+    shown = [key for key in SCORES if any(f"{name}_{key}" in scores for name in names)]
+    table = Table(title="by set", title_justify="left")
+    table.add_column("set")
+    table.add_column("questions", justify="right")
+    for key in shown:
+        table.add_column(SCORES[key], justify="right")
+    for name in (*names, "mean"):
+        cells = [f"{scores[f'{name}_{key}']:.2f}" if f"{name}_{key}" in scores else "" for key in shown]
+        table.add_row(name, str(scores.get(f"{name}_total", "")), *cells)
     return table
 
 

@@ -1,29 +1,49 @@
 """Answers of a split -> official scores, and the answer policy that suits the data best: threshold and calibration."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import figures
+from qa_accel.evaluation.set_scores import scores_by_set
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 
+_BEST = re.compile(r"(^|_)best_(exact|f1)(_thresh)?$")
+"""Scores at the best threshold, of all questions or of a set."""
+
 
 def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_with_negative: bool) -> dict[str, Any]:
-    """`scores_against` the gold answers of the split."""
-    return scores_against(answers, gold_texts(split), threshold, version_2_with_negative=version_2_with_negative)
+    """`scores_against` the gold answers of the split, and, if it has named sets, the figures of each and their mean."""
+    sets = SetRows.of(split.questions)
+    return scores_against(
+        answers,
+        gold_texts(split),
+        threshold,
+        version_2_with_negative=version_2_with_negative,
+        set_of=None if sets is None else sets.by_id(split.questions["id"][:]),
+    )
 
 
 def scores_against(
-    answers: Answers, references: Mapping[str, Sequence[str]], threshold: float, *, version_2_with_negative: bool
+    answers: Answers,
+    references: Mapping[str, Sequence[str]],
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+    set_of: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Official figures at `threshold`, and best_* at the thresholds that suit this data best, in units of null odds.
+
+    `set_of`: id -> name of its set; with it come the scores of each set, see `scores_by_set`.
 
     With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model. An infinite
     threshold is given back as text: JSON has no infinity.
@@ -35,8 +55,10 @@ def scores_against(
         return squad_scores(answers.best_texts, references, answers.null_odds, value)
 
     scores = scores_at(threshold)
+    if set_of is not None:
+        scores |= scores_by_set(answers.best_texts, references, answers.null_odds, threshold, set_of)
     if not version_2_with_negative:
-        return {key: value for key, value in scores.items() if not key.startswith("best_")}
+        return {key: value for key, value in scores.items() if not _BEST.search(key)}
     if threshold != 0:
         at_zero = scores_at(0.0)
         scores |= {"exact_threshold_0": at_zero["exact"], "f1_threshold_0": at_zero["f1"]}

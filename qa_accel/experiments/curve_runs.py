@@ -15,6 +15,7 @@ import datasets
 import yaml
 
 from qa_accel import config, files
+from qa_accel.data.named_sets import named_files
 from qa_accel.data.questions import DataConfig, has_split, has_unanswerable, load_questions, select_rows
 from qa_accel.experiments import child_run, training_parts
 from qa_accel.experiments.child_run import ChildResult
@@ -58,6 +59,10 @@ def prepare(
     _check_reserved(recipe)
     if not has_split(data, "validation"):
         raise ValueError("the recipe has no validation questions, so there is no error to draw; set validation_file")
+    if data.train_file is not None and named_files(data.train_file, "train_file") is not None:
+        raise ValueError(
+            "the recipe trains on several named sets, which a learning curve does not divide: give files without names"
+        )
     questions, validation = load_questions(data, "train"), load_questions(data, "validation")
     paragraph_Q = training_parts.paragraphs_of(questions)
     parts = {seed: training_parts.nested_parts(paragraph_Q, fractions, seed) for seed in seeds}

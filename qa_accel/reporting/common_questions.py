@@ -54,7 +54,7 @@ def cut(data: RunData, rows: Sequence[int]) -> RunData:
     """These questions, in this order."""
     if list(rows) == list(range(len(data.ids))):
         return data
-    columns = ("ids", "questions", "contexts", "titles", "gold_texts", "gold_starts")
+    columns = ("ids", "questions", "contexts", "titles", "sets", "gold_texts", "gold_starts")
     chosen = {name: [getattr(data, name)[row] for row in rows] for name in columns}
     reach = None if data.reach is None else data.reach.of_rows(rows)
     return replace(data, **chosen, reach=reach, is_part=True)

@@ -85,6 +85,7 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
             starts,
             data.titles[row],
             None if data.reach is None else data.reach.count(row),
+            data.sets[row],
         )
         analysed.append(
             AnalysedQuestion(

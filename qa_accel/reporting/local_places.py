@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from qa_accel import config
+from qa_accel.data.named_sets import name_and_path
 from qa_accel.hub import HubConfig, is_hub_id
 
 FILES = ("train_file", "validation_file", "test_file")
@@ -31,7 +32,7 @@ def public(settings: Mapping[str, Any], names: Collection[str]) -> dict[str, Any
 def without_place(name: str, value: Any) -> Any:
     """A setting's value without the folders that lead to a file."""
     if name in LISTS_OF_PLACES and value is not None:
-        names = map(last_part, [value] if isinstance(value, str) else map(str, value))
+        names = map(_last_part_of_set, [value] if isinstance(value, str) else map(str, value))
         return [f"./{one}" if one.startswith("-") else one for one in names]  # else it would be a flag
     if isinstance(value, list):
         return [without_place(name, one) for one in value]
@@ -46,6 +47,11 @@ def spelled(name: str, value: Any) -> str:
     """A setting's value as a person may read it, without the folders that lead to a file."""
     shown = without_place(name, value)
     return " ".join(map(str, shown)) if isinstance(shown, list) else str(shown)
+
+
+def _last_part_of_set(pattern: str) -> str:
+    name, path = name_and_path(pattern)
+    return name + last_part(path)
 
 
 def last_part(path: str) -> str:

@@ -15,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from qa_accel import config, shell_words
 from qa_accel.batching.mode import BatchingConfig
+from qa_accel.data.named_sets import name_and_path
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.evaluation.score_tables import CONFIDENCE, SCORES
@@ -254,7 +255,7 @@ def _lines(start: str, flags: Sequence[str], separator: str = BREAK) -> str:
 
 def _name(path: str) -> str:
     """A file's or folder's name for metadata: one line, nothing hidden."""
-    return visible(last_part(path))
+    return visible(last_part(name_and_path(path)[1]))
 
 
 def _number(threshold: Any) -> str:

@@ -11,6 +11,7 @@ import datasets
 from qa_accel.config import written_settings
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
+from qa_accel.data.named_sets import SET
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
@@ -29,6 +30,8 @@ class RunData:
     contexts: Sequence[str]
     """Equal ones are one string."""
     titles: Sequence[str | None]
+    sets: Sequence[str | None]
+    """Names of the sets that the questions are of."""
     gold_texts: Sequence[Sequence[str]]
     gold_starts: Sequence[Sequence[int]]
     reach: WindowReach | None
@@ -51,7 +54,8 @@ class RunData:
             ids=rows["id"][:],
             questions=rows["question"][:],
             contexts=shared_contexts(rows),
-            titles=rows["title"][:] if "title" in rows.column_names else [None] * len(rows),
+            titles=_column(rows, "title"),
+            sets=_column(rows, SET),
             gold_texts=[answer["text"] for answer in answers],
             gold_starts=[answer["answer_start"] for answer in answers],
             reach=None if windows is None else WindowReach(windows, range(len(rows))),
@@ -63,6 +67,10 @@ class RunData:
 
     def contexts_by_id(self) -> dict[str, str]:
         return dict(zip(self.ids, self.contexts))
+
+
+def _column(rows: datasets.Dataset, name: str) -> Sequence[str | None]:
+    return rows[name][:] if name in rows.column_names else [None] * len(rows)
 
 
 @dataclass(frozen=True)

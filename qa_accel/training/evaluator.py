@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 
+from qa_accel.data.named_sets import SET
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import scoring
 from qa_accel.inference.answer_policy import AnswerPolicy
@@ -25,8 +26,9 @@ class EvaluationConfig:
 
     eval_steps: int | None = None
     """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    metric_for_best_model: Literal["f1", "exact", "best_f1", "best_exact"] = "f1"
-    """The score that decides which model is the best; best_* are those at the tuned no-answer threshold."""
+    metric_for_best_model: Literal["f1", "exact", "best_f1", "best_exact", "mean_f1", "mean_exact"] = "f1"
+    """The score that decides which model is the best; best_* are those at the tuned no-answer threshold, mean_* those of
+    named validation sets in which every set counts the same."""
     load_best_model_at_end: bool = True
     """End with the best evaluated model rather than with the last one."""
     early_stopping_patience: int | None = None
@@ -57,6 +59,11 @@ class Evaluator:
         self.config, self.accelerator, self.model = config, accelerator, prepared_model
         self.split, self.progress, self.kept = split, progress, kept
         self.version_2_with_negative = version_2_with_negative
+        if config.metric_for_best_model.startswith("mean_") and SET not in split.questions.column_names:
+            raise ValueError(
+                f"--metric_for_best_model {config.metric_for_best_model} is the mean over named sets; name them: "
+                "--validation_file en=A.json de=B.json"
+            )
         self.spans = AnswerPolicy().apply(spans)  # a stored threshold belongs to the model before this training
         self.plan, self.collate = qa.evaluation_batches(split.windows, config.prediction.per_device_eval_batch_size)
 

@@ -23,6 +23,7 @@ from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import Batch, batch_loader
 from qa_accel.batching.mode import Collator
 from qa_accel.data import splits
+from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import signals
@@ -242,6 +243,8 @@ class Trainer:
             predictions = json.loads((self.folder / PREDICTIONS).read_text(encoding="utf-8"))
             self.console.print(score_tables.samples_table(self.splits["validation"].questions, predictions))
             self.console.print(score_tables.scores_table(self.scores))
+            if (sets := SetRows.of(self.splits["validation"].questions)) is not None:
+                self.console.print(score_tables.sets_table(self.scores, sets.names))
             page = self._report()
         self.metrics.report(page, None if page is None else self.folder / REPORT, self.scores)
         self.timer.end_stage("report")

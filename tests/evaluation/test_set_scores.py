@@ -1,0 +1,33 @@
+"""Scores of named sets: each set's are what its questions alone would get, and the mean counts every set once."""
+
+import pytest
+
+from qa_accel.evaluation.set_scores import scores_by_set
+from qa_accel.evaluation.squad_scores import squad_scores
+
+REFERENCES = {"en/1": ["Rome"], "en/2": [], "en/3": ["a b"], "de/1": ["Rom"]}
+PREDICTIONS = {"en/1": "Rome", "en/2": "x", "en/3": "a c", "de/1": "Bern"}
+SET_OF = {key: key[:2] for key in REFERENCES}
+ODDS = {"de/1": -1.0, "en/2": 3.0, "en/1": -2.0, "en/3": -2.0}
+
+
+def test_figures_by_hand():
+    """en: Rome is right, x is wrong, "a c" shares one of the words b | c (a is an article): F1 0. de: wrong. All four count the
+    same in f1 (25), each set the same in the mean ((100 / 3 + 0) / 2)."""
+    found = scores_by_set(PREDICTIONS, REFERENCES, None, float("inf"), SET_OF)
+    assert found["en_exact"] == pytest.approx(100 / 3) and found["de_f1"] == 0 and found["en_total"] == 3
+    assert found["mean_f1"] == pytest.approx(100 / 6)
+    assert found["en_NoAns_exact"] == 0 and "de_NoAns_exact" not in found and "mean_best_f1" not in found
+
+
+def test_each_set_is_scored_as_it_would_be_alone():
+    """With a threshold: en/2 becomes "". Breaks if the order of equal null odds, or a threshold, is that of all questions."""
+    found = scores_by_set(PREDICTIONS, REFERENCES, ODDS, 2.0, SET_OF)
+    for name in ("en", "de"):
+
+        def part(of):
+            return {key: value for key, value in of.items() if key.startswith(name)}
+
+        alone = squad_scores(part(PREDICTIONS), part(REFERENCES), part(ODDS), 2.0)
+        assert {key.removeprefix(f"{name}_"): value for key, value in found.items() if key.startswith(name)} == alone
+    assert found["en_exact"] == pytest.approx(200 / 3) and found["mean_best_f1"] == pytest.approx(100 / 3)
