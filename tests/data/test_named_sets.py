@@ -23,7 +23,7 @@ def load(*files, split="train", **settings):
 
 
 @pytest.mark.parametrize(
-    "patterns, expected",
+    ("patterns", "expected"),
     [
         (("a.jsonl", "b.jsonl"), None),
         (("x=a.jsonl",), (NamedFiles("x", ("a.jsonl",), None),)),
@@ -52,7 +52,7 @@ def test_path_that_exists_is_a_path(folder):
 
 
 @pytest.mark.parametrize(
-    "files, said",
+    ("files", "said"),
     [
         (("x=a.jsonl", "b.jsonl"), "b.jsonl: has no name, but others have"),
         (("mean=a.jsonl",), "a set cannot be called mean"),
