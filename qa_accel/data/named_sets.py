@@ -160,7 +160,7 @@ def _with_name(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
 
 @dataclass(frozen=True)
 class SetRows:
-    """Which set each question is of."""
+    """Which set each question, or each window, is of."""
 
     names: tuple[str, ...]
     set_Q: np.ndarray
@@ -178,6 +178,15 @@ class SetRows:
             known = [names.setdefault(name, len(names)) for name in column.dictionary.to_pylist()]
             codes.append(np.array(known, np.int32)[column.indices.to_numpy()])
         return cls(tuple(names), np.concatenate([np.zeros(0, np.int32), *codes]))
+
+    def of_rows(self, rows: np.ndarray) -> "SetRows":
+        """The sets of these questions, in this order: given `question_W`, those of the windows."""
+        return SetRows(self.names, self.set_Q[rows])
+
+    def count(self, rows: np.ndarray) -> dict[str, int]:
+        """How many of these rows each set has."""
+        counts = np.bincount(self.set_Q[rows], minlength=len(self.names)).tolist()
+        return dict(zip(self.names, counts, strict=True))
 
     def by_id(self, ids: Sequence[str]) -> dict[str, str]:
         """Id -> name of its set; `ids` are those of the same questions."""

@@ -24,6 +24,7 @@ from rich.text import Text
 
 from qa_accel import files
 from qa_accel.batching.plan import NOTHING
+from qa_accel.data.named_sets import SetRows
 from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.reporting import blocks, trackers
 from qa_accel.training import loss
@@ -81,13 +82,15 @@ class MetricsLog:
         total_steps: int,
         first_step: int,
         epoch_windows: int,
+        sets: SetRows | None = None,
     ):
         """A run that continues after `first_step`: later lines of an interrupted run are cut from `path`.
 
-        `epoch_windows`: windows of one epoch, the unit of the epochs that are logged.
+        `epoch_windows`: windows of one epoch, the unit of the epochs that are logged. `sets`: the set of each window, if there
+        are several.
         """
         self.accelerator, self.console, self.path, self.config = accelerator, console, path, config
-        self.epoch_windows = epoch_windows
+        self.epoch_windows, self.sets = epoch_windows, sets
         self.total_steps, self.last_step = total_steps, first_step
         self._pending: list[tuple[dict[str, Any], np.ndarray]] = []
         self._since = time.perf_counter()
@@ -143,6 +146,8 @@ class MetricsLog:
             "tokens": tokens,
             "padding": round(1 - tokens / computed_tokens, 4),
         }
+        if self.sets is not None:
+            line["windows_by_set"] = self.sets.count(step_plan[step_plan != NOTHING])
         self.last_step = progress.step
         self._pending.append((line, step_plan))
         if progress.step % self.config.logging_steps == 0:

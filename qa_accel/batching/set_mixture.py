@@ -1,0 +1,93 @@
+"""Windows of several sets and the sets' weights -> the windows of each epoch.
+
+With weights, an epoch has weight x windows of each set: 3.0 has every window three times, 0.5 a half of them, another half in the
+next epoch. With a temperature T, these numbers n become n ** (1 / T), scaled to the same sum: T = 1 leaves them, and the higher T,
+the more alike the sets' shares (the sampling of multilingual BERT, arXiv:1810.04805's repository, and of mT5, arXiv:2010.11934, in
+which 1 / T is the exponent). A pure function of seed and epoch, as `epoch_windows`, whose turns it takes.
+
+W windows, S sets.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from qa_accel.batching.epoch_windows import EpochWindows, circle, in_turn
+
+
+class SetMixture:
+    """The windows of each epoch, by set."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        weights: Sequence[float],
+        set_W: np.ndarray,
+        with_answer_W: np.ndarray,
+        *,
+        temperature: float,
+        negative_window_ratio: float | None,
+        seed: int,
+    ):
+        """`weights`: of the sets in the order of `names`. `set_W`: index of each window's set. `with_answer_W`: bool.
+
+        Raises ValueError for a set without a window that an epoch could have.
+        """
+        self.names, self.seed = tuple(names), seed
+        self._strata: list[tuple[np.ndarray, int]] = []
+        """Rows that take turns, and how many of them each epoch has."""
+        groups = [self._groups(number, set_W, with_answer_W, negative_window_ratio) for number in range(len(names))]
+        sizes_S = np.array([sum(size for _, size in strata) for strata in groups], np.float64)
+        self.quota_S = quotas(sizes_S, np.asarray(weights, np.float64), temperature)
+        """(S,) int64, windows of each set in an epoch."""
+        self.with_answer = 0
+        """Number in each epoch."""
+        for strata, size, quota in zip(groups, sizes_S, self.quota_S.tolist(), strict=True):
+            first = round(quota * strata[0][1] / size)
+            shares = [first, quota - first] if len(strata) == 2 else [quota]
+            self._strata += zip((rows for rows, _ in strata), shares, strict=True)
+            self.with_answer += shares[0] if len(strata) == 2 else round(quota * with_answer_W[strata[0][0]].mean())
+        self.without_answer = len(self) - self.with_answer
+
+    def __len__(self) -> int:
+        """Windows of each epoch."""
+        return int(self.quota_S.sum())
+
+    def of_epoch(self, epoch: int) -> np.ndarray:
+        """int32, ascending rows of the windows, each as often as the epoch has it."""
+        drawn = [in_turn(turns, share, epoch) for turns, share in self._circles]
+        return np.sort(np.concatenate(drawn).astype(np.int32))
+
+    @cached_property
+    def _circles(self) -> list[tuple[np.ndarray, int]]:
+        return [
+            (circle(rows.astype(np.int32), seed=self.seed, number=number), share)
+            for number, (rows, share) in enumerate(self._strata, start=1)
+        ]
+
+    def _groups(
+        self, number: int, set_W: np.ndarray, with_answer_W: np.ndarray, negative_window_ratio: float | None
+    ) -> list[tuple[np.ndarray, int]]:
+        rows = np.flatnonzero(set_W == number)
+        if not len(rows):
+            raise ValueError(f"the set {self.names[number]} has no training window; take it out of --train_file")
+        if negative_window_ratio is None:
+            return [(rows, len(rows))]
+        with_answer = with_answer_W[rows]
+        try:
+            alone = EpochWindows(with_answer, negative_window_ratio, seed=self.seed)
+        except ValueError as error:
+            raise ValueError(f"the set {self.names[number]}: {error}") from None
+        return [(rows[with_answer], alone.with_answer), (rows[~with_answer], alone.without_answer)]
+
+
+def quotas(sizes_S: np.ndarray, weights_S: np.ndarray, temperature: float) -> np.ndarray:
+    """(S,) int64: windows of each set in an epoch, at least one of each."""
+    wanted_S = sizes_S * weights_S
+    # by logarithms: a power of a million windows may exceed every float at a small temperature
+    exponents_S = np.log(weights_S) + np.log(sizes_S) / temperature
+    shares_S = np.exp(exponents_S - exponents_S.max())
+    shares_S *= math.fsum(wanted_S) / math.fsum(shares_S)
+    return np.maximum(1, np.rint(wanted_S if temperature == 1 else shares_S)).astype(np.int64)
