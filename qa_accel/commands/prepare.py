@@ -7,6 +7,7 @@ from pathlib import Path
 
 from qa_accel import files
 from qa_accel.data import splits
+from qa_accel.data.named_sets import weights_of
 from qa_accel.distributed.run_folder import hold, make_writable
 from qa_accel.inference.qa_model import load_tokenizer_and_config
 from qa_accel.terminal import make_console
@@ -33,7 +34,9 @@ def run(settings: TrainConfig) -> None:
     )
     for teacher in teachers:
         distillation.own_windows(teacher, settings.data, settings.windows, prepared["train"])
-    chosen, prepared["train"] = windows_of_epochs(settings.loop, prepared["train"], settings.runtime.seed)
+    chosen, prepared["train"] = windows_of_epochs(
+        settings.loop, prepared["train"], settings.runtime.seed, weights_of(settings.data.train_file, "train_file")
+    )
     console = make_console()
     console.print(splits.audit_table(prepared))
     if (warning := few_answers(settings.loop, chosen)) is not None:

@@ -72,6 +72,12 @@ def named_files(patterns: Sequence[str], setting: str) -> tuple[NamedFiles, ...]
     return tuple(found.values())
 
 
+def weights_of(patterns: Sequence[str] | None, setting: str) -> dict[str, float]:
+    """Weight of each set, 1 where none is given; empty if the files have no names."""
+    sets = None if patterns is None else named_files(patterns, setting)
+    return {each.name: 1.0 if each.weight is None else each.weight for each in sets or ()}
+
+
 def name_and_path(pattern: str) -> tuple[str, str]:
     """NAME=FILE or NAME=FILE:WEIGHT in two: `NAME=`, empty if there is none, and the rest."""
     match = None if _exists(pattern) else _NAMED.fullmatch(pattern)

@@ -10,7 +10,8 @@ from accelerate.utils import broadcast_object_list
 from rich.console import Console
 
 from qa_accel import config, files, hub
-from qa_accel.data import splits
+from qa_accel.data import named_sets, splits
+from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import environment, run_folder, strategy
@@ -83,7 +84,10 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
             check_cache=first,
         )
     chosen, prepared_splits["train"] = windows_of_epochs(
-        settings.loop, prepared_splits["train"], settings.runtime.seed
+        settings.loop,
+        prepared_splits["train"],
+        settings.runtime.seed,
+        named_sets.weights_of(settings.data.train_file, "train_file"),
     )
     console.print(splits.audit_table(prepared_splits))
     if (warning := few_answers(settings.loop, chosen)) is not None:
@@ -136,6 +140,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     collate = task.mode.collator(windows, task.tokenizer, qa.inputs, epochs.plans(progress), qa.max_seq_length)
     total_steps = epochs.total_steps(progress)
     schedule = optim.make_schedule(optimizer, settings.optim, total_steps, progress.step)
+    sets = SetRows.of(prepared_splits["train"].questions)
     metrics = MetricsLog(
         accelerator,
         console,
@@ -144,6 +149,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         total_steps=total_steps,
         first_step=progress.step,
         epoch_windows=epochs.windows_per_epoch,
+        sets=None if sets is None else sets.of_rows(windows.question_W),
     )
     optimizer_step = OptimizerStep(
         accelerator, model, loss, optimizer, max_grad_norm=settings.optim.max_grad_norm, capture=loss.whole_step

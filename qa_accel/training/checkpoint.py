@@ -22,6 +22,7 @@ from accelerate.utils import DistributedType
 
 import qa_accel
 from qa_accel import config, files
+from qa_accel.data.named_sets import weights_of
 from qa_accel.data.windows import TaughtWindows, Windows
 from qa_accel.distributed import strategy
 from qa_accel.files import damage_of, write_manifest
@@ -36,8 +37,10 @@ from qa_accel.training.progress import Progress
 PROGRESS = "progress.json"
 TEACHERS = "teachers"
 """Entry of a fingerprint: of each teacher the fingerprint -> the name, which may change."""
-IF_USED = ("negative_window_ratio",)
+IF_USED = ("negative_window_ratio", "sampling_temperature")
 """Settings that are entries of a fingerprint only where they have a value."""
+SET_WEIGHTS = "weights of sets"
+"""Entry of a fingerprint where some set has another weight than 1."""
 TEACHERS_LOGITS = "teachers' logits"
 """Entry of a fingerprint: hash of what the same teachers may say in other bits (versions, device, batches of their pass)."""
 
@@ -81,7 +84,10 @@ def run_fingerprint(
         chosen += ("distill_temperature", "distill_weight")
         teachers = dict(windows.teachers)
         taught = _hash((*windows.teacher_start_MN, *windows.teacher_end_MN))
+    weights = weights_of(settings["train_file"], "train_file")
+    weighed = {SET_WEIGHTS: weights} if any(weight != 1 for weight in weights.values()) else {}
     return {name: settings[name] for name in chosen} | {
+        **weighed,
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,
         "training windows": _hash((windows.begin_W, windows.start_W, windows.end_W)),

@@ -5,14 +5,16 @@ epoch is with how many ranks how many steps of it were made.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from qa_accel.batching import plan
 from qa_accel.batching.epoch_windows import EpochWindows
+from qa_accel.batching.set_mixture import SetMixture
 from qa_accel.data.audit import EpochReport
+from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
 from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.training.progress import Progress
@@ -28,6 +30,9 @@ class LoopConfig:
     """Times that every training window is seen."""
     max_train_steps: int | None = None
     """Optimizer steps of the whole run; wins over num_train_epochs."""
+    sampling_temperature: float | None = None
+    """Of several named training sets: their sizes are raised to the power 1 / temperature, and their sum is kept, so that above 1
+    small sets are seen more often and large ones less. None leaves them, as 1 does."""
     negative_window_ratio: float | None = None
     """Windows without answer in each epoch, at most, for each window with an answer. They take turns: each epoch has others.
     None takes every window. For long documents, where nearly all windows hold no answer."""
@@ -35,6 +40,7 @@ class LoopConfig:
     def __post_init__(self):
         check_ranges(self, per_device_train_batch_size=COUNT, gradient_accumulation_steps=COUNT)
         check_ranges(self, num_train_epochs=COUNT, max_train_steps=COUNT, negative_window_ratio="[0, inf)")
+        check_ranges(self, sampling_temperature="(0, inf)")
 
 
 DIFFERENT_EPOCHS = 256
@@ -49,18 +55,45 @@ FEW_ANSWERS = 0.05
 an answer, in news articles one of four; with fewer than one of twenty, nearly all of the time goes into "no answer"."""
 
 
-def windows_of_epochs(loop: LoopConfig, train: Split, seed: int) -> tuple[EpochWindows, Split]:
-    """The windows of each epoch, and the training split with their numbers in its audit."""
+def windows_of_epochs(
+    loop: LoopConfig, train: Split, seed: int, weights: Mapping[str, float]
+) -> tuple[EpochWindows | SetMixture, Split]:
+    """The windows of each epoch, and the training split with their numbers in its audit.
+
+    `weights`: of the named sets, empty if there are none.
+    """
     windows, report = train.windows, train.report
-    chosen = EpochWindows(windows.start_W != windows.null_W, loop.negative_window_ratio, seed=seed)
-    if loop.negative_window_ratio is None or report is None or report.windows is None:
+    chosen = _chosen(loop, train, seed, weights)
+    if len(chosen) == len(windows) or report is None or report.windows is None:
         return chosen, train
     numbers = EpochReport(chosen.with_answer, chosen.without_answer)
     report = dataclasses.replace(report, windows=dataclasses.replace(report.windows, epoch=numbers))
     return chosen, dataclasses.replace(train, report=report)
 
 
-def few_answers(loop: LoopConfig, chosen: EpochWindows) -> str | None:
+def _chosen(loop: LoopConfig, train: Split, seed: int, weights: Mapping[str, float]) -> EpochWindows | SetMixture:
+    windows, temperature = train.windows, loop.sampling_temperature
+    with_answer_W = windows.start_W != windows.null_W
+    if temperature is not None and not weights:
+        raise ValueError(
+            f"--sampling_temperature {temperature:g} is for several named training sets: --train_file a=A.json b=B.json"
+        )
+    if (temperature or 1) == 1 and all(weight == 1 for weight in weights.values()):
+        return EpochWindows(with_answer_W, loop.negative_window_ratio, seed=seed)
+    sets = SetRows.of(train.questions)
+    assert sets is not None, "sets that have weights have names"
+    return SetMixture(
+        sets.names,
+        [weights[name] for name in sets.names],
+        sets.set_Q[windows.question_W],
+        with_answer_W,
+        temperature=temperature or 1.0,
+        negative_window_ratio=loop.negative_window_ratio,
+        seed=seed,
+    )
+
+
+def few_answers(loop: LoopConfig, chosen: EpochWindows | SetMixture) -> str | None:
     """A warning, if nearly all windows of an epoch are without answer and nothing was said about them."""
     share = chosen.with_answer / max(1, len(chosen))
     if loop.negative_window_ratio is not None or not 0 < share < FEW_ANSWERS:
@@ -83,7 +116,7 @@ class EpochPlans:
         seed: int,
         world_size: int,
         packed: bool,
-        windows: EpochWindows | None = None,
+        windows: EpochWindows | SetMixture | None = None,
     ):
         """`windows`: those of each epoch; None: every window once."""
         self.loop, self.lengths_W, self.seed, self.world_size, self.packed = loop, lengths_W, seed, world_size, packed

@@ -12,20 +12,20 @@ from qa_accel.evaluation.squad_scores import squad_scores
 @pytest.fixture(scope="module")
 def files(trainer):
     """The toy's training file as a set of its own and as the larger part of another; its validation file under two names."""
-    train, validation = trainer.toy.train_file, trainer.toy.validation_file
+    train, validation = trainer.toy.train, trainer.toy.dev
     return dict(train_file=[f"a={train}", f"b={validation}:3"], validation_file=[f"x={validation}", f"y={train}"])
 
 
 @pytest.fixture(scope="module")
 def whole(trainer, files, tmp_path_factory):
-    return trainer.whole(tmp_path_factory.mktemp("whole") / "run", **files)
+    return trainer.whole(tmp_path_factory.mktemp("whole") / "run", **files, **SPREAD[1])
 
 
 def test_each_set_is_scored_by_its_own_questions(whole, trainer):
     """Breaks if a set's scores are of other questions, or answers of equal ids are mixed up: both files number theirs alike."""
     results = results_of(whole)
     predictions = json.loads((whole / "predictions.json").read_text())
-    for name, path in (("x", trainer.toy.validation_file), ("y", trainer.toy.train_file)):
+    for name, path in (("x", trainer.toy.dev), ("y", trainer.toy.train)):
         [article] = json.loads(path.read_text())["data"]
         rows = [row for paragraph in article["paragraphs"] for row in paragraph["qas"]]
         golds = {f"{name}/{row['id']}": [answer["text"] for answer in row["answers"]] for row in rows}
@@ -53,8 +53,12 @@ def test_a_killed_run_goes_on_with_the_same_windows(whole, trainer, files, proce
     lost in the rest of an epoch."""
     folder, stop = tmp_path / "run", 5
     options = files | dict(save_steps=2)
-    trainer(folder, arrangements=[(kill_after, "training.progress.Progress.advance", stop)], **options)
-    trainer.whole(folder, processes=processes, **options, **SPREAD[processes])
+    kill = (kill_after, "training.progress.Progress.advance", stop)
+    trainer(folder, arrangements=[kill], **options, **SPREAD[1])
+    switches = (
+        ["--resume_with_changed_settings"] if processes == 2 else []
+    )  # batches of half the size on each of the two
+    trainer.whole(folder, *switches, processes=processes, **options, **SPREAD[processes])
     windows = np.array([list(line["windows_by_set"].values()) for line in steps_of(folder)])
     expected = np.array([list(line["windows_by_set"].values()) for line in steps_of(whole)])
     assert windows.sum(axis=0).tolist() == expected.sum(axis=0).tolist()
