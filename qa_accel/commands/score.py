@@ -1,4 +1,4 @@
-"""Score a predictions file by the official SQuAD v2.0 definitions.
+"""Score a predictions file by the official SQuAD v2.0 definitions, or by the rules of another language.
 
 python scripts/score.py --validation_file dev.json --predictions_file runs/answers/predictions.json
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qa_accel.answer_language import ENGLISH, as_entry, check_language
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
 from qa_accel.messages import quoted
@@ -34,12 +35,16 @@ class ScoreConfig:
     no_answer_threshold: float | None = None
     """Questions whose no-answer score is above this count as answered with "". Not given: every text counts as it is, which
     is what the official scorer's default of 1 does with probabilities."""
+    answer_language: str = ENGLISH
+    """Language of the answers, an ISO 639-1 code, whose rules compare predicted with gold answers: `en` gives the official SQuAD
+    scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     id_column: str = "id"
     """Column of the question's id in validation_file."""
     answers_column: str = "answers"
     """Column of the gold answers in validation_file."""
 
     def __post_init__(self):
+        check_language(self.answer_language)
         check_ranges(self, no_answer_threshold="[-inf, inf]")
 
 
@@ -51,7 +56,7 @@ def run(settings: ScoreConfig) -> None:
     print(json.dumps(scores(settings), indent=2))
 
 
-def scores(settings: ScoreConfig) -> dict[str, float | int]:
+def scores(settings: ScoreConfig) -> dict[str, Any]:
     probability_file, threshold = settings.no_answer_probability_file, settings.no_answer_threshold
     score_file = probability_file or settings.null_odds_file
     if probability_file and settings.null_odds_file:
@@ -71,9 +76,12 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
                 )
     references = read_references(settings)
 
+    if warning := _warning(references, settings.answer_language):
+        print(f"score: --validation_file: {warning}", file=sys.stderr)
     # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
     scored = {key: text for key, text in predictions.items() if key in references}
-    result = squad_scores(scored, references, no_answer_scores, math.inf if threshold is None else threshold)
+    least = math.inf if threshold is None else threshold
+    result = squad_scores(scored, references, no_answer_scores, least, settings.answer_language)
     if len(scored) < len(predictions):
         first = next(key for key in predictions if key not in references)
         print(
@@ -81,7 +89,13 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
             "--validation_file does not have these questions",
             file=sys.stderr,
         )
-    return result
+    return result | as_entry(settings.answer_language)
+
+
+def _warning(references: dict[str, list[str]], language: str) -> str | None:
+    from qa_accel.data import answer_scripts  # after read_references: it takes as long to import
+
+    return answer_scripts.warning_of((text for golds in references.values() for text in golds), language)
 
 
 def read_references(settings: ScoreConfig) -> dict[str, list[str]]:
