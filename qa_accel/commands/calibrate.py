@@ -8,7 +8,7 @@ calibration is written: the no-answer threshold stays as it is.
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -138,10 +138,15 @@ def _fit_and_judge(
         answers, first, second, threshold, version_2_with_negative=version_2_with_negative
     )
     judged = calibration.judge(
-        answers, second.texts, fitted, threshold, version_2_with_negative=version_2_with_negative
+        answers,
+        second.texts,
+        fitted,
+        threshold,
+        version_2_with_negative=version_2_with_negative,
+        language=second.language,
     )
     found = {
-        "calibration": asdict(fitted),
+        "calibration": fitted.as_dict(),
         "fitted_on": len(first.texts),
         "before": calibration.figures_of(
             answers, second, None, threshold, version_2_with_negative=version_2_with_negative
@@ -155,4 +160,4 @@ def _fit_and_judge(
         )
     except calibration.NotCalibrated:
         return fitted, found
-    return fitted, found | {"swapped": swapped, "swapped_calibration": asdict(other)}
+    return fitted, found | {"swapped": swapped, "swapped_calibration": other.as_dict()}

@@ -20,6 +20,7 @@ from qa_accel.commands.answer_results import write_results
 from qa_accel.data import cache_file, logit_file, questions, window_store
 from qa_accel.data.logit_file import SavedLogits
 from qa_accel.data.questions import DataConfig
+from qa_accel.data.set_languages import languages_of
 from qa_accel.data.splits import Split
 from qa_accel.distributed.run_folder import open_answers_alone
 from qa_accel.inference import logits_record
@@ -169,4 +170,4 @@ def _saved(place: Path, record: LogitsRecord, data: DataConfig) -> tuple[Split, 
         raise ValueError(
             f"{place / LOGITS}: the logits, windows and questions that it names do not belong together; {remedy}"
         )
-    return Split(rows, windows), saved
+    return Split(rows, windows, answer_language=languages_of(data.answer_language, rows)), saved

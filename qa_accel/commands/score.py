@@ -1,4 +1,4 @@
-"""Score a predictions file by the official SQuAD v2.0 definitions.
+"""Score a predictions file by the official SQuAD v2.0 definitions, or by the rules of another language.
 
 python scripts/score.py --validation_file dev.json --predictions_file runs/answers/predictions.json
 
@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, as_entry, language_of
 from qa_accel.evaluation.set_scores import scores_by_set
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
+from qa_accel.language_by_set import by_id, check_languages, language_by_set
 from qa_accel.messages import quoted
 from qa_accel.ranges import check_ranges
 
@@ -35,12 +37,16 @@ class ScoreConfig:
     no_answer_threshold: float | None = None
     """Questions whose no-answer score is above this count as answered with "". Not given: every text counts as it is, which
     is what the official scorer's default of 1 does with probabilities."""
+    answer_language: tuple[str, ...] = (ENGLISH,)
+    """Language of the answers, an ISO 639-1 code, whose rules compare predicted with gold answers: `en` gives the official SQuAD
+    scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     id_column: str = "id"
     """Column of the question's id in validation_file."""
     answers_column: str = "answers"
     """Column of the gold answers in validation_file."""
 
     def __post_init__(self):
+        check_languages(self.answer_language)
         check_ranges(self, no_answer_threshold="[-inf, inf]")
 
 
@@ -52,7 +58,7 @@ def run(settings: ScoreConfig) -> None:
     print(json.dumps(scores(settings), indent=2))
 
 
-def scores(settings: ScoreConfig) -> dict[str, float | int]:
+def scores(settings: ScoreConfig) -> dict[str, Any]:
     probability_file, threshold = settings.no_answer_probability_file, settings.no_answer_threshold
     score_file = probability_file or settings.null_odds_file
     if probability_file and settings.null_odds_file:
@@ -70,15 +76,20 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
                 raise ValueError(
                     f"{probability_file}: {quoted(key)}: {str(value)[:40]} is not a probability; null odds go to --null_odds_file"
                 )
-    references, named = read_references(settings)
-
+    references, set_of = read_references(settings)
+    language: AnswerLanguage = settings.answer_language[0]
+    if set_of is not None:
+        language = by_id(language_by_set(settings.answer_language, list(dict.fromkeys(set_of.values()))), set_of)
+    elif "=" in language:
+        raise ValueError(f"--answer_language {language} is for a named set; name it (NAME=FILE), or give one language")
+    if warning := _warning(references, language):
+        print(f"score: --validation_file: {warning}", file=sys.stderr)
     # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
     scored = {key: text for key, text in predictions.items() if key in references}
     limit = math.inf if threshold is None else threshold
-    result = squad_scores(scored, references, no_answer_scores, limit)
-    if named:
-        set_of = {key: key.partition("/")[0] for key in references}
-        result |= scores_by_set(scored, references, no_answer_scores, limit, set_of)
+    result = squad_scores(scored, references, no_answer_scores, limit, language)
+    if set_of is not None:
+        result |= scores_by_set(scored, references, no_answer_scores, limit, set_of, language)
     if len(scored) < len(predictions):
         first = next(key for key in predictions if key not in references)
         print(
@@ -86,11 +97,18 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
             "--validation_file does not have these questions",
             file=sys.stderr,
         )
-    return result
+    return result | as_entry(language)
 
 
-def read_references(settings: ScoreConfig) -> tuple[dict[str, list[str]], bool]:
-    """Gold texts by id, in every form that training reads, and whether the files have names of sets. No cache is used:
+def _warning(references: dict[str, list[str]], language: AnswerLanguage) -> str | None:
+    from qa_accel.data import answer_scripts  # after read_references: it takes as long to import
+
+    english = [golds for key, golds in references.items() if language_of(language, key) == ENGLISH]
+    return answer_scripts.warning_of((text for golds in english for text in golds), ENGLISH)
+
+
+def read_references(settings: ScoreConfig) -> tuple[dict[str, list[str]], dict[str, str] | None]:
+    """Gold texts by id, in every form that training reads, and the set of each id if the files have names. No cache is used:
     scoring leaves nothing behind."""
     # these take a second, which a mistyped path need not wait for
     from qa_accel.data import named_sets, sources, squad_format
@@ -98,9 +116,10 @@ def read_references(settings: ScoreConfig) -> tuple[dict[str, list[str]], bool]:
     columns = squad_format.Columns(id=settings.id_column, answers=settings.answers_column)
     sets = named_sets.named_sources(settings.validation_file, "validation_file")
     if sets is not None:
-        return sets.gold_texts_by_id(columns), True
+        references = sets.gold_texts_by_id(columns)
+        return references, {key: key.partition("/")[0] for key in references}
     source = sources.file_source(settings.validation_file, "validation_file")
-    return squad_format.gold_texts_by_id(source.rows(), columns), False
+    return squad_format.gold_texts_by_id(source.rows(), columns), None
 
 
 def read_object(path: str) -> dict[str, Any]:

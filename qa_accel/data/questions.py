@@ -18,8 +18,8 @@ import datasets.config
 import numpy as np
 import pyarrow as pa
 
-from qa_accel import files
-from qa_accel.data import cache_file, gold_answers, named_sets, sources, squad_format
+from qa_accel import files, language_by_set
+from qa_accel.data import cache_file, gold_answers, named_sets, set_languages, sources, squad_format
 from qa_accel.data.named_sets import NamedSources
 from qa_accel.messages import PATH, quoted, short
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
@@ -54,6 +54,9 @@ class DataConfig:
     answers_column: str = "answers"
     """Column of {"text": [...], "answer_start": [...]} or a list of such pairs, or either as JSON text. A file without it
     may have the columns answer_text (or answer) and answer_start instead, both empty if there is no answer."""
+    answer_language: tuple[str, ...] = language_by_set.DEFAULT
+    """Language of the answers, an ISO 639-1 code, whose rules compare predicted with gold answers: `en` gives the official SQuAD
+    scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
     max_train_samples: int | None = None
@@ -89,6 +92,7 @@ class DataConfig:
         columns = self.columns
         if "" in columns or len(set(columns)) < len(columns):
             raise ValueError(f"id, question, context and answers need four different column names, got {list(columns)}")
+        language_by_set.check_languages(self.answer_language)
         check_ranges(self, max_train_samples=COUNT, max_eval_samples=COUNT, max_predict_samples=COUNT)
         check_ranges(self, preprocessing_num_workers="[1, 1024]")
         for split in ("train", "validation"):
@@ -127,6 +131,8 @@ def load_questions(config: DataConfig, split: SplitName, *, check_cache: bool = 
         )
     everything = len(questions)
     questions = select_rows(questions, _selected_rows(config, split, questions, source.name))
+    if split != "train":  # of training questions nothing is scored
+        set_languages.warn_of_scripts(config.answer_language, questions, source.name)
     seconds = time.monotonic() - started
     logger.info("%s: %d of %d questions of %s, %.2f s", split, len(questions), everything, source.name, seconds)
     return questions

@@ -11,9 +11,11 @@ import datasets
 from rich.table import Table
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.data import audit
 from qa_accel.data.audit_table import report_table
 from qa_accel.data.questions import DataConfig, SplitName, cache_folder, has_split, has_unanswerable, load_questions
+from qa_accel.data.set_languages import languages_of
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import WindowConfig, Windows
 
@@ -24,6 +26,8 @@ class Split:
     windows: Windows
     report: audit.SplitReport | None = None
     """None if no audit was requested."""
+    answer_language: AnswerLanguage = ENGLISH
+    """Whose rules compare answers."""
 
 
 def prepare_split(
@@ -50,8 +54,10 @@ def prepare_split(
         num_proc=data_config.preprocessing_num_workers,
         check_cache=check_cache,
     )
+    # training questions are not scored, and their sets may have other names
+    language = ENGLISH if split == "train" else languages_of(data_config.answer_language, questions)
     window_report = audit.audit_windows(windows, questions, max_answer_length)
-    return Split(questions, windows, audit.SplitReport(question_report, window_report))
+    return Split(questions, windows, audit.SplitReport(question_report, window_report), language)
 
 
 def prepare_splits(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, as_entry, language_of
 from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
@@ -29,6 +30,7 @@ def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_wit
         gold_texts(split),
         threshold,
         version_2_with_negative=version_2_with_negative,
+        language=split.answer_language,
         set_of=None if sets is None else sets.by_id(split.questions["id"][:]),
     )
 
@@ -39,6 +41,7 @@ def scores_against(
     threshold: float,
     *,
     version_2_with_negative: bool,
+    language: AnswerLanguage = ENGLISH,
     set_of: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Official figures at `threshold`, and best_* at the thresholds that suit this data best, in units of null odds.
@@ -46,23 +49,24 @@ def scores_against(
     `set_of`: id -> name of its set; with it come the scores of each set, see `scores_by_set`.
 
     With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model. An infinite
-    threshold is given back as text: JSON has no infinity.
+    threshold is given back as text: JSON has no infinity. `answer_language` is there unless it is English.
     """
     if not version_2_with_negative:
         threshold = NULL_ODDS_WITHOUT_SPAN * 10  # v1.1: the best span, whatever the null score
 
     def scores_at(value: float) -> dict[str, Any]:
-        return squad_scores(answers.best_texts, references, answers.null_odds, value)
+        return squad_scores(answers.best_texts, references, answers.null_odds, value, language)
 
     scores = scores_at(threshold)
     if set_of is not None:
-        scores |= scores_by_set(answers.best_texts, references, answers.null_odds, threshold, set_of)
+        scores |= scores_by_set(answers.best_texts, references, answers.null_odds, threshold, set_of, language)
     if not version_2_with_negative:
-        return {key: value for key, value in scores.items() if not _BEST.search(key)}
+        return {key: value for key, value in scores.items() if not _BEST.search(key)} | as_entry(language)
     if threshold != 0:
         at_zero = scores_at(0.0)
         scores |= {"exact_threshold_0": at_zero["exact"], "f1_threshold_0": at_zero["f1"]}
-    return scores | {"null_score_diff_threshold": threshold if math.isfinite(threshold) else str(threshold)}
+    stated = {"null_score_diff_threshold": threshold if math.isfinite(threshold) else str(threshold)}
+    return scores | stated | as_entry(language)
 
 
 def gold_texts(split: Split) -> dict[str, list[str]]:
@@ -72,9 +76,8 @@ def gold_texts(split: Split) -> dict[str, list[str]]:
 
 
 def gold_answers(split: Split) -> GoldAnswers:
-    return GoldAnswers(
-        gold_texts(split), dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
-    )
+    contexts = dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
+    return GoldAnswers(gold_texts(split), contexts, split.answer_language)
 
 
 def tuned_policy(
@@ -108,8 +111,10 @@ def confidence_scores(
 ) -> dict[str, Any]:
     """Figures of a calibrated model's confidences; with `min_confidence` also how many questions are answered with at least
     that, and exact match and F1 of these in percent, as the predictions before any was withheld."""
-    golds = gold_texts(split)
-    exact_and_f1_Q2 = np.array([exact_and_f1(answers.predictions[key], texts) for key, texts in golds.items()])
+    golds, language = gold_texts(split), split.answer_language
+    exact_and_f1_Q2 = np.array(
+        [exact_and_f1(answers.predictions[key], texts, language_of(language, key)) for key, texts in golds.items()]
+    )
     confidence_Q = np.array([answers.confidences[key] for key in golds])
     found = figures(confidence_Q, exact_and_f1_Q2[:, 0])
     if version_2_with_negative:

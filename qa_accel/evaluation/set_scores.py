@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.evaluation.squad_scores import squad_scores
 
 MEANS = ("exact", "f1", "best_exact", "best_f1")
@@ -15,10 +16,11 @@ def scores_by_set(
     no_answer_scores: Mapping[str, float] | None,
     no_answer_threshold: float,
     set_of: Mapping[str, str],
+    language: AnswerLanguage = ENGLISH,
 ) -> dict[str, float | int]:
     """`squad_scores` of each set as NAME_exact, NAME_f1, ..., and mean_exact, mean_f1, ...: means of the sets' figures.
 
-    `set_of`: id -> name. The arguments before it are those of `squad_scores`. `mean_best_f1` is the mean of what each set
+    `set_of`: id -> name. The other arguments are those of `squad_scores`. `mean_best_f1` is the mean of what each set
     reaches at a threshold of its own.
     """
     found: dict[str, float | int] = {}
@@ -35,6 +37,7 @@ def scores_by_set(
             {key: references[key] for key in keys},
             None if no_answer_scores is None else given[name],
             no_answer_threshold,
+            language,
         )
         for name, keys in parts.items()
     }

@@ -8,11 +8,13 @@ from typing import Any
 
 import datasets
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.config import written_settings
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.named_sets import SET
 from qa_accel.data.questions import DataConfig, SplitName
+from qa_accel.data.set_languages import languages_of
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
 from qa_accel.inference.postprocess import SpanConfig, shared_contexts
@@ -45,6 +47,8 @@ class RunData:
     audit: SplitReport | None = None
     is_part: bool = False
     """Whether these are only some of the questions that the run answered."""
+    answer_language: AnswerLanguage = ENGLISH
+    """Whose rules compare answers."""
 
     @classmethod
     def of(cls, rows: datasets.Dataset, windows: Windows | None, **facts: Any) -> "RunData":
@@ -80,6 +84,7 @@ class GivenData:
     validation_file: tuple[str, ...] | None = None
     columns: Mapping[str, str] | None = None
     """Setting of DataConfig -> name of a column."""
+    answer_language: tuple[str, ...] | None = None
 
 
 def load_data(run: RunFiles, given: GivenData) -> RunData:
@@ -100,6 +105,7 @@ def load_data(run: RunFiles, given: GivenData) -> RunData:
         split=split,
         max_answer_length=longest,
         audit=SplitReport(questions, None if windows is None else audit_windows(windows, rows, longest)),
+        answer_language=languages_of(config.answer_language, rows),
     )
 
 
@@ -117,6 +123,11 @@ def load_rows(run: RunFiles, given: GivenData) -> tuple[datasets.Dataset, DataCo
         raise
 
 
+def run_language(run: RunFiles) -> tuple[str, ...]:
+    """Whose rules compared the run's answers; of predictions alone, English."""
+    return DataConfig(**stored_settings(DataConfig, run)).answer_language
+
+
 def longest_answer(run: RunFiles) -> int | None:
     """Tokens of the longest answer that the run could give; None for predictions alone."""
     return SpanConfig(**stored_settings(SpanConfig, run)).max_answer_length if run.settings else None
@@ -124,6 +135,8 @@ def longest_answer(run: RunFiles) -> int | None:
 
 def _data_config(run: RunFiles, given: GivenData) -> tuple[DataConfig, SplitName]:
     config = replace(DataConfig(**stored_settings(DataConfig, run)), **(given.columns or {}))
+    if given.answer_language is not None:
+        config = replace(config, answer_language=given.answer_language)
     if config.cache_dir is not None and not _writable(question_data.cache_folder(config)):
         config = replace(config, cache_dir=None)  # that of another machine
     if given.validation_file is None:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from qa_accel.answer_language import is_english, spelled_language
 from qa_accel.evaluation.bootstrap import RESAMPLES, best_interval, mean_interval
 from qa_accel.evaluation.outcomes import EXACT, F1, best_threshold
 from qa_accel.reporting.blocks import Cell, Section, Table, Text, Tile, Tiles
@@ -33,7 +34,13 @@ class ScoresAt:
 
 def headline(run: JudgedRun) -> str:
     exact, f1 = 100 * run.exact_Q.mean(), 100 * run.f1_Q.mean()
-    return f"F1 {f1:.2f}, exact match {exact:.2f} on {len(run.data.ids):,} questions"
+    return f"F1 {f1:.2f}, exact match {exact:.2f} on {len(run.data.ids):,} questions{by_language(run)}"
+
+
+def by_language(run: JudgedRun) -> str:
+    """What a headline adds where the scores are not those of English rules."""
+    language = run.data.answer_language
+    return "" if is_english(language) else f", answer language {spelled_language(language)}"
 
 
 def scores_at(run: JudgedRun, name: str, threshold: float | None) -> ScoresAt:
