@@ -4,17 +4,25 @@ import copy
 import gzip
 import json
 import logging
+import os
 import random
 from pathlib import Path
 
 import pytest
 from layout_samples import (
+    BIOASQ,
     BRIDGE,
+    CMRC,
     LABEL_STUDIO,
     MRQA,
+    MULTI_SPAN_QA,
     NEWSQA,
+    NEWSQA_DEV,
     NEWSQA_STORIES,
+    PARAGRAPHS,
+    RIVER,
     SAMPLES,
+    TAGGED,
     WHO,
     Question,
     annotated,
@@ -23,6 +31,9 @@ from layout_samples import (
     task,
 )
 
+from qa_accel.commands.score import ScoreConfig, scores
+from qa_accel.data.arriving_rows import ArrivingLines, ArrivingRow, question_rows, ready_rows
+from qa_accel.data.corpus_pieces import corpus_files, pieces
 from qa_accel.data.file_rows import file_rows
 from qa_accel.data.questions import DataConfig, load_questions
 from qa_accel.data.squad_format import Columns, gold_texts_by_id, question_batches
@@ -97,6 +108,62 @@ def test_the_scorer_compares_with_the_texts_that_mrqa_accepts(tmp_path):
     path = tmp_path / "mrqa.jsonl"
     path.write_text(MRQA.content)
     assert gold_texts_by_id(file_rows(path, "validation"), Columns()) == {"q1": ["the Lume", "Lume river"]}
+
+
+@pytest.mark.parametrize(
+    ("sample", "predictions"),
+    [
+        (MRQA, {"q1": "The Lume."}),
+        (CMRC, {"T_0_Q_0": "由霍爾特"}),
+        (NEWSQA_DEV, {"./news/b.story#0": "1931"}),
+        (BIOASQ, {"b1_001": "abx1", "b2": "QR-2"}),
+        (LABEL_STUDIO, {"1": "Holt", "2": "", "3": "1931", "4": "Dana Holt"}),
+    ],
+    ids=lambda value: getattr(value, "file", ""),
+)
+def test_the_score_command_reads_layouts(sample, predictions, tmp_path):
+    """Each prediction is one of the gold answers. Breaks if the scorer reads files in another way than training."""
+    path = tmp_path / sample.file
+    path.write_text(sample.content, encoding="utf-8")
+    (tmp_path / "predictions.json").write_text(json.dumps(predictions))
+    settings = ScoreConfig(validation_file=(str(path),), predictions_file=str(tmp_path / "predictions.json"))
+    figures = scores(settings)
+    assert (figures["exact"], figures["total"]) == (100.0, len(predictions))
+
+
+@pytest.mark.parametrize(
+    "sample", [MRQA, NEWSQA, MULTI_SPAN_QA, LABEL_STUDIO, BIOASQ, PARAGRAPHS], ids=lambda sample: sample.file
+)
+def test_pieces_of_a_corpus_are_refused_for_layouts_with_the_remedy(sample, tmp_path):
+    """Breaks if a line that holds several questions, or an element of another layout, is taken for a row of a corpus."""
+    path = tmp_path / "corpus.jsonl"
+    content, _ = documents(sample)
+    elements = content if isinstance(content, list) else content.get("data", [content])
+    path.write_text(lines(*elements))
+    with pytest.raises(
+        ValueError, match=r"corpus.jsonl: is nested JSON .*write its questions as Parquet or JSON lines"
+    ):
+        pieces(corpus_files([str(path)], "test_file"), {"question": "question_column"}, 1000)
+
+
+def test_a_line_of_a_stream_gives_the_questions_of_its_layout():
+    """Breaks if `ask` takes a paragraph for a question without text, or one damaged line ends the stream."""
+    rows = asked(MRQA.content + lines({"context": BRIDGE, "qas": 5}, {"question": WHO, "context": BRIDGE}))
+    assert [(row.line, row.values.get("question")) for row in rows] == [(2, RIVER), (3, None), (4, WHO)]
+    assert [row.error for row in rows] == [None, "paragraph 1: 'qas' is '5' (int); nested SQuAD has a list there", None]
+    assert rows[0].values["context"] == TAGGED
+
+
+def asked(content: str) -> list[ArrivingRow]:
+    reading, writing = os.pipe()
+    os.write(writing, content.encode())
+    os.close(writing)
+    arriving = ArrivingLines(reading, "stdin")
+    found = [
+        row for ready in ready_rows(question_rows(arriving, "question", plain=False), arriving, 8) for row in ready
+    ]
+    os.close(reading)
+    return found
 
 
 def test_regions_that_fit_neither_way_are_left_for_the_audit(tmp_path):
