@@ -82,17 +82,17 @@ def flags_of(*commands: str) -> set[str]:
 def test_the_tree_of_the_package_is_that_of_its_folders():
     """Breaks if a module is added, moved or removed and the tree in docs/architecture.md is not changed."""
     [tree] = [block for block in blocks(DOCS / "architecture.md", "text") if block.startswith("qa_accel/\n")]
-    written, folder = set(), ""
+    written, folders = set(), []
     for line in tree.splitlines()[1:]:
-        found = re.match(r"( {2}| {4})([\w.]+/?) +\S", line)
-        assert found, f"{line!r}: expected two or four blanks, a name, and what it is"
-        depth, name = len(found[1]) // 2, found[2]
+        found = re.match(r"((?:  ){1,3})([\w.]+/?) +\S", line)
+        assert found, f"{line!r}: expected two, four or six blanks, a name, and what it is"
+        folders, name = folders[: len(found[1]) // 2 - 1], found[2]
+        written.add("".join([*folders, name]))
         if name.endswith("/"):
-            folder = name
-        written.add(name if depth == 1 else folder + name)
+            folders.append(name)
     real = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")}
     real = {path for path in real if not path.endswith("/__init__.py")}
-    real |= {path.partition("/")[0] + "/" for path in real if "/" in path}
+    real |= {f"{folder}/" for path in real for folder in Path(path).parents if folder.name}
     assert len(real) > 40, "the package's folders were read"
     assert written == real
 
@@ -224,7 +224,7 @@ def data_examples() -> list[tuple[str, str]]:
     pages = [REPOSITORY / "README.md", DOCS / "data.md"]
     found = [(".json", block) for page in pages for block in blocks(page, "json")]
     found += [(".csv", block) for block in blocks(DOCS / "data.md", "text")]
-    assert len(found) == 6
+    assert len(found) == 15
     return found
 
 
@@ -240,4 +240,4 @@ def test_an_example_of_a_file_is_read(suffix, content, tmp_path):
         for text, start in zip(answers["text"], answers["answer_start"]):
             assert row["context"][start:].startswith(text)
             answered += 1
-    assert answered == 1, "each example has one answer; a second question, where there is one, has none"
+    assert answered in (1, 2), "each example has one answer, MultiSpanQA's two; a second question has none"

@@ -1,7 +1,8 @@
 """An open file, pipe or terminal -> questions as rows, one by one or in lists of what has arrived. Memory holds one list.
 
 Three forms are told apart by the first line: JSON lines, CSV with a header, and, where rows need no other column, a question
-per line. A line that cannot be read becomes a row with an error, so that a long stream is not lost to it.
+per line. A line that cannot be read becomes a row with an error, so that a long stream is not lost to it. A line of another project's
+layout, such as a paragraph with questions, becomes the rows of its questions.
 """
 
 import csv
@@ -11,9 +12,12 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from json import JSONDecodeError
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from qa_accel.data.csv_rows import SEPARATORS, separator_of
+from qa_accel.data.layouts.known import element_rows, layout_of
+from qa_accel.data.layouts.layout import File
 from qa_accel.data.squad_format import missing_column
 from qa_accel.input_files import parse_json
 from qa_accel.messages import listed, short, shown
@@ -119,7 +123,8 @@ def question_rows(lines: ArrivingLines, question_column: str, *, plain: bool) ->
     if first is None:
         return
     if first.lstrip().startswith("{"):
-        yield from (_json_row(lines.number, line) for line in chain([first], lines))
+        elements = (_json_rows(lines.number, line, Path(lines.name)) for line in chain([first], lines))
+        yield from chain.from_iterable(elements)
         return
     csv.field_size_limit(LONGEST_LINE)  # a quote that is never closed would take in all that follows
     try:
@@ -133,6 +138,22 @@ def question_rows(lines: ArrivingLines, question_column: str, *, plain: bool) ->
         yield from (_text_row(lines.number, line, question_column) for line in chain([first], lines))
     else:
         raise ValueError(_unknown_form(lines.name, first, header, question_column))
+
+
+def _json_rows(number: int, line: str, source: Path) -> Iterator[ArrivingRow | None]:
+    """A row, or those of a line that has another project's layout."""
+    row = _json_row(number, line)
+    if row is None or row.error is not None or layout_of(row.values) is None:
+        yield row
+        return
+    file = File(source)
+    try:
+        # a header is one wherever it comes, since streams are joined
+        for _, values in element_rows(row.values, 1, file):
+            yield ArrivingRow(number, values)
+    except ValueError as error:
+        yield ArrivingRow(number, {}, str(error).removeprefix(f"{source}: "))
+    file.warn()
 
 
 def _json_row(number: int, line: str) -> ArrivingRow | None:

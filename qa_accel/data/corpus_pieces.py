@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from qa_accel.data import sources, squad_format
+from qa_accel.data.layouts.known import layout_of
 from qa_accel.messages import first_line, listed, short
 
 LONGEST_LINE = 2**26
@@ -135,8 +136,7 @@ def _line_ranges(file: CorpusFile, columns: dict[str, str], piece_bytes: int) ->
             f"{file.path}: its first line is no JSON object ({first_line(error)}): broken JSON lines, or one JSON value over "
             f"several lines; {CONVERT}"
         ) from error
-    nested = {"paragraphs", "qas"} & first.keys() or isinstance(first.get("data"), list) or first.keys() == {"header"}
-    if nested:
+    if layout_of(first) or any(isinstance(first.get(key), list) for key in ("data", "questions")):
         raise ValueError(f"{file.path}: is nested JSON with the keys {listed(first)}; {CONVERT}")
     _check_columns(file.path, list(first), columns)
     parts = -(-file.size // piece_bytes)

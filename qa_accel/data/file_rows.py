@@ -12,14 +12,15 @@ import io
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from qa_accel.data.csv_rows import SUFFIXES, csv_rows
-from qa_accel.data.json_layouts import json_rows
 from qa_accel.data.json_stream import JsonStream
+from qa_accel.data.layouts.known import element_rows, layout_of
+from qa_accel.data.layouts.layout import File
 from qa_accel.messages import first_line
 
 PIECE = 2**20  # bytes per read
@@ -40,9 +41,10 @@ def place(row: Row) -> str:
     return f"{row.source}: row {row.number}" + (f" ({row.note})" if row.note else "")
 
 
-def file_rows(path: Path) -> Iterator[Row]:
-    """Rows of one JSON, JSONL, CSV or Parquet file."""
-    numbered = enumerate(_noted_rows(path), start=1)
+def file_rows(path: Path, split: str | None = None) -> Iterator[Row]:
+    """Rows of one JSON, JSONL, CSV or Parquet file. split: which one is read, for layouts that have several in a file."""
+    file = File(path, split)
+    numbered = enumerate(_noted_rows(file), start=1)
     try:
         for number, (note, values) in numbered:
             yield Row(str(path), number, note, values)
@@ -53,12 +55,35 @@ def file_rows(path: Path) -> Iterator[Row]:
         raise ValueError(
             f"{path}: broken or cannot be read ({first_line(error)}); download or rewrite the file"
         ) from error
+    file.warn()
 
 
-def _noted_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def reading_of(path: Path, split: str | None) -> tuple[str, ...]:
+    """What decides beside the bytes about a file's rows: its layout's version, and the split if it holds several.
+
+    Empty for most files. Known by the first element; a file that cannot be read has none, and `file_rows` says why.
+    """
+    try:
+        with _opened(path) as opened:
+            text = io.TextIOWrapper(opened, encoding="utf-8-sig", newline="")
+            stream = JsonStream(text, path)
+            layout = layout_of(next(stream.elements(), None)) if stream.peek() in ("{", "[") else None
+    except (OSError, EOFError, zlib.error, ValueError):
+        return ()
+    if layout is None or not (layout.version or layout.by_split):
+        return ()
+    return layout.name, str(layout.version), *((split,) if split and layout.by_split else ())
+
+
+def _opened(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         gzipped = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if gzipped else path.open("rb") as file:
+    return gzip.open(path) if gzipped else path.open("rb")  # type: ignore[return-value]
+
+
+def _noted_rows(reading: File) -> Iterator[tuple[str, dict[str, Any]]]:
+    path = reading.path
+    with _opened(path) as file:
         head = file.read(PIECE)
         file.seek(0)
         if not head:
@@ -66,12 +91,12 @@ def _noted_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         # Files from Windows may begin with a byte order mark, which is not part of the text.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         if head.startswith(b"PAR1"):
-            if gzipped:
+            if isinstance(file, gzip.GzipFile):
                 raise ValueError(f"{path}: Parquet inside gzip; unpack it (Parquet compresses its own columns)")
             yield from _parquet_rows(path)
         elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
             for position, element in enumerate(JsonStream(text, path).elements(), start=1):
-                yield from json_rows(element, position, path)
+                yield from element_rows(element, position, reading)
         elif any(suffix.lower() in SUFFIXES for suffix in path.suffixes):
             for values in csv_rows(text, path):
                 yield "", values

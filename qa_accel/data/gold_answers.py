@@ -20,6 +20,10 @@ POSSIBLE_WITHOUT_ANSWER = "is_impossible is false, but there is no answer"
 SPELLINGS = {"true": True, "1": True, "1.0": True, "yes": True, "false": False, "0": False, "0.0": False, "no": False}
 
 
+ACCEPTED = "accepted_answers"
+"""Column of texts that a scorer compares with in place of the answers' own: a benchmark accepts more than its contexts hold."""
+
+
 class Gold(NamedTuple):
     answers: Answers | None
     contradiction: str | None = None
@@ -55,6 +59,8 @@ def gold_answers(values: dict[str, Any], name: str) -> Gold:
 def gold_texts(values: dict[str, Any], name: str) -> list[str] | None:
     """The texts that the official scorer compares with: it needs no offsets, keeps blank texts, and if there are
     answers it does not ask `is_impossible`."""
+    if ACCEPTED in values:
+        values, name = {name: values[ACCEPTED]}, name
     given = _given(values, name, offsets=False)
     if given is None:
         return [] if is_impossible(values) else None

@@ -1,7 +1,7 @@
 """An open JSON file -> its elements one by one, so that memory holds one article (or row), not the file.
 
-Elements are those of a list, of the list under "data" in an object, or one object after another (JSON lines), whichever
-the file has. `json.loads` of SQuAD's training file would hold some 300 MB for its 38 MB.
+Elements are those of a list, of the list under "data" in an object, or under "questions" if this key is the first (BioASQ),
+or one object after another (JSON lines), whichever the file has. `json.loads` of SQuAD's training file would hold some 300 MB for its 38 MB.
 """
 
 import json
@@ -34,7 +34,7 @@ class JsonStream:
             while True:
                 key = self.value()
                 self.expect(":")
-                if key == "data" and self.peek() == "[":
+                if (key == "data" or (key == "questions" and not row)) and self.peek() == "[":
                     has_list = True
                     yield from self.list_elements()
                 else:

@@ -256,7 +256,7 @@ def _has_files(config: DataConfig) -> bool:
 def _cached(source: Source, columns: squad_format.Columns, folder: Path, *, check: bool) -> datasets.Dataset:
     """All of a source's questions, mapped from the cache, which is filled first if it lacks them."""
     fingerprint = hashlib.blake2b(
-        repr((squad_format.VERSION, *columns, *source.hashes)).encode(), digest_size=16
+        repr((squad_format.VERSION, *columns, *source.hashes, *source.readings)).encode(), digest_size=16
     ).hexdigest()
     path = folder / f"questions-{fingerprint}.arrow"
     if not cache_file.is_usable(path, check=check):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import datasets
 
-from qa_accel.data.file_rows import PIECE, ROWS, Row, file_rows
+from qa_accel.data.file_rows import PIECE, ROWS, Row, file_rows, reading_of
 from qa_accel.input_files import require_regular
 from qa_accel.messages import PATH, first_line, listed, quoted, short
 
@@ -32,6 +32,8 @@ class Source:
     name: str
     files: tuple[Path, ...] = ()
     dataset: datasets.Dataset | None = None
+    split: str | None = None
+    """train, validation or test, for files that hold several."""
 
     @cached_property
     def hashes(self) -> tuple[str, ...]:
@@ -42,16 +44,22 @@ class Source:
         assert files, "a data set that is kept on disk has files, and their bytes name it"
         return tuple(map(content_hash, files))
 
+    @property
+    def readings(self) -> tuple[tuple[str, ...], ...]:
+        """What decides beside the hashes about each file's rows; empty if nothing does."""
+        found = tuple(reading_of(file, self.split) for file in self.files)
+        return found if any(found) else ()
+
     def rows(self) -> Iterator[Row]:
         if self.dataset is not None:
             return dataset_rows(self.dataset, self.name)
-        return chain.from_iterable(file_rows(file) for file in self.files)
+        return chain.from_iterable(file_rows(file, self.split) for file in self.files)
 
 
 def file_source(patterns: Sequence[str], setting: str) -> Source:
     files = find_files(patterns, setting)
     name = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else str(files[0])
-    return Source(name, files=tuple(files))
+    return Source(name, files=tuple(files), split=setting.removesuffix("_file"))
 
 
 def dataset_source(
@@ -78,7 +86,7 @@ def dataset_splits(name: str, config_name: str | None, cache_dir: str | None) ->
             loaded = datasets.load_from_disk(str(folder), keep_in_memory=False)
         else:
             if folder.is_dir() and (files := _files_of_splits(folder, config_name, cache_dir)):
-                return {split: Source(f"{name} ({split})", files=paths) for split, paths in files.items()}
+                return {split: Source(f"{name} ({split})", files=paths, split=split) for split, paths in files.items()}
             loaded = datasets.load_dataset(name, config_name, cache_dir=cache_dir, keep_in_memory=False)
     except Exception as error:  # hub, HTTP and format libraries each raise their own kinds
         remedy = "no folder of save_to_disk has this name, so it was looked up on the hub and in its local cache: check the name, "

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from qa_accel.data.file_rows import ROWS, Row, place
 from qa_accel.data.gold_answers import NO_ANSWER, Gold, gold_answers, gold_texts
+from qa_accel.data.layouts.known import nearest
 from qa_accel.messages import listed, quoted, shown
 
 VERSION = 3
@@ -97,7 +98,7 @@ def missing_column(found: Collection[str], name: str, flag: str) -> ValueError:
     elif "" in by_folded:
         remedy = f"if it is the one without a name (pandas' index), write its name into the file: {name}"
     else:
-        remedy = f"add it, or name the column with --{flag}"
+        remedy = f"add it, or name the column with --{flag}; {nearest(by_folded.values())}"
     return ValueError(f"no column {name!r}; found {listed(by_folded.values())}; {remedy}")
 
 

@@ -102,14 +102,6 @@ def test_an_object_of_lists_is_refused_with_the_key_that_is_expected(tmp_path):
         load_questions(config, "train")
 
 
-def test_label_studios_export_is_refused_with_the_way_to_convert_it(tmp_path):
-    result = [{"value": {"start": 39, "end": 48, "text": "Dana Holt", "labels": ["Answer"]}, "type": "labels"}]
-    task = {"id": 1, "data": {"text": BRIDGE, "question": "Who?"}, "annotations": [{"result": result}]}
-    config = file_of(tmp_path, json.dumps([task]), "export.json")
-    with pytest.raises(ValueError, match=r"row 1 is a task of Label Studio's export.*under data, the answers under"):
-        load_questions(config, "train")
-
-
 # Values that no reader expects
 
 

@@ -76,7 +76,7 @@ def test_second_load_parses_nothing_even_under_another_path_or_selection(tmp_pat
     config = file_of(tmp_path, QUESTIONS)
     parsed = []
     file_rows = sources.file_rows
-    monkeypatch.setattr(sources, "file_rows", lambda path: parsed.append(path) or file_rows(path))
+    monkeypatch.setattr(sources, "file_rows", lambda path, *split: parsed.append(path) or file_rows(path, *split))
     first = load_questions(config, "train")
     assert len(parsed) == 1
     moved = tmp_path / "moved.jsonl"
@@ -102,8 +102,8 @@ def test_process_killed_while_it_fills_the_cache_leaves_no_cached_questions(tmp_
 import os
 from qa_accel.data import questions, sources
 file_rows = sources.file_rows
-def die_midway(path):
-    for row in file_rows(path):
+def die_midway(path, split):
+    for row in file_rows(path, split):
         if row.number == 2500:
             os._exit(9)
         yield row
