@@ -10,6 +10,8 @@ DEFAULT = (ENGLISH,)
 
 def check_languages(given: Sequence[str]) -> None:
     """Raises ValueError for what is neither one language nor a language for each of several sets."""
+    if isinstance(given, str) or not given:
+        raise ValueError(f"answer_language must be a tuple of languages, got {given!r}")
     for _, language in map(_divided, given):
         check_language(language)
     names = [name for name, _ in map(_divided, given)]
@@ -17,7 +19,7 @@ def check_languages(given: Sequence[str]) -> None:
         raise ValueError(
             f"answer_language must be one language, or SET=LANGUAGE for each named set, got {short(' '.join(given), 100)}"
         )
-    if not given or len(set(names)) < len(names):
+    if len(set(names)) < len(names):
         raise ValueError(f"answer_language must have one language for each set, got {short(' '.join(given), 100)!r}")
 
 

@@ -108,6 +108,12 @@ class NamedSources:
         """Each set's name before the hashes of its files. Weights are none of it: the questions are the same."""
         return tuple(part for each in self.sets for part in (f"set {each.name}", *each.source.hashes))
 
+    @property
+    def readings(self) -> tuple[tuple[str, ...], ...]:
+        """As `Source.readings`."""
+        found = tuple(reading for each in self.sets for reading in each.source.readings or ((),))
+        return found if any(found) else ()
+
     def rows(self) -> Iterator[Row]:
         return chain.from_iterable(each.source.rows() for each in self.sets)
 

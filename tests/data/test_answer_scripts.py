@@ -67,7 +67,7 @@ def test_loading_questions_says_it_of_those_that_are_scored(tmp_path, caplog):
         ("test", "en", 1),
     ):
         caplog.clear()
-        load_questions(DataConfig(**known, answer_language=language), split)  # type: ignore[arg-type]
+        load_questions(DataConfig(**known, answer_language=(language,)), split)  # type: ignore[arg-type]
         said = [record.getMessage() for record in caplog.records if "answer_language" in record.getMessage()]
         assert len(said) == times and all("--answer_language zh" in line for line in said), (split, language)
 

@@ -174,8 +174,8 @@ def test_an_unknown_language_is_refused_with_those_that_are_known(language):
     known = r"answer_language must be one of ar bn .* zh char, got"
     for refused in (
         lambda: check_language(language),
-        lambda: DataConfig(answer_language=language),
-        lambda: ScoreConfig(("v.json",), "p.json", answer_language=language),
+        lambda: DataConfig(answer_language=(language,)),
+        lambda: ScoreConfig(("v.json",), "p.json", answer_language=(language,)),
         lambda: squad_scores({"a": "x"}, {"a": ["x"]}, language=language),
         lambda: squad_scores({"a": "x"}, {"a": ["x"]}, language={"a": language}),
     ):
