@@ -78,10 +78,12 @@ def run_fingerprint(
         chosen += ("distill_temperature", "distill_weight")
         teachers = dict(windows.teachers)
         taught = _hash((*windows.teacher_start_MN, *windows.teacher_end_MN))
+    labels = (windows.gold_begin_W, windows.gold_start_G, windows.gold_end_G, windows.left_out_W)
+    labels = (windows.start_W, windows.end_W, *(array for array in labels if array is not None))
     return {name: settings[name] for name in chosen} | {
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,
-        "training windows": _hash((windows.begin_W, windows.start_W, windows.end_W)),
+        "training windows": _hash((windows.begin_W, *labels)),
         TEACHERS: teachers,
         TEACHERS_LOGITS: taught,
     }
