@@ -21,6 +21,8 @@ from qa_accel.data.windows import Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
+IF_THERE = ("epoch",)
+"""Entries of a window report that data_report.json has only where they say something."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class QuestionReport:
 
 
 @dataclass(frozen=True)
+class EpochReport:
+    """Numbers of windows in each epoch of training."""
+
+    with_answer: int
+    without_answer: int
+
+
+@dataclass(frozen=True)
 class WindowReport:
     windows: int
     tokens: int
@@ -80,6 +90,8 @@ class WindowReport:
     """Questions longer than max_query_length; None if the windows do not record it."""
     labels: LabelReport | None = None
     """None if the data has no answers."""
+    epoch: EpochReport | None = None
+    """None if each epoch has every window."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,12 @@ class SplitReport:
     windows: WindowReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        if content["windows"] is not None:
+            for name in IF_THERE:
+                if content["windows"][name] is None:
+                    del content["windows"][name]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "SplitReport":
@@ -98,6 +115,8 @@ class SplitReport:
         if windows is not None and (labels := windows.get("labels")) is not None:
             unlike = tuple(UnlikeLabel(**each) for each in labels["unlike_labels"])
             windows = {**windows, "labels": LabelReport(**{**labels, "unlike_labels": unlike})}
+        if windows is not None and (epoch := windows.get("epoch")) is not None:
+            windows = {**windows, "epoch": EpochReport(**epoch)}
         return cls(QuestionReport(**questions), None if windows is None else WindowReport(**windows))
 
 

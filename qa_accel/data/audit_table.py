@@ -1,6 +1,6 @@
 """Reports of the audit -> the table that a run prints: counts, one column per split, and the first faulty rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -20,14 +20,19 @@ def report_table(reports: Mapping[str, SplitReport]) -> Table:
     for split in reports:
         table.add_column(split, justify="right")
     columns = [counts(report) for report in reports.values()]
-    for name in columns[0] if columns else ():
-        table.add_row(name, *(column[name] for column in columns))
+    for name in names_of_rows(columns):
+        table.add_row(name, *(column.get(name, "-") for column in columns))
     lines = [f"{split}: {line}" for split, report in reports.items() for line in remarks(report)]
     layout = Table.grid()
     layout.add_row(table)
     # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
     layout.add_row(Text("\n".join(lines)))
     return layout
+
+
+def names_of_rows(columns: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names of all counts of these splits; one split may have more of them than another."""
+    return list(dict.fromkeys(name for column in columns for name in column))
 
 
 def counts(report: SplitReport) -> dict[str, str]:
@@ -70,7 +75,11 @@ def counts(report: SplitReport) -> dict[str, str]:
         _count(None if labels is None or labels.long_answer_ids is None else len(labels.long_answer_ids)),
         _count(None if windows.cut_question_ids is None else len(windows.cut_question_ids)),
     )
-    return column | dict(zip(names, cells))
+    column |= dict(zip(names, cells))
+    if windows.epoch is not None:
+        epoch = windows.epoch
+        column["windows of each epoch"] = f"{_count(epoch.with_answer)} with, {_count(epoch.without_answer)} without answer"
+    return column
 
 
 def _count(count: int | None, share: float | None = None) -> str:
