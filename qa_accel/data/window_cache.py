@@ -105,7 +105,8 @@ class _TokenizeBatch:
     """The function for datasets.map: a table of questions -> a table of their windows. Sent to the worker processes."""
 
     def __init__(self, pairs: PairTokenizer, labelled: LabelledAnswers):
-        self.pairs, self.labelled = pairs, labelled
+        self.pairs = pairs
+        self.labelled: LabelledAnswers = labelled
 
     def __call__(self, table: pa.Table, places: list[int]) -> pa.Table:
         table = table.combine_chunks()  # rows selected one by one are one chunk each, which is slow to read

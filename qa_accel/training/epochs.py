@@ -52,7 +52,9 @@ an answer, in news articles one of four; with fewer than one of twenty, nearly a
 def windows_of_epochs(loop: LoopConfig, train: Split, seed: int) -> tuple[EpochWindows, Split]:
     """The windows of each epoch, and the training split with their numbers in its audit."""
     windows, report = train.windows, train.report
-    chosen = EpochWindows(windows.start_W != windows.null_W, loop.negative_window_ratio, seed=seed)
+    chosen = EpochWindows(
+        windows.start_W != windows.null_W, loop.negative_window_ratio, seed=seed, left_out_W=windows.left_out_W
+    )
     if loop.negative_window_ratio is None or report is None or report.windows is None:
         return chosen, train
     numbers = EpochReport(chosen.with_answer, chosen.without_answer)
