@@ -32,16 +32,30 @@ def in_turn(circle: np.ndarray, count: int, epoch: int) -> np.ndarray:
 class EpochWindows:
     """The windows of each epoch: all that hold an answer, and some of the others."""
 
-    def __init__(self, with_answer_W: np.ndarray, negative_window_ratio: float | None, *, seed: int):
+    def __init__(
+        self,
+        with_answer_W: np.ndarray,
+        negative_window_ratio: float | None,
+        *,
+        seed: int,
+        left_out_W: np.ndarray | None = None,
+    ):
         """with_answer_W: bool. negative_window_ratio: windows without answer, at most, for each one with an answer; None: all.
+        left_out_W: bool, windows that are in no epoch; none of them is one with an answer.
 
-        Raises ValueError where it limits the others and there is no window with an answer.
+        Raises ValueError where it limits the others and there is no window with an answer, and where all are left out.
         """
         self.with_answer_W, self.seed = with_answer_W, seed
         self.with_answer = int(np.count_nonzero(with_answer_W))
         """Number in each epoch."""
-        self.without_answer = len(with_answer_W) - self.with_answer
+        self.others_W = ~with_answer_W if left_out_W is None else ~(with_answer_W | left_out_W)
+        self.without_answer = int(np.count_nonzero(self.others_W))
         """Number in each epoch."""
+        if left_out_W is not None and not len(self):
+            raise ValueError(
+                f"--answers first leaves out all {len(with_answer_W):,} training windows: each holds an answer of its question "
+                "that is not the first one, and none holds the first. Take --answers any or all"
+            )
         if negative_window_ratio is None:
             return
         if not self.with_answer:
@@ -67,4 +81,4 @@ class EpochWindows:
 
     @cached_property
     def _others(self) -> np.ndarray:
-        return circle(np.flatnonzero(~self.with_answer_W).astype(np.int32), seed=self.seed)
+        return circle(np.flatnonzero(self.others_W).astype(np.int32), seed=self.seed)

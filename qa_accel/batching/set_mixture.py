@@ -30,14 +30,18 @@ class SetMixture:
         temperature: float,
         negative_window_ratio: float | None,
         seed: int,
+        left_out_W: np.ndarray | None = None,
     ):
         """`weights`: of the sets in the order of `names`. `set_W`: index of each window's set. `with_answer_W`: bool.
+        `left_out_W`: bool, windows that are in no epoch.
 
         Raises ValueError for a set without a window that an epoch could have.
         """
         self.names, self.seed = tuple(names), seed
         self._strata: list[tuple[np.ndarray, int]] = []
         """Rows that take turns, and how many of them each epoch has."""
+        if left_out_W is not None:
+            set_W = np.where(left_out_W, len(names), set_W)
         groups = [self._groups(number, set_W, with_answer_W, negative_window_ratio) for number in range(len(names))]
         sizes_S = np.array([sum(size for _, size in strata) for strata in groups], np.float64)
         self.quota_S = quotas(sizes_S, np.asarray(weights, np.float64), temperature)

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
-from qa_accel.data.label_audit import LabelReport, UnlikeLabel, audit_labels
+from qa_accel.data.label_audit import LabelReport, SeveralAnswers, UnlikeLabel, audit_labels
 from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import LabelledAnswers, Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
@@ -85,7 +85,7 @@ class WindowReport:
     share_with_answer: float | None
     """Share of the windows."""
     lost_answer_ids: tuple[str, ...] | None
-    """Answerable questions whose (first) answer is not complete in any window."""
+    """Answerable questions of which no window has a label: none of the labelled answers is whole in a window."""
     cut_question_ids: tuple[str, ...] | None
     """Questions longer than max_query_length; None if the windows do not record it."""
     labels: LabelReport | None = None
@@ -105,6 +105,9 @@ class SplitReport:
             for name in IF_THERE:
                 if content["windows"][name] is None:
                     del content["windows"][name]
+            labels = content["windows"]["labels"]
+            if labels is not None and labels["several"] is None:
+                del labels["several"]
         return content
 
     @classmethod
@@ -114,7 +117,9 @@ class SplitReport:
         questions["misplaced_answers"] = tuple(MisplacedAnswer(**each) for each in questions["misplaced_answers"])
         if windows is not None and (labels := windows.get("labels")) is not None:
             unlike = tuple(UnlikeLabel(**each) for each in labels["unlike_labels"])
-            windows = {**windows, "labels": LabelReport(**{**labels, "unlike_labels": unlike})}
+            several = labels.get("several")
+            several = None if several is None else SeveralAnswers(**several)
+            windows = {**windows, "labels": LabelReport(**{**labels, "unlike_labels": unlike, "several": several})}
         if windows is not None and (epoch := windows.get("epoch")) is not None:
             windows = {**windows, "epoch": EpochReport(**epoch)}
         return cls(QuestionReport(**questions), None if windows is None else WindowReport(**windows))
@@ -173,8 +178,14 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
     return select_rows(questions, kept_Q), report
 
 
-def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_length: int | None = None) -> WindowReport:
-    """Counts of the windows of the kept questions. max_answer_length: tokens of the longest answer of prediction."""
+def audit_windows(
+    windows: Windows,
+    questions: datasets.Dataset,
+    max_answer_length: int | None = None,
+    labelled: LabelledAnswers | None = None,
+) -> WindowReport:
+    """Counts of the windows of the kept questions. max_answer_length: tokens of the longest answer of prediction.
+    labelled: which gold answers are labels in training; None for windows that are not trained on."""
     ids = np.array(questions["id"][:], dtype=object)
     per_question_Q = np.bincount(windows.question_W, minlength=len(ids))
     lengths_W = np.diff(windows.begin_W)
@@ -185,7 +196,7 @@ def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_leng
         held_Q[windows.question_W[holds_W]] = True
         with_answer, share = int(holds_W.sum()), float(holds_W.mean())
         lost = tuple(ids[(answer_counts(questions) > 0) & ~held_Q])
-        labels = audit_labels(windows, questions, max_answer_length)
+        labels = audit_labels(windows, questions, max_answer_length, labelled)
     if getattr(windows, "question_cut_Q", None) is not None:
         cut = tuple(ids[np.asarray(windows.question_cut_Q, dtype=bool)])
     return WindowReport(

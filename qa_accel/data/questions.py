@@ -21,6 +21,7 @@ import pyarrow as pa
 from qa_accel import files, language_by_set
 from qa_accel.data import cache_file, gold_answers, named_sets, set_languages, sources, squad_format
 from qa_accel.data.named_sets import NamedSources
+from qa_accel.data.windows import LabelledAnswers
 from qa_accel.messages import PATH, quoted, short
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
@@ -59,6 +60,11 @@ class DataConfig:
     scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
+    answers: LabelledAnswers = "any"
+    """Which gold answers of a question are labels in training. any: in each window the first one that it holds whole,
+    as for SQuAD's annotators, of whom each gave one answer to the same question. first: only the question's first
+    answer. all: each one that the window holds whole, as for contracts and lists, where each answer is a part of the
+    whole answer. A window with another gold answer is never taught "no answer"."""
     max_train_samples: int | None = None
     """Maximum number of training questions (not windows) of each set; None takes all."""
     max_eval_samples: int | None = None

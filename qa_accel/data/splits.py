@@ -43,7 +43,9 @@ def prepare_split(
 
     max_answer_length: tokens of prediction's longest answer, for the audit to count gold answers that are longer.
     check_cache: look for damage in cached files, which costs a read of each; one process of those that share them is enough.
+    `DataConfig.answers` decides about the labels of training alone; other windows are labelled as under `any`.
     """
+    labelled = data_config.answers if split == "train" else "any"
     questions = load_questions(data_config, split, check_cache=check_cache)
     questions, question_report = audit.audit_questions(questions, training=split == "train")
     windows = prepare_windows(
@@ -53,10 +55,13 @@ def prepare_split(
         cache_dir=cache_folder(data_config),
         num_proc=data_config.preprocessing_num_workers,
         check_cache=check_cache,
+        labelled=labelled,
+    )
+    window_report = audit.audit_windows(
+        windows, questions, max_answer_length, labelled=labelled if split == "train" else None
     )
     # training questions are not scored, and their sets may have other names
     language = ENGLISH if split == "train" else languages_of(data_config.answer_language, questions)
-    window_report = audit.audit_windows(windows, questions, max_answer_length)
     return Split(questions, windows, audit.SplitReport(question_report, window_report), language)
 
 

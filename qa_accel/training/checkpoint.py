@@ -86,11 +86,13 @@ def run_fingerprint(
         taught = _hash((*windows.teacher_start_MN, *windows.teacher_end_MN))
     weights = weights_of(settings["train_file"], "train_file")
     weighed = {SET_WEIGHTS: weights} if any(weight != 1 for weight in weights.values()) else {}
+    labels = (windows.gold_begin_W, windows.gold_start_G, windows.gold_end_G, windows.left_out_W)
+    labels = (windows.start_W, windows.end_W, *(array for array in labels if array is not None))
     return {name: settings[name] for name in chosen} | {
         **weighed,
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,
-        "training windows": _hash((windows.begin_W, windows.start_W, windows.end_W)),
+        "training windows": _hash((windows.begin_W, *labels)),
         TEACHERS: teachers,
         TEACHERS_LOGITS: taught,
     }

@@ -79,7 +79,7 @@ def _chosen(loop: LoopConfig, train: Split, seed: int, weights: Mapping[str, flo
             f"--sampling_temperature {temperature:g} is for several named training sets: --train_file a=A.json b=B.json"
         )
     if (temperature or 1) == 1 and all(weight == 1 for weight in weights.values()):
-        return EpochWindows(with_answer_W, loop.negative_window_ratio, seed=seed)
+        return EpochWindows(with_answer_W, loop.negative_window_ratio, seed=seed, left_out_W=windows.left_out_W)
     sets = SetRows.of(train.questions)
     assert sets is not None, "sets that have weights have names"
     return SetMixture(
@@ -90,6 +90,7 @@ def _chosen(loop: LoopConfig, train: Split, seed: int, weights: Mapping[str, flo
         temperature=temperature or 1.0,
         negative_window_ratio=loop.negative_window_ratio,
         seed=seed,
+        left_out_W=windows.left_out_W,
     )
 
 
