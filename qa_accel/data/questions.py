@@ -52,6 +52,11 @@ class DataConfig:
     may have the columns answer_text (or answer) and answer_start instead, both empty if there is no answer."""
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
+    answers: Literal["first", "any", "all"] = "any"
+    """Which gold answers of a question are labels in training. any: in each window the first one that it holds whole,
+    as for SQuAD's annotators, of whom each gave one answer to the same question. first: only the question's first
+    answer. all: each one that the window holds whole, as for contracts and lists, where each answer is a part of the
+    whole answer. A window with another gold answer is never taught "no answer"."""
     max_train_samples: int | None = None
     """Maximum number of training questions (not windows); None takes all."""
     max_eval_samples: int | None = None
