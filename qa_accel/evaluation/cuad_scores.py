@@ -45,16 +45,13 @@ def cuad_scores(
     for key, texts in references.items():
         confidence_of = {each.text: each.confidence for each in predictions[key] if each.text}
         golds = [text for text in texts if text]
-        for gold in golds:
-            matching = [found for text, found in confidence_of.items() if matches(gold, text, key)]
-            best_of_gold.append(max(matching, default=-1.0))
-        of_wrong += [
-            found for text, found in confidence_of.items() if not any(matches(gold, text, key) for gold in golds)
-        ]
+        hits = [[matches(gold, text, key) for text in confidence_of] for gold in golds]
+        found = list(confidence_of.values())
+        best_of_gold += [max((one for one, hit in zip(found, row) if hit), default=-1.0) for row in hits]
+        of_wrong += [one for place, one in enumerate(found) if not any(row[place] for row in hits)]
     if not best_of_gold:
         return {}
-    right_T = np.array([sum(best > least for best in best_of_gold) for least in CONFIDENCES])
-    wrong_T = np.array([sum(found > least for found in of_wrong) for least in CONFIDENCES])
+    right_T, wrong_T = _above(best_of_gold), _above(of_wrong)
     recall_T = np.concatenate([[0.0], right_T / len(best_of_gold)])
     counted_T = right_T + wrong_T
     precision_T = np.concatenate([[1.0], np.where(counted_T > 0, right_T / np.maximum(counted_T, 1), 0.0)])
@@ -65,6 +62,11 @@ def cuad_scores(
         reached_T = np.flatnonzero(recall_T[:-1] >= percent / 100)
         result[f"precision_at_{percent}_recall"] = 100 * float(raised_T[reached_T[0]]) if len(reached_T) else 0.0
     return result
+
+
+def _above(confidences: Sequence[float]) -> np.ndarray:
+    """How many are above each of CONFIDENCES."""
+    return len(confidences) - np.searchsorted(np.sort(confidences), CONFIDENCES, side="right")
 
 
 def matches(gold: str, text: str, key: str) -> bool:

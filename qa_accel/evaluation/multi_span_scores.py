@@ -32,13 +32,13 @@ def multi_span_scores(
 ) -> dict[str, float]:
     """In percent: multi_exact_ and multi_partial_ precision, recall and f1 of `predictions` (id -> texts, [] = no answer) against
     `references` (id -> all gold texts, [] = none), which are of the same questions."""
-    counts = np.zeros(6)  # predicted, gold, exact, partial by prediction, partial by gold, unused
+    counts = np.zeros(5)  # predicted, gold, exact, partial by prediction, partial by gold
     for key, golds in references.items():
         predicted, gold = text_set(predictions[key]), text_set(golds)
         counts[:2] += max(len(predicted), 1), max(len(gold), 1)
         counts[2] += exact_matches(predicted, gold)
-        counts[3:5] += partial_matches(predicted, gold)
-    of_predicted, of_gold, exact, by_prediction, by_gold, _ = counts.tolist()
+        counts[3:] += partial_matches(predicted, gold)
+    of_predicted, of_gold, exact, by_prediction, by_gold = counts.tolist()
     return {
         **_figures("multi_exact", exact / of_predicted, exact / of_gold),
         **_figures("multi_partial", by_prediction / of_predicted, by_gold / of_gold),

@@ -10,14 +10,51 @@ from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import figures
+from qa_accel.evaluation.cuad_scores import ScoredText, cuad_scores
+from qa_accel.evaluation.multi_span_scores import best_least_score, multi_span_scores
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 
+BEST_LEAST_SCORE = "best_multi_exact_f1_score"
+"""Key of scores: the least score of an answer with which best_multi_exact_f1 is reached."""
 
-def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_with_negative: bool) -> dict[str, Any]:
-    """`scores_against` the gold answers of the split."""
-    return scores_against(answers, gold_texts(split), threshold, version_2_with_negative=version_2_with_negative)
+
+def scores_of(
+    answers: Answers,
+    split: Split,
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+    min_answer_score: float | None = None,
+) -> dict[str, Any]:
+    """`scores_against` the gold answers of the split; with `min_answer_score` also `several_scores`."""
+    references = gold_texts(split)
+    scores = scores_against(answers, references, threshold, version_2_with_negative=version_2_with_negative)
+    if min_answer_score is not None:
+        scores |= several_scores(answers, references, min_answer_score, version_2_with_negative=version_2_with_negative)
+    return scores
+
+
+def several_scores(
+    answers: Answers,
+    references: Mapping[str, Sequence[str]],
+    min_answer_score: float,
+    *,
+    version_2_with_negative: bool,
+) -> dict[str, Any]:
+    """Figures of several answers per question, where every gold text is an answer of its own: multi_* of the answers with at least
+    that score; best_multi_exact_f1 at the least score that suits this data best, and that score, if there is any; aupr and
+    precision_at_*_recall of all candidates, whatever their score."""
+    texts = {key: [entry["text"] for entry in entries] for key, entries in answers.several.items()}
+    scored = {
+        key: [ScoredText(entry["text"], entry["score"]) for entry in entries]
+        for key, entries in answers.candidates.items()
+    }
+    best = best_least_score(answers.candidates, references, version_2_with_negative=version_2_with_negative)
+    found = multi_span_scores(texts, references) | cuad_scores(scored, references)
+    found |= {"min_answer_score": min_answer_score, "best_multi_exact_f1": best.f1}
+    return found if best.least is None else found | {BEST_LEAST_SCORE: best.least}
 
 
 def scores_against(
@@ -65,11 +102,11 @@ def tuned_policy(
 def policy_of(
     answers: Answers, scores: dict[str, Any], golds: GoldAnswers, *, version_2_with_negative: bool
 ) -> tuple[AnswerPolicy, dict[str, Any]]:
-    """The threshold of best_f1 with a calibration of one half of the questions, and the figures of the other half at it.
+    """The threshold of best_f1, the least score of several answers if `scores` has one, with a calibration of one half of the questions, and the figures of the other half at it.
 
     In place of figures `not_calibrated`, the reason, where the questions are too few or of one kind.
     """
-    policy = AnswerPolicy(tuned_threshold(answers, scores))
+    policy = AnswerPolicy(tuned_threshold(answers, scores), min_answer_score=scores.get(BEST_LEAST_SCORE))
     first, second = golds.halves()
     threshold = policy.null_score_diff_threshold or 0.0
     try:

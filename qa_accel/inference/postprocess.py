@@ -98,7 +98,9 @@ def best_answers(
     contexts = shared_contexts(questions)
     apart = None
     if config.several:
-        assert candidates.apart is not None, "the settings that the candidates were made with ask for several answers too"
+        assert candidates.apart is not None, (
+            "the settings that the candidates were made with ask for several answers too"
+        )
         apart = _sorted_spans(windows, candidates.apart, config, ids, by_probability=True)
     spans = _sorted_spans(windows, candidates, config, ids)
     empty_entries = _empty_entries(windows, candidates, ids)
@@ -112,7 +114,8 @@ def best_answers(
         if apart is not None:
             found = apart.entries(row, context, config.n_best_size, apart=True)[0]
             answers.candidates[key] = [
-                SeveralEntry(text=each["text"], start=each["start"], end=each["end"], score=each["score"]) for each in found
+                SeveralEntry(text=each["text"], start=each["start"], end=each["end"], score=each["score"])
+                for each in found
             ]
     if config.min_answer_score is not None:
         answers.several.update(

@@ -52,12 +52,16 @@ class Evaluator:
         kept: KeptModel,
         *,
         version_2_with_negative: bool,
+        several: bool = False,
     ):
-        """`qa`: the run's model before accelerator.prepare, for its batches; `prepared_model` is the one that is evaluated."""
+        """`qa`: the run's model before accelerator.prepare, for its batches; `prepared_model` is the one that is evaluated.
+        `several`: a question may have several answers (--answers all)."""
         self.config, self.accelerator, self.model = config, accelerator, prepared_model
         self.split, self.progress, self.kept = split, progress, kept
         self.version_2_with_negative = version_2_with_negative
-        self.spans = AnswerPolicy().apply(spans)  # a stored threshold belongs to the model before this training
+        self.spans = AnswerPolicy().apply(
+            spans, several=several
+        )  # a stored threshold belongs to the model before this training
         self.plan, self.collate = qa.evaluation_batches(split.windows, config.prediction.per_device_eval_batch_size)
 
     def evaluate(self, metrics: MetricsLog, each_batch: Callable[[], None]) -> None:
@@ -79,7 +83,11 @@ class Evaluator:
         if answers is not None:
             threshold = self.spans.null_score_diff_threshold or 0.0
             scores = scoring.scores_of(
-                answers, self.split, threshold, version_2_with_negative=self.version_2_with_negative
+                answers,
+                self.split,
+                threshold,
+                version_2_with_negative=self.version_2_with_negative,
+                min_answer_score=self.spans.min_answer_score,
             )
         scores = scoring.broadcast_scores(scores)
         metrics.scores(self.progress, scores)
