@@ -1,6 +1,7 @@
-"""Score a predictions file by the official SQuAD v2.0 definitions.
+"""Score a predictions file by the official SQuAD v2.0 definitions, or with --answers all by those of MultiSpanQA and CUAD.
 
 python scripts/score.py --validation_file dev.json --predictions_file runs/answers/predictions.json
+python scripts/score.py --validation_file dev.json --predictions_file runs/answers/answers.json --answers all
 
 Prints the figures as one JSON object on stdout. No torch, no network; nothing is written.
 With a no-answer score per question (a probability, or our null odds) it finds the best thresholds too; these need the
@@ -10,10 +11,12 @@ texts of best spans: where a prediction is "" already, no threshold can bring it
 import json
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from qa_accel.evaluation.several_answers_file import scores_of_file
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
 from qa_accel.messages import quoted
@@ -26,7 +29,11 @@ class ScoreConfig:
     """Questions with gold answers: JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz and globs allowed. Ids and
     answers are enough."""
     predictions_file: str
-    """JSON object: id -> text, "" for no answer."""
+    """JSON object: id -> text, "" for no answer. With --answers all: id -> list of texts, or of {"text", "score"} as in our
+    answers.json; nbest_predictions.json gives CUAD's figures alone."""
+    answers: Literal["any", "all"] = "any"
+    """any: the best of the gold answers counts, as in SQuAD. all: each gold answer is an answer of its own, and predictions are lists:
+    exact and partial match as in MultiSpanQA and, where predictions have scores, precision at recalls and AUPR as in CUAD."""
     no_answer_probability_file: str | None = None
     """JSON object: id -> probability that the question has no answer, 0 to 1."""
     null_odds_file: str | None = None
@@ -51,7 +58,7 @@ def run(settings: ScoreConfig) -> None:
     print(json.dumps(scores(settings), indent=2))
 
 
-def scores(settings: ScoreConfig) -> dict[str, float | int]:
+def scores(settings: ScoreConfig) -> dict[str, Any]:
     probability_file, threshold = settings.no_answer_probability_file, settings.no_answer_threshold
     score_file = probability_file or settings.null_odds_file
     if probability_file and settings.null_odds_file:
@@ -62,6 +69,16 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
             "give --no_answer_probability_file or --null_odds_file, or leave it out"
         )
     predictions = read_object(settings.predictions_file)
+    if settings.answers == "all":
+        if score_file is not None:
+            raise ValueError(
+                "--answers all has no use for no-answer scores: an empty list is no answer; leave out "
+                + ("--no_answer_probability_file" if probability_file else "--null_odds_file")
+            )
+        golds = read_references(settings)
+        found = scores_of_file(predictions, golds, settings.predictions_file)
+        _say_what_does_not_count(predictions, golds)
+        return found
     no_answer_scores = read_object(score_file) if score_file else None
     if probability_file and no_answer_scores:
         for key, value in no_answer_scores.items():
@@ -74,14 +91,18 @@ def scores(settings: ScoreConfig) -> dict[str, float | int]:
     # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
     scored = {key: text for key, text in predictions.items() if key in references}
     result = squad_scores(scored, references, no_answer_scores, math.inf if threshold is None else threshold)
-    if len(scored) < len(predictions):
-        first = next(key for key in predictions if key not in references)
+    _say_what_does_not_count(predictions, references)
+    return result
+
+
+def _say_what_does_not_count(predictions: Mapping[str, Any], references: Mapping[str, Any]) -> None:
+    others = [key for key in predictions if key not in references]
+    if others:
         print(
-            f"score: {len(predictions) - len(scored)} predictions do not count, the first for {quoted(first)}: "
+            f"score: {len(others)} predictions do not count, the first for {quoted(others[0])}: "
             "--validation_file does not have these questions",
             file=sys.stderr,
         )
-    return result
 
 
 def read_references(settings: ScoreConfig) -> dict[str, list[str]]:

@@ -1,5 +1,7 @@
 """CUAD's curve of precision and recall: its points worked out by hand, and against the points one by one."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -119,7 +121,7 @@ def test_the_curve_is_that_of_its_points_one_by_one(case):
         assert scores == {}
         return
     raised = [(recall, max(precision for _, precision in points[place:])) for place, (recall, _) in enumerate(points)]
-    area = sum((r1 - r0) * (p0 + p1) / 2 for (r0, p0), (r1, p1) in zip(raised, raised[1:]))
+    area = sum((r1 - r0) * (p0 + p1) / 2 for (r0, p0), (r1, p1) in itertools.pairwise(raised))
     assert scores["aupr"] == pytest.approx(100 * area)
     for percent in (80, 90):
         reached = next((p for r, p in raised[:-1] if r >= percent / 100), 0.0)
@@ -129,4 +131,4 @@ def test_the_curve_is_that_of_its_points_one_by_one(case):
 def test_the_confidences_are_the_scripts():
     """101 of them: 0.99 to 0.01 in steps of a hundredth, then 0.001 and 0."""
     assert len(CONFIDENCES) == 101
-    assert CONFIDENCES == pytest.approx([*(1 - step / 100 for step in range(1, 100)), 0.001, 0])
+    assert list(CONFIDENCES) == pytest.approx([*(1 - step / 100 for step in range(1, 100)), 0.001, 0])
