@@ -25,8 +25,11 @@ class EvaluationConfig:
 
     eval_steps: int | None = None
     """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    metric_for_best_model: Literal["f1", "exact", "best_f1", "best_exact"] = "f1"
-    """The score that decides which model is the best; best_* are those at the tuned no-answer threshold."""
+    metric_for_best_model: Literal[
+        "f1", "exact", "best_f1", "best_exact", "multi_exact_f1", "best_multi_exact_f1", "aupr"
+    ] = "f1"
+    """The score that decides which model is the best; best_* are those at the tuned no-answer threshold. With --answers all also
+    multi_exact_f1, best_multi_exact_f1 (at the tuned least score) and aupr."""
     load_best_model_at_end: bool = True
     """End with the best evaluated model rather than with the last one."""
     early_stopping_patience: int | None = None
@@ -92,7 +95,8 @@ class Evaluator:
         scores = scoring.broadcast_scores(scores)
         metrics.scores(self.progress, scores)
         metric = self.config.metric_for_best_model
-        better = self._count(scores.get(metric, scores[metric.removeprefix("best_")]))
+        # no aupr without a gold answer: 0, as in CUAD's script
+        better = self._count(scores.get(metric, scores.get(metric.removeprefix("best_"), 0.0)))
         if better or not self.config.load_best_model_at_end:
             policy = AnswerPolicy()
             if answers is not None:
