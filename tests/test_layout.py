@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "qa_accel"
 LEVELS = (
-    "terminal messages",
+    "terminal messages answer_language",
     "files run_layout config input_files recipe_yaml ranges answer_text shell_words hub hub_errors",
     "data",
     "models",

@@ -9,7 +9,7 @@ tuned too, on all questions, and written beside it.
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def _tuned_for_several(
     assert answered.answers is not None, "rank 0 has them"
     scores = scoring.several_scores(
         answered.answers,
-        scoring.gold_texts(answered.split),
+        answered.split,
         min_answer_score,
         version_2_with_negative=answered.version_2_with_negative,
     )
@@ -170,10 +170,15 @@ def _fit_and_judge(
         answers, first, second, threshold, version_2_with_negative=version_2_with_negative
     )
     judged = calibration.judge(
-        answers, second.texts, fitted, threshold, version_2_with_negative=version_2_with_negative
+        answers,
+        second.texts,
+        fitted,
+        threshold,
+        version_2_with_negative=version_2_with_negative,
+        language=second.language,
     )
     found = {
-        "calibration": asdict(fitted),
+        "calibration": fitted.as_dict(),
         "fitted_on": len(first.texts),
         "before": calibration.figures_of(
             answers, second, None, threshold, version_2_with_negative=version_2_with_negative
@@ -187,4 +192,4 @@ def _fit_and_judge(
         )
     except calibration.NotCalibrated:
         return fitted, found
-    return fitted, found | {"swapped": swapped, "swapped_calibration": asdict(other)}
+    return fitted, found | {"swapped": swapped, "swapped_calibration": other.as_dict()}

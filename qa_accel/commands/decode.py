@@ -188,4 +188,4 @@ def _saved(place: Path, record: LogitsRecord, data: DataConfig) -> tuple[Split, 
         raise ValueError(
             f"{place / LOGITS}: the logits, windows and questions that it names do not belong together; {remedy}"
         )
-    return Split(rows, windows), saved
+    return Split(rows, windows, answer_language=data.answer_language), saved

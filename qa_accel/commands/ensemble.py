@@ -34,7 +34,7 @@ from qa_accel.reporting.console_tables import console_table
 from qa_accel.reporting.ensemble_tables import gains_table, scores_table
 from qa_accel.reporting.listed_answers import has_negative, listed_answers
 from qa_accel.reporting.requirements import check_installed
-from qa_accel.reporting.run_data import GivenData, load_rows, stored_settings
+from qa_accel.reporting.run_data import GivenData, load_rows, run_language, stored_settings
 from qa_accel.reporting.run_files import RunFiles, policy_of_model, read_run
 from qa_accel.reporting.run_names import run_names
 from qa_accel.run_layout import BEST, CONFIDENCES, ENSEMBLE, FINISHED, SETTINGS, SEVERAL
@@ -57,6 +57,7 @@ Config = EnsembleConfig
 def run(settings: EnsembleConfig) -> None:
     """Raises ValueError for runs that cannot be joined: fewer than two, one twice, without n-best lists, of other questions."""
     runs = _read_runs(settings)
+    _check_languages(runs)
     names = run_names([one.path for one in runs])
     rows, data, split = load_rows(runs[0], GivenData(settings.validation_file))
     contexts = dict(zip(rows["id"][:], rows["context"][:], strict=True))
@@ -73,13 +74,16 @@ def run(settings: EnsembleConfig) -> None:
     scores, judged = {}, {}
     if has_gold:
         texts = (each["text"] for each in rows["answers"][:])
-        golds = GoldAnswers(dict(zip(contexts, texts, strict=True)), contexts)
+        golds = GoldAnswers(dict(zip(contexts, texts, strict=True)), contexts, data.answer_language)
         policy, figures = _tuned(joined, golds, version_2_with_negative=negative)
     threshold = policy.null_score_diff_threshold or 0.0
     calibration = policy.calibration(version_2_with_negative=negative)
     joined = ensemble.join(answers, threshold=threshold, calibration=calibration, version_2_with_negative=negative)
     if has_gold:
-        scores = scoring.scores_against(joined, golds.texts, threshold, version_2_with_negative=negative) | figures
+        scores = scoring.scores_against(
+            joined, golds.texts, threshold, version_2_with_negative=negative, language=golds.language
+        )
+        scores |= figures
         if "not_calibrated" in figures:
             console.print(f"the ensemble is not calibrated: {figures['not_calibrated']}")
         judged = _judged(console, names, answers, joined, golds, version_2_with_negative=negative)
@@ -153,6 +157,16 @@ def _negative(runs: Sequence[RunFiles]) -> bool:
     return all(ranked)
 
 
+def _check_languages(runs: Sequence[RunFiles]) -> None:
+    """Raises ValueError where the members' answers were compared by the rules of several languages."""
+    first, *others = [(one.path, run_language(one)) for one in runs]
+    if other := next((each for each in others if each[1] != first[1]), None):
+        raise ValueError(
+            f"{first[0]} was scored with --answer_language {first[1]}, {other[0]} with {other[1]}: answer with all members under "
+            "one language"
+        )
+
+
 def _policy(one: RunFiles) -> AnswerPolicy:
     model = _model(one)
     return one.policy if one.trained or model is None else policy_of_model(Path(model))
@@ -179,7 +193,9 @@ def _tuned(
 ) -> tuple[AnswerPolicy, dict[str, Any]]:
     """What is stored, as a training run stores it: the threshold of the best F1 on all questions, and a calibration of the first half
     with the figures of the other."""
-    at_zero = scoring.scores_against(joined, golds.texts, 0.0, version_2_with_negative=version_2_with_negative)
+    at_zero = scoring.scores_against(
+        joined, golds.texts, 0.0, version_2_with_negative=version_2_with_negative, language=golds.language
+    )
     return scoring.policy_of(joined, at_zero, golds, version_2_with_negative=version_2_with_negative)
 
 

@@ -17,6 +17,7 @@ import tyro
 from rich.console import Console
 
 from qa_accel import config, files, hub, run_layout
+from qa_accel.answer_language import check_language
 from qa_accel.experiments.sweep_report import write_sweep_report
 from qa_accel.hub import HubConfig
 from qa_accel.reporting import contents
@@ -51,6 +52,8 @@ class ReportConfig:
     """Column of the context, if not as in the run."""
     answers_column: str | None = None
     """Column of the gold answers, if not as in the run."""
+    answer_language: str | None = None
+    """Language whose rules compare answers, as in train.py, if not as in the run."""
     output_dir: Path | None = None
     """Folder to write in. Not given: that of the first run; a file of predictions has none, since the files beside it may be those
     of a run."""
@@ -58,6 +61,10 @@ class ReportConfig:
     """Print the error analysis, or the comparison, as tables instead of writing a report. Nothing is written; with --output_dir,
     error_analysis.json or comparison.json there."""
     hub: HubConfig = field(default_factory=HubConfig)
+
+    def __post_init__(self):
+        if self.answer_language is not None:
+            check_language(self.answer_language)
 
 
 Config = ReportConfig
@@ -99,7 +106,11 @@ def run(settings: ReportConfig) -> None:
 
 
 def _report_sweep(settings: ReportConfig) -> None:
-    given = [name for name in ("against", "validation_file", "output_dir", "console") if getattr(settings, name)]
+    given = [
+        name
+        for name in ("against", "validation_file", "answer_language", "output_dir", "console")
+        if getattr(settings, name)
+    ]
     if given or settings.hub.push_to_hub:
         raise ValueError(
             f"{settings.runs[0]} is a sweep, whose report is written into its folder and takes no flags, got "
@@ -174,7 +185,8 @@ def _output_folder(settings: ReportConfig, first: Path) -> Path | None:
 def _given(settings: ReportConfig) -> GivenData:
     names = ("id_column", "question_column", "context_column", "answers_column")
     columns = {name: getattr(settings, name) for name in names}
-    return GivenData(settings.validation_file, {name: column for name, column in columns.items() if column is not None})
+    given = {name: column for name, column in columns.items() if column is not None}
+    return GivenData(settings.validation_file, given, settings.answer_language)
 
 
 def _judged_sides(found: list[tuple[RunFiles, RunData]], count: int) -> tuple[Side, Side, list[str]]:

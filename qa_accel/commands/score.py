@@ -1,4 +1,5 @@
-"""Score a predictions file by the official SQuAD v2.0 definitions, or with --answers all by those of MultiSpanQA and CUAD.
+"""Score a predictions file by the official SQuAD v2.0 definitions, or by the rules of another language; with --answers all by the
+definitions of MultiSpanQA and CUAD.
 
 python scripts/score.py --validation_file dev.json --predictions_file runs/answers/predictions.json
 python scripts/score.py --validation_file dev.json --predictions_file runs/answers/answers.json --answers all
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from qa_accel.answer_language import ENGLISH, as_entry, check_language
 from qa_accel.evaluation.several_answers_file import scores_of_file
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
@@ -41,12 +43,16 @@ class ScoreConfig:
     no_answer_threshold: float | None = None
     """Questions whose no-answer score is above this count as answered with "". Not given: every text counts as it is, which
     is what the official scorer's default of 1 does with probabilities."""
+    answer_language: str = ENGLISH
+    """Language of the answers, an ISO 639-1 code, whose rules compare predicted with gold answers: `en` gives the official SQuAD
+    scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     id_column: str = "id"
     """Column of the question's id in validation_file."""
     answers_column: str = "answers"
     """Column of the gold answers in validation_file."""
 
     def __post_init__(self):
+        check_language(self.answer_language)
         check_ranges(self, no_answer_threshold="[-inf, inf]")
 
 
@@ -75,10 +81,12 @@ def scores(settings: ScoreConfig) -> dict[str, Any]:
                 "--answers all has no use for no-answer scores: an empty list is no answer; leave out "
                 + ("--no_answer_probability_file" if probability_file else "--null_odds_file")
             )
-        golds = read_references(settings)
-        found = scores_of_file(predictions, golds, settings.predictions_file)
+        golds, language = read_references(settings), settings.answer_language
+        if warning := _warning(golds, language):
+            print(f"score: --validation_file: {warning}", file=sys.stderr)
+        found = scores_of_file(predictions, golds, settings.predictions_file, language)
         _say_what_does_not_count(predictions, golds)
-        return found
+        return found | as_entry(language)
     no_answer_scores = read_object(score_file) if score_file else None
     if probability_file and no_answer_scores:
         for key, value in no_answer_scores.items():
@@ -88,11 +96,14 @@ def scores(settings: ScoreConfig) -> dict[str, Any]:
                 )
     references = read_references(settings)
 
+    if warning := _warning(references, settings.answer_language):
+        print(f"score: --validation_file: {warning}", file=sys.stderr)
     # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
     scored = {key: text for key, text in predictions.items() if key in references}
-    result = squad_scores(scored, references, no_answer_scores, math.inf if threshold is None else threshold)
+    least = math.inf if threshold is None else threshold
+    result = squad_scores(scored, references, no_answer_scores, least, settings.answer_language)
     _say_what_does_not_count(predictions, references)
-    return result
+    return result | as_entry(settings.answer_language)
 
 
 def _say_what_does_not_count(predictions: Mapping[str, Any], references: Mapping[str, Any]) -> None:
@@ -103,6 +114,12 @@ def _say_what_does_not_count(predictions: Mapping[str, Any], references: Mapping
             "--validation_file does not have these questions",
             file=sys.stderr,
         )
+
+
+def _warning(references: dict[str, list[str]], language: str) -> str | None:
+    from qa_accel.data import answer_scripts  # after read_references: it takes as long to import
+
+    return answer_scripts.warning_of((text for golds in references.values() for text in golds), language)
 
 
 def read_references(settings: ScoreConfig) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ import tyro
 from rich.table import Table
 
 from qa_accel import files, run_layout
+from qa_accel.answer_language import ENGLISH
 from qa_accel.evaluation.significance import seed_interval
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, shown
@@ -52,6 +53,7 @@ def run(settings: SummaryConfig) -> None:
             f"several results are of a run named {listed(twice)}; give each run once, and a name of its own"
         )
     scores = {name: read_scores(path) for name, path in zip(names, settings.results)}
+    check_one_language(scores)
     # a copy of the scores under another name, or beside other files, says nothing of its run
     runs = [read_seed_run(path.parent) for path in settings.results if path.name == run_layout.FINISHED]
     check_seeds_alone_differ(runs)
@@ -70,6 +72,16 @@ def check_seeds_alone_differ(runs: Sequence[SeedRun]) -> None:
         raise ValueError(f"these runs differ in more than their seed: {'; '.join(found)}. Summarize them apart")
     if twice := same_seed(runs):
         raise ValueError(f"{listed(twice)} have the same seed: they are not independent; give each seed once")
+
+
+def check_one_language(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ValueError where scores were made by the rules of several languages."""
+    languages = {name: str(each.get("answer_language", ENGLISH)) for name, each in scores.items()}
+    if len(set(languages.values())) > 1:
+        said = ", ".join(f"{language} in {name}" for name, language in languages.items())
+        raise ValueError(
+            f"these scores were made with several values of --answer_language: {said}. Summarize them apart"
+        )
 
 
 def _notes(names: Sequence[str], runs: Sequence[SeedRun]) -> list[str]:
@@ -107,7 +119,9 @@ def summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         values = [run[name] for run in runs.values() if name in run]
         if len(values) == len(runs):
             scores[name] = _spread(values)
-    return {"runs": list(runs), "scores": scores}
+    language = next(iter(runs.values())).get("answer_language")
+    named = {} if language is None else {"answer_language": language}
+    return {"runs": list(runs), **named, "scores": scores}
 
 
 def _spread(values: Sequence[float]) -> dict[str, Any]:
@@ -126,7 +140,8 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
 
 def table(summed: Mapping[str, Any]) -> Table:
     """A line per score."""
-    shown = Table(title=f"{len(summed['runs'])} runs", title_justify="left")
+    language = f", answer language {summed['answer_language']}" if "answer_language" in summed else ""
+    shown = Table(title=f"{len(summed['runs'])} runs{language}", title_justify="left")
     shown.add_column("score")
     for name in ("mean", "std", "95 % interval", "min", "max"):
         shown.add_column(name, justify="right")

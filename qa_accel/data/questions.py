@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel import files
-from qa_accel.data import cache_file, gold_answers, sources, squad_format
+from qa_accel.answer_language import ENGLISH, check_language
+from qa_accel.data import answer_scripts, cache_file, gold_answers, sources, squad_format
 from qa_accel.messages import PATH, quoted, short
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
@@ -50,6 +51,9 @@ class DataConfig:
     answers_column: str = "answers"
     """Column of {"text": [...], "answer_start": [...]} or a list of such pairs, or either as JSON text. A file without it
     may have the columns answer_text (or answer) and answer_start instead, both empty if there is no answer."""
+    answer_language: str = ENGLISH
+    """Language of the answers, an ISO 639-1 code, whose rules compare predicted with gold answers: `en` gives the official SQuAD
+    scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
     answers: Literal["first", "any", "all"] = "any"
@@ -90,6 +94,7 @@ class DataConfig:
         columns = self.columns
         if "" in columns or len(set(columns)) < len(columns):
             raise ValueError(f"id, question, context and answers need four different column names, got {list(columns)}")
+        check_language(self.answer_language)
         check_ranges(self, max_train_samples=COUNT, max_eval_samples=COUNT, max_predict_samples=COUNT)
         check_ranges(self, preprocessing_num_workers="[1, 1024]")
         for split in ("train", "validation"):
@@ -128,6 +133,10 @@ def load_questions(config: DataConfig, split: SplitName, *, check_cache: bool = 
         )
     everything = len(questions)
     questions = select_rows(questions, _selection(config, split, everything, source.name))
+    if split != "train" and (
+        warning := answer_scripts.warning_of(answer_scripts.some_answers(questions), config.answer_language)
+    ):
+        logger.warning("%s: %s", source.name, warning)  # of training questions nothing is scored
     seconds = time.monotonic() - started
     logger.info("%s: %d of %d questions of %s, %.2f s", split, len(questions), everything, source.name, seconds)
     return questions

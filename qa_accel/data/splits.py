@@ -11,6 +11,7 @@ import datasets
 from rich.table import Table
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.data import audit
 from qa_accel.data.audit_table import report_table
 from qa_accel.data.questions import DataConfig, SplitName, cache_folder, has_split, has_unanswerable, load_questions
@@ -24,6 +25,8 @@ class Split:
     windows: Windows
     report: audit.SplitReport | None = None
     """None if no audit was requested."""
+    answer_language: AnswerLanguage = ENGLISH
+    """Whose rules compare answers."""
 
 
 def prepare_split(
@@ -51,7 +54,7 @@ def prepare_split(
         check_cache=check_cache,
     )
     window_report = audit.audit_windows(windows, questions, max_answer_length)
-    return Split(questions, windows, audit.SplitReport(question_report, window_report))
+    return Split(questions, windows, audit.SplitReport(question_report, window_report), data_config.answer_language)
 
 
 def prepare_splits(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, language_of, only_language
 from qa_accel.answer_text import answer_tokens
 from qa_accel.evaluation.confidence_figures import auroc, figures
 from qa_accel.evaluation.squad_scores import exact_and_f1
@@ -39,6 +40,7 @@ class GoldAnswers:
     texts: Mapping[str, Sequence[str]]
     """[] for a question without answer."""
     contexts: Mapping[str, str]
+    language: AnswerLanguage = ENGLISH
 
     def halves(self) -> tuple["GoldAnswers", "GoldAnswers"]:
         """By a hash of the context, so that the questions of one paragraph are in the same half, whatever else is in the file."""
@@ -47,7 +49,8 @@ class GoldAnswers:
 
     def _part(self, first: Mapping[str, bool], wanted: bool) -> "GoldAnswers":
         keys = [key for key, text in self.contexts.items() if first[text] == wanted]
-        return GoldAnswers({key: self.texts[key] for key in keys}, {key: self.contexts[key] for key in keys})
+        texts, contexts = ({key: column[key] for key in keys} for column in (self.texts, self.contexts))
+        return GoldAnswers(texts, contexts, self.language)
 
 
 def calibrate(
@@ -62,7 +65,7 @@ def calibrate(
             raise NotCalibrated(
                 f"the questions, divided by a hash of their contexts, make a half of {len(part.texts)}; at least {LEAST} are needed"
             )
-    calibration = fit(answers, fitted.texts, version_2_with_negative=version_2_with_negative)
+    calibration = fit(answers, fitted.texts, version_2_with_negative=version_2_with_negative, language=fitted.language)
     return calibration, figures_of(
         answers, judged, calibration, threshold, version_2_with_negative=version_2_with_negative
     )
@@ -78,7 +81,14 @@ def figures_of(
 ) -> dict[str, Any]:
     """`figures` of the predictions' confidences and, where questions may have no answer, `answerability`."""
     found = figures(
-        *judge(answers, judged.texts, calibration, threshold, version_2_with_negative=version_2_with_negative)
+        *judge(
+            answers,
+            judged.texts,
+            calibration,
+            threshold,
+            version_2_with_negative=version_2_with_negative,
+            language=judged.language,
+        )
     )
     return found | answerability(answers, judged.texts) if version_2_with_negative else found
 
@@ -91,37 +101,50 @@ def answerability(answers: Answers, golds: Mapping[str, Sequence[str]]) -> dict[
     return {} if area is None else {"answerability_auroc": area}
 
 
-def fit(answers: Answers, golds: Mapping[str, Sequence[str]], *, version_2_with_negative: bool) -> Calibration:
-    """The numbers under which these questions' gold answers are likeliest. Raises NotCalibrated, with the reason."""
+def fit(
+    answers: Answers,
+    golds: Mapping[str, Sequence[str]],
+    *,
+    version_2_with_negative: bool,
+    language: AnswerLanguage = ENGLISH,
+) -> Calibration:
+    """The numbers under which these questions' gold answers are likeliest. Raises NotCalibrated, with the reason.
+
+    `language`: of the answers; the calibration keeps it, English where there are several.
+    """
     keys = [key for key in golds if answers.best_texts[key]]
     if len(keys) < LEAST:
         raise NotCalibrated(f"{len(keys)} questions have a span to judge; at least {LEAST} are needed")
     answerable = [key for key in keys if golds[key]]
-    right_Q = np.array([exact_and_f1(answers.best_texts[key], golds[key])[0] == 1 for key in answerable], bool)
+    right_Q = np.array(
+        [exact_and_f1(answers.best_texts[key], golds[key], language_of(language, key))[0] == 1 for key in answerable],
+        bool,
+    )
     if not right_Q.any() or right_Q.all():
         raise NotCalibrated(
             f"the best span is {'right' if right_Q.any() else 'wrong'} for each of the {len(answerable)} answerable questions"
         )
-    temperature = fit_temperature(*_spans(answers, answerable), right_Q)
+    own = only_language(language)
+    temperature = fit_temperature(*_spans(answers, answerable, own), right_Q)
     if not version_2_with_negative:
-        return Calibration(temperature)
+        return Calibration(temperature, answer_language=own)
     has_answer_Q = np.array([len(golds[key]) > 0 for key in keys])
     if has_answer_Q.all():
         raise NotCalibrated(f"none of the {len(keys)} questions is without an answer")
     odds_Q = np.array([answers.null_odds[key] for key in keys])
     slope, intercept = fit_logistic(-odds_Q, has_answer_Q)
-    return Calibration(temperature, slope, -intercept)
+    return Calibration(temperature, slope, -intercept, own)
 
 
-def _spans(answers: Answers, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _spans(answers: Answers, keys: Sequence[str], language: str) -> tuple[np.ndarray, np.ndarray]:
     """Of each question's K listed spans, the score (-inf where there are fewer), and whether it is the same answer as the best."""
     listed = [[entry for entry in answers.nbest[key] if entry["text"]] for key in keys]
     most = max(map(len, listed))
     score_QK, same_QK = np.full((len(keys), most), -np.inf), np.zeros((len(keys), most), bool)
     for row, spans in enumerate(listed):
         score_QK[row, : len(spans)] = [span["start_logit"] + span["end_logit"] for span in spans]
-        best = answer_tokens(answers.best_texts[keys[row]])
-        same_QK[row, : len(spans)] = [answer_tokens(span["text"]) == best for span in spans]
+        best = answer_tokens(answers.best_texts[keys[row]], language)
+        same_QK[row, : len(spans)] = [answer_tokens(span["text"], language) == best for span in spans]
     return score_QK, same_QK
 
 
@@ -197,6 +220,7 @@ def judge(
     threshold: float,
     *,
     version_2_with_negative: bool,
+    language: AnswerLanguage = ENGLISH,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Confidence of each question's prediction, and whether it is right. Without a calibration: the entry's `probability`."""
     confidences, correct = [], []
@@ -214,5 +238,5 @@ def judge(
             )
             confidence = of_empty if empty_wins else of_spans[0]
         confidences.append(confidence)
-        correct.append(exact_and_f1(prediction, texts)[0])
+        correct.append(exact_and_f1(prediction, texts, language_of(language, key))[0])
     return np.array(confidences), np.array(correct)

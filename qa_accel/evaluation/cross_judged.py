@@ -59,7 +59,7 @@ def judge_across(answers: Answers, golds: GoldAnswers, *, version_2_with_negativ
         if threshold is not None:
             thresholds.append(threshold)
         if judged.texts:
-            outcomes = Outcomes.of(answers.best_texts, answers.null_odds, judged.texts, judged.contexts)
+            outcomes = _outcomes(answers, judged)
             parts.append((outcomes, outcomes.scores_at(threshold)))
             sure.append(_confidences(answers, fitted, judged, threshold, version_2_with_negative))
     paragraphs, begin = [], 0
@@ -94,9 +94,12 @@ def _tuned(answers: Answers, half: GoldAnswers) -> float:
     """The threshold of the best F1; 0 where there is nothing to tune it on, -inf where answering nothing is best."""
     if not half.texts:
         return 0.0
-    outcomes = Outcomes.of(answers.best_texts, answers.null_odds, half.texts, half.contexts)
-    _, threshold = best_threshold(outcomes, F1)
+    _, threshold = best_threshold(_outcomes(answers, half), F1)
     return -np.inf if threshold is None else threshold
+
+
+def _outcomes(answers: Answers, part: GoldAnswers) -> Outcomes:
+    return Outcomes.of(answers.best_texts, answers.null_odds, part.texts, part.contexts, part.language)
 
 
 def _confidences(
@@ -104,7 +107,9 @@ def _confidences(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Of the judged half, and whether each answer is right; None where the fitted half is too small or of one kind."""
     try:
-        found = calibration.fit(answers, fitted.texts, version_2_with_negative=negative)
+        found = calibration.fit(answers, fitted.texts, version_2_with_negative=negative, language=fitted.language)
     except calibration.NotCalibrated:
         return None
-    return calibration.judge(answers, judged.texts, found, threshold or 0.0, version_2_with_negative=negative)
+    return calibration.judge(
+        answers, judged.texts, found, threshold or 0.0, version_2_with_negative=negative, language=judged.language
+    )

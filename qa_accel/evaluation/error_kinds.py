@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from qa_accel.answer_language import ENGLISH
 from qa_accel.answer_text import answer_tokens
 
 KINDS = {
@@ -33,14 +34,22 @@ class Place:
             return cls(text)
         return cls(text, start, start + len(text))
 
-    def overlaps(self, other: "Place") -> bool:
+    def overlaps(self, other: "Place", language: str = ENGLISH) -> bool:
         """Whether both share a character. Without places: whether the words of one are, in order, within the other's."""
         if self.start is None or self.end is None or other.start is None or other.end is None:
-            return _within(answer_tokens(self.text), answer_tokens(other.text))
+            return _within(answer_tokens(self.text, language), answer_tokens(other.text, language))
         return self.start < other.end and other.start < self.end
 
 
-def kind_of(predicted: Place, golds: Sequence[Place], *, exact: float, f1: float, reachable: bool) -> str:
+def kind_of(
+    predicted: Place,
+    golds: Sequence[Place],
+    *,
+    exact: float,
+    f1: float,
+    reachable: bool,
+    language: str = ENGLISH,
+) -> str:
     """The id of a kind.
 
     right                   exact match, "no answer" to a question without one included
@@ -61,7 +70,7 @@ def kind_of(predicted: Place, golds: Sequence[Place], *, exact: float, f1: float
         return "missed"
     if f1 >= 0.5 - 1e-9:  # 6 shared words of 11 and 13 make 0.49999999999999994
         return "other_words"
-    return "boundary" if any(predicted.overlaps(gold) for gold in golds) else "wrong_span"
+    return "boundary" if any(predicted.overlaps(gold, language) for gold in golds) else "wrong_span"
 
 
 def _within(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

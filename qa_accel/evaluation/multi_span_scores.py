@@ -21,6 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, language_of
 from qa_accel.answer_text import answer_tokens
 from qa_accel.inference.answer_lists import SeveralEntry
 
@@ -28,13 +29,16 @@ Texts = frozenset[str]
 
 
 def multi_span_scores(
-    predictions: Mapping[str, Sequence[str]], references: Mapping[str, Sequence[str]]
+    predictions: Mapping[str, Sequence[str]],
+    references: Mapping[str, Sequence[str]],
+    language: AnswerLanguage = ENGLISH,
 ) -> dict[str, float]:
     """In percent: multi_exact_ and multi_partial_ precision, recall and f1 of `predictions` (id -> texts, [] = no answer) against
-    `references` (id -> all gold texts, [] = none), which are of the same questions."""
+    `references` (id -> all gold texts, [] = none), which are of the same questions. `language`: one for all questions, or by id."""
     counts = np.zeros(5)  # predicted, gold, exact, partial by prediction, partial by gold
     for key, golds in references.items():
-        predicted, gold = text_set(predictions[key]), text_set(golds)
+        of_question = language_of(language, key)
+        predicted, gold = text_set(predictions[key], of_question), text_set(golds, of_question)
         counts[:2] += max(len(predicted), 1), max(len(gold), 1)
         counts[2] += exact_matches(predicted, gold)
         counts[3:] += partial_matches(predicted, gold)
@@ -45,8 +49,9 @@ def multi_span_scores(
     }
 
 
-def text_set(texts: Iterable[str]) -> Texts:
-    return frozenset(" ".join(answer_tokens(text)) for text in texts)
+def text_set(texts: Iterable[str], language: str = ENGLISH) -> Texts:
+    """The texts as they are compared: the tokens that count, joined by blanks."""
+    return frozenset(" ".join(answer_tokens(text, language)) for text in texts)
 
 
 def exact_matches(predicted: Texts, gold: Texts) -> int:
@@ -88,6 +93,7 @@ def best_least_score(
     references: Mapping[str, Sequence[str]],
     *,
     version_2_with_negative: bool,
+    language: AnswerLanguage = ENGLISH,
 ) -> BestLeastScore:
     """The least score at which the candidates' exact F1 is highest; the highest such score where several are as good.
 
@@ -96,12 +102,12 @@ def best_least_score(
     predicted = gold = exact = 0
     events: list[tuple[float, str, str]] = []
     taken: dict[str, set[str]] = {}
-    golds = {key: text_set(texts) for key, texts in references.items()}
+    golds = {key: text_set(texts, language_of(language, key)) for key, texts in references.items()}
     for key, of_question in golds.items():
         taken[key] = set()
         predicted, gold, exact = predicted + 1, gold + max(len(of_question), 1), exact + (not of_question)
         for place, entry in enumerate(candidates[key]):
-            [text] = text_set([entry["text"]])
+            [text] = text_set([entry["text"]], language_of(language, key))
             always = place == 0 and not version_2_with_negative
             events.append((np.inf if always else entry["score"], key, text))
     events.sort(key=lambda event: -event[0])

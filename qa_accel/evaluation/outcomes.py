@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, language_of
 from qa_accel.evaluation.squad_scores import exact_and_f1
 
 EXACT, F1 = 0, 1
@@ -37,15 +38,16 @@ class Outcomes:
         null_odds: Mapping[str, float] | None,
         golds: Mapping[str, Sequence[str]],
         contexts: Mapping[str, str],
+        language: AnswerLanguage = ENGLISH,
     ) -> "Outcomes":
         """By id, all of the same ids; `golds` decides the order."""
         paragraphs: dict[str, int] = {}
         return cls(
             ids=list(golds),
             texts=[texts[key] for key in golds],
-            score_Q2=np.array([exact_and_f1(texts[key], gold) for key, gold in golds.items()], np.float64).reshape(
-                -1, 2
-            ),
+            score_Q2=np.array(
+                [exact_and_f1(texts[key], gold, language_of(language, key)) for key, gold in golds.items()], np.float64
+            ).reshape(-1, 2),
             has_answer_Q=np.array([len(gold) > 0 for gold in golds.values()], bool),
             paragraph_Q=np.array([paragraphs.setdefault(contexts[key], len(paragraphs)) for key in golds], np.int64),
             null_odds_Q=None if null_odds is None else np.array([null_odds[key] for key in golds], np.float64),

@@ -48,7 +48,9 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
     """The official figures by name, and the thresholds that they belong to."""
     threshold = scores.get("null_score_diff_threshold")
     where = "" if threshold is None else f" (no answer where null odds > {float(threshold):.3f})"
-    table = Table(title=f"{scores['total']} questions{where}", title_justify="left")
+    language = scores.get("answer_language")
+    by = "" if language is None else f", answer language {language}"
+    table = Table(title=f"{scores['total']} questions{by}{where}", title_justify="left")
     table.add_column("score")
     table.add_column("%", justify="right")
     table.add_column("questions or threshold", justify="right")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, as_entry, language_of
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
@@ -29,55 +30,61 @@ def scores_of(
     min_answer_score: float | None = None,
 ) -> dict[str, Any]:
     """`scores_against` the gold answers of the split; with `min_answer_score` also `several_scores`."""
-    references = gold_texts(split)
-    scores = scores_against(answers, references, threshold, version_2_with_negative=version_2_with_negative)
-    if min_answer_score is not None:
-        scores |= several_scores(answers, references, min_answer_score, version_2_with_negative=version_2_with_negative)
-    return scores
+    references, language = gold_texts(split), split.answer_language
+    negative = version_2_with_negative
+    scores = scores_against(answers, references, threshold, version_2_with_negative=negative, language=language)
+    if min_answer_score is None:
+        return scores
+    return scores | several_scores(answers, split, min_answer_score, version_2_with_negative=negative)
 
 
 def several_scores(
-    answers: Answers,
-    references: Mapping[str, Sequence[str]],
-    min_answer_score: float,
-    *,
-    version_2_with_negative: bool,
+    answers: Answers, split: Split, min_answer_score: float, *, version_2_with_negative: bool
 ) -> dict[str, Any]:
     """Figures of several answers per question, where every gold text is an answer of its own: multi_* of the answers with at least
     that score; best_multi_exact_f1 at the least score that suits this data best, and that score, if there is any; aupr and
     precision_at_*_recall of all candidates, whatever their score."""
+    references, language = gold_texts(split), split.answer_language
     texts = {key: [entry["text"] for entry in entries] for key, entries in answers.several.items()}
     scored = {
         key: [ScoredText(entry["text"], entry["score"]) for entry in entries]
         for key, entries in answers.candidates.items()
     }
-    best = best_least_score(answers.candidates, references, version_2_with_negative=version_2_with_negative)
-    found = multi_span_scores(texts, references) | cuad_scores(scored, references)
+    best = best_least_score(
+        answers.candidates, references, version_2_with_negative=version_2_with_negative, language=language
+    )
+    found = multi_span_scores(texts, references, language) | cuad_scores(scored, references)
     found |= {"min_answer_score": min_answer_score, "best_multi_exact_f1": best.f1}
     return found if best.least is None else found | {BEST_LEAST_SCORE: best.least}
 
 
 def scores_against(
-    answers: Answers, references: Mapping[str, Sequence[str]], threshold: float, *, version_2_with_negative: bool
+    answers: Answers,
+    references: Mapping[str, Sequence[str]],
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+    language: AnswerLanguage = ENGLISH,
 ) -> dict[str, Any]:
     """Official figures at `threshold`, and best_* at the thresholds that suit this data best, in units of null odds.
 
     With a threshold other than 0, `exact_threshold_0` and `f1_threshold_0` are the scores of the untuned model. An infinite
-    threshold is given back as text: JSON has no infinity.
+    threshold is given back as text: JSON has no infinity. `answer_language` is there unless it is English.
     """
     if not version_2_with_negative:
         threshold = NULL_ODDS_WITHOUT_SPAN * 10  # v1.1: the best span, whatever the null score
 
     def scores_at(value: float) -> dict[str, Any]:
-        return squad_scores(answers.best_texts, references, answers.null_odds, value)
+        return squad_scores(answers.best_texts, references, answers.null_odds, value, language)
 
     scores = scores_at(threshold)
     if not version_2_with_negative:
-        return {key: value for key, value in scores.items() if not key.startswith("best_")}
+        return {key: value for key, value in scores.items() if not key.startswith("best_")} | as_entry(language)
     if threshold != 0:
         at_zero = scores_at(0.0)
         scores |= {"exact_threshold_0": at_zero["exact"], "f1_threshold_0": at_zero["f1"]}
-    return scores | {"null_score_diff_threshold": threshold if math.isfinite(threshold) else str(threshold)}
+    stated = {"null_score_diff_threshold": threshold if math.isfinite(threshold) else str(threshold)}
+    return scores | stated | as_entry(language)
 
 
 def gold_texts(split: Split) -> dict[str, list[str]]:
@@ -87,9 +94,8 @@ def gold_texts(split: Split) -> dict[str, list[str]]:
 
 
 def gold_answers(split: Split) -> GoldAnswers:
-    return GoldAnswers(
-        gold_texts(split), dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
-    )
+    contexts = dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
+    return GoldAnswers(gold_texts(split), contexts, split.answer_language)
 
 
 def tuned_policy(
@@ -123,8 +129,10 @@ def confidence_scores(
 ) -> dict[str, Any]:
     """Figures of a calibrated model's confidences; with `min_confidence` also how many questions are answered with at least
     that, and exact match and F1 of these in percent, as the predictions before any was withheld."""
-    golds = gold_texts(split)
-    exact_and_f1_Q2 = np.array([exact_and_f1(answers.predictions[key], texts) for key, texts in golds.items()])
+    golds, language = gold_texts(split), split.answer_language
+    exact_and_f1_Q2 = np.array(
+        [exact_and_f1(answers.predictions[key], texts, language_of(language, key)) for key, texts in golds.items()]
+    )
     confidence_Q = np.array([answers.confidences[key] for key in golds])
     found = figures(confidence_Q, exact_and_f1_Q2[:, 0])
     if version_2_with_negative:

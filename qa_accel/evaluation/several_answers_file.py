@@ -8,13 +8,17 @@ confidence; where entries have no confidence there are none of these.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.evaluation.cuad_scores import ScoredText, cuad_scores
 from qa_accel.evaluation.multi_span_scores import multi_span_scores
 from qa_accel.messages import quoted, shown
 
 
 def scores_of_file(
-    content: Mapping[str, Any], references: Mapping[str, Sequence[str]], name: str
+    content: Mapping[str, Any],
+    references: Mapping[str, Sequence[str]],
+    name: str,
+    language: AnswerLanguage = ENGLISH,
 ) -> dict[str, float | int]:
     """In percent, and `total`, the number of questions. `name`: of the file, for messages.
 
@@ -45,7 +49,7 @@ def scores_of_file(
                 has_all_confidences = False
             else:
                 scored[key].append(ScoredText(text, confidence))
-    found = {} if of_nbest else multi_span_scores(texts, references)
+    found = {} if of_nbest else multi_span_scores(texts, references, language)
     if has_all_confidences and any(scored.values()):
         found |= cuad_scores(scored, references)
     return {**found, "total": len(references)}

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import evaluate
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.messages import quoted
 
@@ -21,6 +22,8 @@ Args:
         predictions by id.
     no_answer_threshold: questions whose no_answer_probability is above it count as answered with "". Default 1.0, which
         leaves probabilities alone; for null odds give the threshold, or float("inf") to leave the texts as they are.
+    answer_language: language whose rules compare the answers, an ISO 639-1 code or "char"; or a dict of id -> language. Default
+        "en", the official definition.
 """
 
 
@@ -72,7 +75,12 @@ class SquadMetric(evaluate.Metric):
         )
 
     def _compute(
-        self, *, predictions: list[dict], references: list[dict], no_answer_threshold: float = 1.0
+        self,
+        *,
+        predictions: list[dict],
+        references: list[dict],
+        no_answer_threshold: float = 1.0,
+        answer_language: AnswerLanguage = ENGLISH,
     ) -> dict[str, float | int]:
         try:
             by_id = {
@@ -92,4 +100,5 @@ class SquadMetric(evaluate.Metric):
             by_id["references"],
             {key: score for key, (_, score) in by_id["predictions"].items()},
             no_answer_threshold,
+            answer_language,
         )

@@ -4,6 +4,7 @@ Separate from `squad_metric`, since `import evaluate` loads torch, and scoring a
 question is any real number that is higher the less likely an answer is: a probability, or our null odds (null score
 minus best span score). Thresholds, the best ones included, are in its unit.
 SQuAD v1.1 is the case in which every question has an answer: the same keys but for NoAns_*.
+Answers of other languages are compared by the rules of `answer_language`; what is made of the comparisons is the same.
 """
 
 import math
@@ -13,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, check_language, counts_characters, language_of
 from qa_accel.answer_text import answer_tokens
 from qa_accel.messages import quoted, shown
 
 
-def f1_of_tokens(predicted: tuple[str, ...], gold: tuple[str, ...]) -> float:
+def f1_of_tokens(predicted: Sequence[str], gold: Sequence[str]) -> float:
     """Harmonic mean of precision and recall over words with their counts; two empty answers agree."""
     if predicted == gold:
         return 1.0
@@ -28,12 +30,14 @@ def f1_of_tokens(predicted: tuple[str, ...], gold: tuple[str, ...]) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-def exact_and_f1(prediction: str, golds: Iterable[str]) -> tuple[float, float]:
+def exact_and_f1(prediction: str, golds: Iterable[str], language: str = ENGLISH) -> tuple[float, float]:
     """The best over the gold answers; those of punctuation and articles alone do not count, and none at all means ""."""
-    predicted = answer_tokens(prediction)
-    gold_tokens = {tokens for tokens in map(answer_tokens, golds) if tokens} or {()}
+    predicted = answer_tokens(prediction, language)
+    gold_tokens = {tokens for gold in golds if (tokens := answer_tokens(gold, language))} or {()}
     if predicted in gold_tokens:
         return 1.0, 1.0
+    if counts_characters(language):
+        return 0.0, max(f1_of_tokens("".join(predicted), "".join(tokens)) for tokens in gold_tokens)
     return 0.0, max(f1_of_tokens(predicted, tokens) for tokens in gold_tokens)
 
 
@@ -42,6 +46,7 @@ def squad_scores(
     references: Mapping[str, Sequence[str]],
     no_answer_scores: Mapping[str, float] | None = None,
     no_answer_threshold: float = math.inf,
+    language: AnswerLanguage = ENGLISH,
 ) -> dict[str, float | int]:
     """Scores in percent of `predictions` (id -> text, "" = no answer) against `references` (id -> gold texts, [] = none).
 
@@ -52,10 +57,17 @@ def squad_scores(
     Equal no-answer scores are taken in the order of `no_answer_scores`, as there.
 
     Ids must be the same on both sides: a figure over only some of the questions would look like any other.
+
+    `language`: of the answers, an ISO 639-1 code or `char`: one for all questions, or by id. Raises ValueError for a language
+    without rules, and for texts, ids and scores that cannot be scored.
     """
     _check(predictions, references, no_answer_scores)
+    _check_languages(language, references)
     has_answer_Q = np.fromiter((len(golds) > 0 for golds in references.values()), dtype=bool, count=len(references))
-    raw_Q2 = np.array([exact_and_f1(predictions[key], golds) for key, golds in references.items()], dtype=np.float64)
+    raw_Q2 = np.array(
+        [exact_and_f1(predictions[key], golds, language_of(language, key)) for key, golds in references.items()],
+        dtype=np.float64,
+    )
     scores_Q2 = raw_Q2
     if no_answer_scores is not None:
         no_answer_Q = np.array([no_answer_scores[key] for key in references], dtype=np.float64)
@@ -126,6 +138,16 @@ def _check(
             raise ValueError(
                 f"{quoted(key)}: a no-answer score is a number that a float can hold, or infinity; found {shown(score)}"
             )
+
+
+def _check_languages(language: AnswerLanguage, references: Mapping[str, Sequence[str]]) -> None:
+    if isinstance(language, str):
+        check_language(language)
+        return
+    if missing := [key for key in references if key not in language]:
+        raise ValueError(f"{_some(missing)} no language; give one for every question, or one for all")
+    for each in set(language.values()):
+        check_language(each)
 
 
 def _some(keys: Sequence[str]) -> str:

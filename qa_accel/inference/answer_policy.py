@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qa_accel import files
+from qa_accel.answer_language import ENGLISH, KNOWN
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.several_answers import UNTUNED
@@ -29,6 +30,7 @@ CONFIG_KEY = "answer_policy"
 THRESHOLD_KEY = "null_score_diff_threshold"
 """Older models have this one number at the top of config.json instead. It is still read."""
 ANSWER_SCORE_KEY = "min_answer_score"
+LANGUAGE_KEY = "answer_language"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class AnswerPolicy:
     to these weights: fit it again after a change of any of them, int8 weights included. The threshold may change."""
     null_odds_weight: float | None = None
     null_odds_bias: float | None = None
+    answer_language: str | None = None
+    """Of the calibration; None: English."""
     min_answer_score: float | None = None
     """Where a question may have several answers (--answers all): the least score of one, 0 to 1; None: never tuned. Like the
     calibration it belongs to one max_answer_length and one n_best_size."""
@@ -47,14 +51,15 @@ class AnswerPolicy:
     def with_calibration(self, calibration: Calibration | None) -> "AnswerPolicy":
         """The same thresholds with another calibration, or without one."""
         without = AnswerPolicy(self.null_score_diff_threshold, min_answer_score=self.min_answer_score)
-        return without if calibration is None else replace(without, **asdict(calibration))
+        return without if calibration is None else replace(without, **calibration.as_dict())
 
     def calibration(self, *, version_2_with_negative: bool) -> Calibration | None:
         """The stored calibration; None where there is none, or where questions may have no answer and it was fitted on
         questions that all have one."""
         if self.temperature is None:
             return None
-        found = Calibration(self.temperature, self.null_odds_weight, self.null_odds_bias)
+        language = self.answer_language or ENGLISH
+        found = Calibration(self.temperature, self.null_odds_weight, self.null_odds_bias, language)
         return found if found.knows_no_answer or not version_2_with_negative else None
 
     @classmethod
@@ -78,6 +83,12 @@ class AnswerPolicy:
             logger.warning("%r: %s in %s of %s is ignored", str(name_or_path), listed(unknown), CONFIG_KEY, file)
         for key in known & stored.keys():
             value = stored[key]
+            if key == LANGUAGE_KEY:
+                if value is not None and value not in KNOWN:
+                    raise ValueError(
+                        f"{place} {key} {short(repr(value))}; expected one of {' '.join(KNOWN)}: correct it there, or remove it"
+                    )
+                continue
             if value is not None and not _is_finite_number(value):
                 flag = key in (THRESHOLD_KEY, ANSWER_SCORE_KEY)
                 way_out = f"and give --{key}" if flag else f"and run {script} again"
@@ -120,8 +131,8 @@ class AnswerPolicy:
         later = {key: value for key, value in stored.items() if key not in {field.name for field in fields(self)}}
         files.write_text(path, json.dumps(content | {CONFIG_KEY: self.as_dict() | later}, indent=2) + "\n")
 
-    def as_dict(self) -> dict[str, float | None]:
-        """A model without a calibration gets no keys for it."""
+    def as_dict(self) -> dict[str, float | str | None]:
+        """A model without a calibration gets no keys for it, and one for English no language."""
         return {key: value for key, value in asdict(self).items() if key == THRESHOLD_KEY or value is not None}
 
     def apply(self, config: SpanConfig, *, several: bool = False) -> SpanConfig:

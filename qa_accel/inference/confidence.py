@@ -14,8 +14,9 @@ answers count together, since "Rhine" and "the Rhine" share what the model belie
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from qa_accel.answer_language import ENGLISH
 from qa_accel.answer_text import answer_tokens
 
 
@@ -28,6 +29,15 @@ class Calibration:
     null_odds_weight: float | None = None
     null_odds_bias: float | None = None
     """Both None: fitted on questions that all have an answer, so that nothing is known about "no answer"."""
+    answer_language: str = ENGLISH
+    """Whose rules say which answers are equal."""
+
+    def as_dict(self) -> dict[str, float | str | None]:
+        """The numbers, and the language where it is not English."""
+        found = asdict(self)
+        if self.answer_language == ENGLISH:
+            del found["answer_language"]
+        return found
 
     @property
     def knows_no_answer(self) -> bool:
@@ -50,15 +60,18 @@ class Calibration:
         if not texts:
             return [], float(null_odds is not None)
         answerable = 1.0 if null_odds is None else self.answerable(null_odds)
-        return [answerable * p for p in text_probabilities(texts, scores, self.temperature)], 1.0 - answerable
+        of_texts = text_probabilities(texts, scores, self.temperature, self.answer_language)
+        return [answerable * p for p in of_texts], 1.0 - answerable
 
 
-def text_probabilities(texts: Sequence[str], scores: Sequence[float], temperature: float) -> list[float]:
+def text_probabilities(
+    texts: Sequence[str], scores: Sequence[float], temperature: float, language: str = ENGLISH
+) -> list[float]:
     """Of each listed span, the probability that its text is the answer if the question has one."""
     highest = max(scores)
     weights = [math.exp((score - highest) / temperature) for score in scores]
     of_answer: dict[tuple[str, ...], float] = defaultdict(float)
-    answers = list(map(answer_tokens, texts))
+    answers = [answer_tokens(text, language) for text in texts]
     for answer, weight in zip(answers, weights, strict=True):
         of_answer[answer] += weight
     total = sum(weights)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from qa_accel import files
+from qa_accel.answer_language import ENGLISH, check_language
 from qa_accel.config import written_settings
 from qa_accel.data.logit_file import LogitsDtype
 from qa_accel.inference.confidence import Calibration
@@ -41,10 +42,13 @@ class LogitsRecord:
     """With the next two the model's calibration for such questions; None: it has none."""
     null_odds_weight: float | None = None
     null_odds_bias: float | None = None
+    answer_language: str = ENGLISH
+    """Of the calibration."""
     min_answer_score: float | None = None
     """The least score of one of several answers, of the flag or the model; None: an older version wrote the file."""
 
     def __post_init__(self):
+        check_language(self.answer_language)
         SpanConfig(self.n_best_size, self.max_answer_length, self.null_score_diff_threshold)
         check_ranges(self, min_confidence="[0, 1]", temperature="(0, inf)", min_answer_score="[0, 1]")
         check_ranges(self, null_odds_weight="(-inf, inf)", null_odds_bias="(-inf, inf)")
@@ -57,7 +61,7 @@ class LogitsRecord:
     def calibration(self) -> Calibration | None:
         if self.temperature is None:
             return None
-        return Calibration(self.temperature, self.null_odds_weight, self.null_odds_bias)
+        return Calibration(self.temperature, self.null_odds_weight, self.null_odds_bias, self.answer_language)
 
 
 FORMAT = 1
@@ -66,6 +70,8 @@ FORMAT = 1
 def write(path: Path, record: LogitsRecord) -> None:
     content = asdict(record)
     content |= {name: os.path.abspath(content[name]) for name in ("windows", "logits")}
+    if record.answer_language == ENGLISH:
+        del content["answer_language"]
     threshold = record.null_score_diff_threshold
     if not math.isfinite(threshold):
         content["null_score_diff_threshold"] = str(threshold)  # JSON has no infinity

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from qa_accel.answer_language import spelled_language
 from qa_accel.messages import quoted
 from qa_accel.reporting.run_data import RunData
 from qa_accel.reporting.run_files import RunFiles
@@ -11,9 +12,17 @@ from qa_accel.reporting.run_files import RunFiles
 def common_data(found: Sequence[tuple[RunFiles, RunData]], names: Sequence[str]) -> tuple[list[RunData], list[str]]:
     """The data of each run, cut to the common questions, and warnings, in which the runs have these `names`.
 
-    A question is common if its text, context and gold answers are equal in all. Raises ValueError where there is none.
+    A question is common if its text, context and gold answers are equal in all. Raises ValueError where there is none, and where
+    the rules of several languages compare the runs' answers.
     """
     first_files, first = found[0]
+    for files, data in found[1:]:
+        if data.answer_language != first.answer_language:
+            here, there = map(spelled_language, (first.answer_language, data.answer_language))
+            raise ValueError(
+                f"{first_files.path} is scored with --answer_language {here}, {files.path} with {there}: such scores cannot be "
+                "compared; give the language of the answers with --answer_language, which then holds for all"
+            )
     rows_of = [_rows(data) for _, data in found]
     keys = [key for key in first.ids if all(key in rows for rows in rows_of)]
     equal = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qa_accel.answer_language import as_entry
 from qa_accel.evaluation.bootstrap import LEAST_PARAGRAPHS
 from qa_accel.evaluation.comparison import METRICS, Comparison, Difference, compare, difference_of
 from qa_accel.evaluation.error_kinds import KINDS
@@ -59,6 +60,7 @@ def as_dict(comparison: Comparison, one: Side, other: Side, notes: Sequence[str]
         "one": {"name": one.name, "runs": list(one.names)},
         "other": {"name": other.name, "runs": list(other.names)},
         "questions": comparison.questions,
+        **as_entry(one.first.data.answer_language),
         "differences": {
             metric: {**asdict(each), "difference": each.difference, "beyond_chance": each.beyond_chance}
             for metric, each in comparison.differences.items()

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from qa_accel import shell_words
+from qa_accel.answer_language import is_english, spelled_language
 from qa_accel.data.audit import SplitReport
 from qa_accel.data.audit_table import ALL_LISTED, counts, remarks
 from qa_accel.evaluation.comparison import Comparison
@@ -44,7 +45,8 @@ def comparison_report(
     f1 = comparison.differences["f1"]
     return Report(
         title=f"{one.name} against {other.name}",
-        subtitle=f"F1 {f1.one:.2f} against {f1.other:.2f} on {comparison.questions:,} questions of {one.first.data.source}",
+        subtitle=f"F1 {f1.one:.2f} against {f1.other:.2f} on {comparison.questions:,} questions of {one.first.data.source}"
+        + scores.by_language(one.first),
         sections=[comparison_section.section(comparison, one, other, notes), *sections(one.first, defaults)],
         explorer=explorer.explorer(one.first, other.first, (one.first_name, other.first_name)),
     )
@@ -76,6 +78,8 @@ def what_ran(run: JudgedRun, defaults: Mapping[str, Any]) -> Section:
         ("model", f"{model_of(run)}, fine-tuned by this run" if run.files.trained else model_of(run)),
         ("questions", f"{len(run.data.ids):,} of {run.data.source}"),
     ]
+    if not is_english(run.data.answer_language):
+        rows.append(("answer language", spelled_language(run.data.answer_language)))
     if settings.get("keep_layers"):
         rows.append(("layers kept, counted from 0", spelled("keep_layers", settings["keep_layers"])))
     if settings.get("teacher"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qa_accel.answer_language import language_of
 from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.error_analysis import AnalysedQuestion, ErrorAnalysis, analyse
@@ -62,7 +63,11 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
     threshold, source = _threshold(files, negative)
     best = _best_entries(files, data)
     outcomes = Outcomes.of(
-        {key: entry.text for key, entry in best.items()}, files.null_odds, data.golds(), data.contexts_by_id()
+        {key: entry.text for key, entry in best.items()},
+        files.null_odds,
+        data.golds(),
+        data.contexts_by_id(),
+        data.answer_language,
     )
     answered = outcomes.answered_Q(threshold).tolist()
     predicted = [best[key] if is_answered else Place("") for key, is_answered in zip(data.ids, answered)]
@@ -90,7 +95,14 @@ def judge(files: RunFiles, data: RunData) -> JudgedRun:
             AnalysedQuestion(
                 id=key,
                 paragraph=int(outcomes.paragraph_Q[row]),
-                kind=kind_of(predicted[row], golds, exact=exact, f1=f1, reachable=reachable),
+                kind=kind_of(
+                    predicted[row],
+                    golds,
+                    exact=exact,
+                    f1=f1,
+                    reachable=reachable,
+                    language=language_of(data.answer_language, key),
+                ),
                 features=features(asked),
                 exact=exact,
                 f1=f1,
@@ -238,9 +250,14 @@ def _confidences(
     nbest: Any = files.nbest
     texts = {key: place.text for key, place in best.items()}
     answers = Answers(dict(files.predictions), texts, dict(files.null_odds), nbest)
-    golds = GoldAnswers(data.golds(), data.contexts_by_id())
+    golds = GoldAnswers(data.golds(), data.contexts_by_id(), data.answer_language)
     confidence_Q, _ = calibration.judge(
-        answers, golds.texts, fitted, 0.0 if threshold is None else threshold, version_2_with_negative=negative
+        answers,
+        golds.texts,
+        fitted,
+        0.0 if threshold is None else threshold,
+        version_2_with_negative=negative,
+        language=golds.language,
     )
     if fitted is None:
         return confidence_Q, "softmax over the n-best list, not calibrated", everything_Q

@@ -102,6 +102,7 @@ class CardOfRun:
             metric_name=name if threshold is None else f"{name} (no-answer threshold {_number(threshold)}{note})",
             metric_value=value,
             metric_args=({} if threshold is None else {THRESHOLD_KEY: threshold})
+            | {key: value for key, value in (self.scores or {}).items() if key == "answer_language"}
             | {"command": self.evaluation_command(threshold)},
         )
 
@@ -188,7 +189,7 @@ class CardOfRun:
                 own = self.stored_threshold
                 yield f"| {name} | {100 * scores[key]:.2f} | {'' if own is None else _number(own)} |"
         yield ""
-        yield f"On {scores['total']} validation questions ({_markdown(self._described_data())}), by the official definitions."
+        yield f"On {scores['total']} validation questions ({_markdown(self._described_data())}), {self._definitions()}."
         if self.stored_threshold is not None:
             yield ""
             yield (
@@ -205,6 +206,14 @@ class CardOfRun:
         elif "not_calibrated" in scores:
             yield ""
             yield f"Without a calibration: {_markdown(scores['not_calibrated'])}."
+
+    def _definitions(self) -> str:
+        language = (self.scores or {}).get("answer_language")
+        return (
+            "by the official definitions"
+            if language is None
+            else f"with answers compared by the rules for `{language}`"
+        )
 
     def _repeat(self) -> Iterator[str]:
         yield from ("## Repeat", "", "Train:", "", "```bash", self.training_command(), "```")

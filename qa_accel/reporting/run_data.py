@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.config import written_settings
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
@@ -42,6 +43,8 @@ class RunData:
     audit: SplitReport | None = None
     is_part: bool = False
     """Whether these are only some of the questions that the run answered."""
+    answer_language: AnswerLanguage = ENGLISH
+    """Whose rules compare answers."""
 
     @classmethod
     def of(cls, rows: datasets.Dataset, windows: Windows | None, **facts: Any) -> "RunData":
@@ -72,6 +75,7 @@ class GivenData:
     validation_file: tuple[str, ...] | None = None
     columns: Mapping[str, str] | None = None
     """Setting of DataConfig -> name of a column."""
+    answer_language: str | None = None
 
 
 def load_data(run: RunFiles, given: GivenData) -> RunData:
@@ -92,6 +96,7 @@ def load_data(run: RunFiles, given: GivenData) -> RunData:
         split=split,
         max_answer_length=longest,
         audit=SplitReport(questions, None if windows is None else audit_windows(windows, rows, longest)),
+        answer_language=config.answer_language,
     )
 
 
@@ -109,6 +114,11 @@ def load_rows(run: RunFiles, given: GivenData) -> tuple[datasets.Dataset, DataCo
         raise
 
 
+def run_language(run: RunFiles) -> str:
+    """Whose rules compared the run's answers; of predictions alone, English."""
+    return DataConfig(**stored_settings(DataConfig, run)).answer_language
+
+
 def longest_answer(run: RunFiles) -> int | None:
     """Tokens of the longest answer that the run could give; None for predictions alone."""
     return SpanConfig(**stored_settings(SpanConfig, run)).max_answer_length if run.settings else None
@@ -116,6 +126,8 @@ def longest_answer(run: RunFiles) -> int | None:
 
 def _data_config(run: RunFiles, given: GivenData) -> tuple[DataConfig, SplitName]:
     config = replace(DataConfig(**stored_settings(DataConfig, run)), **(given.columns or {}))
+    if given.answer_language is not None:
+        config = replace(config, answer_language=given.answer_language)
     if config.cache_dir is not None and not _writable(question_data.cache_folder(config)):
         config = replace(config, cache_dir=None)  # that of another machine
     if given.validation_file is None:

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from qa_accel.answer_language import is_english, spelled_language
 from qa_accel.evaluation.bootstrap import RESAMPLES, best_interval, mean_interval
 from qa_accel.evaluation.multi_span_scores import multi_span_scores
 from qa_accel.evaluation.outcomes import EXACT, F1, best_threshold
@@ -34,7 +35,13 @@ class ScoresAt:
 
 def headline(run: JudgedRun) -> str:
     exact, f1 = 100 * run.exact_Q.mean(), 100 * run.f1_Q.mean()
-    return f"F1 {f1:.2f}, exact match {exact:.2f} on {len(run.data.ids):,} questions"
+    return f"F1 {f1:.2f}, exact match {exact:.2f} on {len(run.data.ids):,} questions{by_language(run)}"
+
+
+def by_language(run: JudgedRun) -> str:
+    """What a headline adds where the scores are not those of English rules."""
+    language = run.data.answer_language
+    return "" if is_english(language) else f", answer language {spelled_language(language)}"
 
 
 def scores_at(run: JudgedRun, name: str, threshold: float | None) -> ScoresAt:
@@ -111,7 +118,7 @@ def several_answers(run: JudgedRun) -> list[Table]:
     several, golds = run.files.several, run.data.golds()
     if several is None or not all(key in several for key in golds):
         return []
-    found = multi_span_scores(several, golds)
+    found = multi_span_scores(several, golds, run.data.answer_language)
     rows: list[Sequence[Cell]] = [
         (name, *(f"{found[f'{key}_{figure}']:.2f}" for figure in ("f1", "precision", "recall")))
         for key, name in (("multi_exact", "exact match"), ("multi_partial", "partial match"))

@@ -21,5 +21,6 @@ def write_final_report(folder: Path, split: Split, defaults: Mapping[str, Any]) 
         source=source_of(run, GivenData(), "validation"),
         max_answer_length=longest_answer(run),
         audit=split.report,
+        answer_language=split.answer_language,
     )
     return write_report(folder, judge(run, data), defaults)

@@ -239,3 +239,17 @@ def test_calibrating_the_questions_of_squads_dev_set_takes_a_fraction_of_a_secon
     began = time.process_time()
     calibrate(answers, *questions.halves(), 0.0, version_2_with_negative=True)
     assert time.process_time() - began < scaled(0.9)
+
+
+def test_a_calibration_is_fitted_and_judged_by_the_language_of_its_questions():
+    """The gold answers have a full stop that counts in English alone: by English every span is wrong, and nothing can be fitted.
+    Breaks if one of fitting and judging compares by English."""
+    answers, questions = simulated(2_000, TRUE)
+    golds = {key: [f"{text}。" for text in texts] for key, texts in questions.texts.items()}
+    chinese = GoldAnswers(golds, questions.contexts, "zh")
+    assert chinese.halves()[0].language == "zh"
+    found, figures = calibrate(answers, *chinese.halves(), 0.0, version_2_with_negative=True)
+    expected, same = calibrate(answers, *questions.halves(), 0.0, version_2_with_negative=True)
+    assert (found.temperature, found.answer_language) == (expected.temperature, "zh") and figures == same
+    with pytest.raises(NotCalibrated):
+        calibrate(answers, *GoldAnswers(golds, questions.contexts).halves(), 0.0, version_2_with_negative=True)

@@ -108,3 +108,16 @@ def test_a_file_changes_in_the_policy_alone(before, threshold, tmp_path):
 def test_a_calibration_that_cannot_be_right_is_refused(stored, message):
     with pytest.raises(ValueError, match=message):
         AnswerPolicy.of_model(BertConfig(**{CONFIG_KEY: stored}), "m")
+
+
+def test_the_language_of_a_calibration_is_stored_unless_it_is_english(tmp_path):
+    """Breaks if a model's config.json says more than before, if the language is lost, or if a wrong one is a traceback later."""
+    policy = AnswerPolicy().with_calibration(Calibration(1.5, 0.5, -0.25, "zh"))
+    assert policy.as_dict()["answer_language"] == "zh"
+    assert policy.calibration(version_2_with_negative=True) == Calibration(1.5, 0.5, -0.25, "zh")
+    assert "answer_language" not in policy.with_calibration(Calibration(1.5, 0.5, -0.25)).as_dict()
+    stored = policy.as_dict() | {THRESHOLD_KEY: 1.0}
+    assert AnswerPolicy.of_file(stored, tmp_path, "config.json", "s.py").answer_language == "zh"
+    for wrong in ("cn", 3, ["zh"]):
+        with pytest.raises(ValueError, match=r"config.json has answer_language .*expected one of ar bn"):
+            AnswerPolicy.of_file(stored | {"answer_language": wrong}, tmp_path, "config.json", "s.py")

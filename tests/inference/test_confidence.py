@@ -119,3 +119,11 @@ def test_confidences_have_a_file_and_former_ones_do_not_stay(tmp_path):
 def test_confidence_imports_no_torch(repository):
     program = "import sys, qa_accel.inference.confidence; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=repository, check=True)
+
+
+def test_equal_answers_are_those_of_the_calibrations_language():
+    """In Chinese a full stop does not count: 3 + 2 of 6. Breaks if English, whose punctuation is ASCII's, decides."""
+    texts, scores = ["霍爾特", "河", "霍爾特。"], [LOG(3), LOG(1), LOG(2)]
+    of_spans, _ = Calibration(1.0, answer_language="zh").confidences(texts, scores, None)
+    assert of_spans == pytest.approx([5 / 6, 1 / 6, 5 / 6])
+    assert Calibration(1.0).confidences(texts, scores, None)[0] == pytest.approx([3 / 6, 1 / 6, 2 / 6])

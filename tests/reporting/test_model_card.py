@@ -287,7 +287,7 @@ def test_no_place_of_this_machine_is_in_a_card(tmp_path):
     words = [
         f"--{name}={place}/x" for name, kind in config.setting_types(TrainConfig).items() if kind in (str, str | None)
     ]
-    odd = ("model_revision", "hub_model_id", "hub_revision", "dataset_config_name")
+    odd = ("model_revision", "hub_model_id", "hub_revision", "dataset_config_name", "answer_language")
     words = [word for word in words if not word.startswith(tuple(f"--{name}=" for name in odd))]
     words += ["--train_file", f"{place}/a", "--validation_file", f"{place}/b", "--test_file", f"{place}/c"]
     given = config.parse(TrainConfig, [word for word in words if "_column" not in word and "project_name" not in word])
