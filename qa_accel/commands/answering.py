@@ -126,6 +126,8 @@ def prepare(
         notes["gold_answers"] = (
             f"{unreachable:,} longer than --max_answer_length or whole in no window: no prediction equals them"
         )
+    if spans.several:
+        notes["several_answers"] = f"those with a score of at least {spans.min_answer_score:.4g}"
     if task.exported is not None:
         notes["graph"] = f"{task.exported.facts.precision}, computed by {task.exported.runtime}"
     runtime.announce(

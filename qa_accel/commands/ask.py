@@ -54,6 +54,10 @@ class AskConfig:
     """Answer with "" where the model prefers "no answer", by its own threshold."""
     min_confidence: float | None = None
     """Answer with null below this confidence, 0 to 1. The model must be calibrated (scripts/calibrate.py)."""
+    answers: Literal["any", "all"] = "any"
+    """`all`: list all answers in the context under "answers", by the least score that the model stores or --min_answer_score."""
+    min_answer_score: float | None = None
+    """With --answers all, the least score of a listed answer, 0 to 1."""
     batch_size: int | None = None
     """Windows per forward pass; 8 on a CPU if not given, else 32. Four times as many questions are read at once."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -65,6 +69,9 @@ class AskConfig:
 
     def __post_init__(self):
         check_ranges(self, top_k="[1, 10000]", min_confidence="[0, 1]", batch_size=COUNT)
+        check_ranges(self, min_answer_score="[0, 1]")
+        if self.min_answer_score is not None and self.answers != "all":
+            raise ValueError(f"--min_answer_score {self.min_answer_score} needs --answers all")
         columns = (self.id_column, self.question_column, self.context_column)
         if "" in columns or len(set(columns)) < len(columns):
             raise ValueError(f"id, question and context need three different column names, got {list(columns)}")
@@ -104,10 +111,13 @@ def _reader(settings: AskConfig) -> "Reader":
     from qa_accel.inference.postprocess import SpanConfig
     from qa_accel.inference.reader import Reader
 
+    spans = None  # of an ensemble, those that it was tuned with
+    if settings.top_k > SpanConfig.n_best_size or settings.min_answer_score is not None:
+        n_best = max(settings.top_k, SpanConfig.n_best_size)
+        spans = SpanConfig(n_best_size=n_best, min_answer_score=settings.min_answer_score)
     return Reader(
         settings.model_name_or_path,
-        # of an ensemble they are else those that it was tuned with
-        spans=SpanConfig(n_best_size=settings.top_k) if settings.top_k > SpanConfig.n_best_size else None,
+        spans=spans,
         batch_size=settings.batch_size,
         dtype=settings.dtype,
         device=settings.device,
@@ -136,7 +146,8 @@ def _answers(reader: "Reader", source: int, context: str | None, settings: AskCo
     numbers = count(1)
     for ready in ready_rows(rows, lines, CHUNK_BATCHES * reader.batch_size):
         asked = [_asked(row, number, context, settings) for row, number in zip(ready, numbers)]
-        found = iter(reader.answer_all([(one.question, one.context) for one in asked if one.error is None]))
+        pairs = [(one.question, one.context) for one in asked if one.error is None]
+        found = iter(reader.answer_all(pairs, answers=settings.answers))
         yield [
             {"id": one.id}
             | ({"error": f"{name}: {one.error}"} if one.error else _answer(next(found), reader, settings))
@@ -181,6 +192,8 @@ def _answer(found: dict[str, Any], reader: "Reader", settings: AskConfig) -> dic
     if settings.top_k > 1:
         sure = (entry for entry in others if _is_sure(entry, settings))
         answer["alternatives"] = [_shown_entry(entry) for entry in islice(sure, settings.top_k - 1)]
+    if "answers" in found:
+        answer["answers"] = [_shown_entry(entry) for entry in found["answers"]]
     return answer
 
 

@@ -3,12 +3,13 @@
 python scripts/calibrate.py --model_name_or_path runs/squad_v2 --validation_file dev.json
 
 One half of the questions is fitted; the other half shows what confidences were worth before and are worth after. Only the
-calibration is written: the no-answer threshold stays as it is.
+calibration is written: the no-answer threshold stays as it is. With --answers all the least score of one of several answers is
+tuned too, on all questions, and written beside it.
 """
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from accelerate import Accelerator
 
 from qa_accel import files
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.commands.answering import answer
+from qa_accel.commands.answer_results import warn_of_unused
+from qa_accel.commands.answering import Answered, answer
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
@@ -26,6 +28,7 @@ from qa_accel.distributed.run_folder import open_answers
 from qa_accel.evaluation import calibration, score_tables, scoring
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import risk_coverage
+from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers, SpanConfig
 from qa_accel.inference.predictor import PredictorConfig
@@ -66,7 +69,9 @@ def run(settings: CalibrateConfig) -> None:
         settings.batching,
         **strategy.placement(accelerator),
     )
-    span_config = task.answer_policy.apply(settings.spans)
+    several = settings.data.answers == "all"
+    warn_of_unused(settings.spans, None, several=several)
+    span_config = task.answer_policy.apply(settings.spans, several=several)
     answered = answer(
         accelerator,
         console,
@@ -93,11 +98,24 @@ def run(settings: CalibrateConfig) -> None:
     console.print(
         "before: softmax over the n-best list. after: fitted on the other half. swapped: as after, the halves exchanged"
     )
+    policy = task.answer_policy
+    if span_config.min_answer_score is not None:
+        policy, of_several = _tuned_for_several(policy, answered, span_config.min_answer_score)
+        console.print(
+            f"several answers, exact F1: {of_several['multi_exact_f1']:.2f} with scores of at least "
+            f"{span_config.min_answer_score:.4g}, {of_several['best_multi_exact_f1']:.2f} "
+            + (
+                "at best: with the best answer alone"
+                if policy.min_answer_score is None
+                else f"of at least {policy.min_answer_score:.4g}"
+            )
+        )
+        found = {**found, "several_answers": of_several}
     if output is not None:
         files.write_json(output / FIGURES, found)
         console.print(f"figures: {visible(output / FIGURES)}")
     if config_file is not None:
-        task.answer_policy.with_calibration(fitted).store_in_file(config_file)
+        policy.with_calibration(fitted).store_in_file(config_file)
         console.print(f"calibration: {visible(config_file)}")
 
 
@@ -127,6 +145,20 @@ def _config_file(settings: CalibrateConfig, accelerator: Accelerator) -> Path | 
                 f"{folder / 'config.json'} cannot be written: {error.strerror}; copy the model to a folder of your own"
             ) from error
     return folder / "config.json"
+
+
+def _tuned_for_several(
+    policy: AnswerPolicy, answered: Answered, min_answer_score: float
+) -> tuple[AnswerPolicy, dict[str, Any]]:
+    """The policy with the least score that suits all questions best, if any does, and the figures at the one in force."""
+    assert answered.answers is not None, "rank 0 has them"
+    scores = scoring.several_scores(
+        answered.answers,
+        answered.split,
+        min_answer_score,
+        version_2_with_negative=answered.version_2_with_negative,
+    )
+    return replace(policy, min_answer_score=scores.get(scoring.BEST_LEAST_SCORE)), scores
 
 
 def _fit_and_judge(

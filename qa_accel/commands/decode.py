@@ -6,9 +6,9 @@ runs/answers is the output_dir of predict.py --save_logits. What is not given is
 """
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from qa_accel import config, files
-from qa_accel.commands.answer_results import write_results
+from qa_accel.commands.answer_results import warn_of_unused, write_results
 from qa_accel.data import cache_file, logit_file, questions, window_store
 from qa_accel.data.logit_file import SavedLogits
 from qa_accel.data.questions import DataConfig
@@ -29,10 +29,11 @@ from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.logits_record import LogitsRecord
 from qa_accel.inference.postprocess import SpanConfig, best_answers
 from qa_accel.inference.saved_candidates import candidates_of
+from qa_accel.inference.several_answers import UNTUNED
 from qa_accel.messages import PATH, short
 from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.reporting.run_files import read_settings
-from qa_accel.run_layout import CONFIDENCES, FINISHED, LOGITS, PREDICTIONS, SETTINGS
+from qa_accel.run_layout import CONFIDENCES, FINISHED, LOGITS, PREDICTIONS, SETTINGS, SEVERAL
 from qa_accel.shell_words import quoted
 from qa_accel.terminal import make_console, visible
 
@@ -42,8 +43,10 @@ class DecodeConfig:
     prediction: tyro.conf.Positional[Path]
     """Folder that predict.py --save_logits wrote."""
     output_dir: str
-    """Folder for predictions.json, nbest_predictions.json, null_odds.json, of a calibrated model confidences.json and, where
-    the data has answers, all_results.json; not that of the prediction."""
+    """Folder for predictions.json, nbest_predictions.json, null_odds.json, of a calibrated model confidences.json, with
+    several answers answers.json and, where the data has answers, all_results.json; not that of the prediction."""
+    answers: Literal["any", "all"] | None = None
+    """`all`: list several answers per question; `any`: one. As in the prediction if not given."""
     n_best_size: int | None = None
     """Spans kept per window, and listed per question; as in the prediction if not given."""
     max_answer_length: int | None = None
@@ -52,10 +55,13 @@ class DecodeConfig:
     """Null odds above which a question is answered with ""; as in the prediction if not given. inf: never; -inf: always."""
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; as in the prediction if not given."""
+    min_answer_score: float | None = None
+    """With --answers all, the least score of a listed answer, 0 to 1; as in the prediction if not given."""
 
     def __post_init__(self):
         check_ranges(self, n_best_size="[1, 10000]", max_answer_length=COUNT)
         check_ranges(self, null_score_diff_threshold="[-inf, inf]", min_confidence="[0, 1]")
+        check_ranges(self, min_answer_score="[0, 1]")
 
 
 Config = DecodeConfig
@@ -71,14 +77,26 @@ def run(settings: DecodeConfig) -> None:
         raise ValueError(
             f"{place} holds no {SETTINGS}, which says where the questions are; run predict.py --save_logits again"
         )
+    data = DataConfig(**config.written_settings(DataConfig, written, place / SETTINGS))
+    if settings.answers is not None:
+        data = replace(data, answers=settings.answers)
+    several = data.answers == "all"
     spans, calibration, least = _answer_settings(settings, record, console)
     if os.path.realpath(settings.output_dir) == os.path.realpath(place):
         raise ValueError(
             f"--output_dir {short(settings.output_dir, PATH)} is the prediction's own folder, whose answers would be replaced: "
             "take another folder"
         )
-    folder = open_answers_alone(settings.output_dir, (*ANSWER_FILES, CONFIDENCES, FINISHED, SETTINGS, LOGITS))
-    split, saved = _saved(place, record, DataConfig(**config.written_settings(DataConfig, written, place / SETTINGS)))
+    if several:
+        if spans.min_answer_score is None:
+            spans = replace(spans, min_answer_score=UNTUNED)
+        warn_of_unused(spans, least, several=True)
+    else:
+        warn_of_unused(SpanConfig(min_answer_score=settings.min_answer_score), least, several=False)
+        spans = replace(spans, min_answer_score=None)
+    names = (*ANSWER_FILES, CONFIDENCES, SEVERAL, FINISHED, SETTINGS, LOGITS)
+    folder = open_answers_alone(settings.output_dir, names)
+    split, saved = _saved(place, record, data)
     answers = best_answers(
         split.questions,
         split.windows,
@@ -97,9 +115,10 @@ def run(settings: DecodeConfig) -> None:
         spans.null_score_diff_threshold or 0.0,
         least,
         version_2_with_negative=record.version_2_with_negative,
+        min_answer_score=spans.min_answer_score,
     )
     given = {name: value for name, value in _given_spans(settings).items() if value is not None}
-    recipe = written | given | {"min_confidence": least, "output_dir": settings.output_dir}
+    recipe = written | given | {"answers": data.answers, "min_confidence": least, "output_dir": settings.output_dir}
     files.write_text(folder / SETTINGS, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
     console.print(f"answers: {visible(folder / PREDICTIONS)}")
 

@@ -39,7 +39,7 @@ from qa_accel.reporting.requirements import check_installed
 from qa_accel.reporting.run_data import GivenData, load_rows, run_language, stored_settings
 from qa_accel.reporting.run_files import RunFiles, policy_of_model, read_run
 from qa_accel.reporting.run_names import run_names
-from qa_accel.run_layout import BEST, CONFIDENCES, ENSEMBLE, FINISHED, SETTINGS
+from qa_accel.run_layout import BEST, CONFIDENCES, ENSEMBLE, FINISHED, SETTINGS, SEVERAL
 from qa_accel.terminal import make_console, visible
 
 
@@ -68,7 +68,7 @@ def run(settings: EnsembleConfig) -> None:
     has_gold = "answers" in rows.column_names
     if has_gold:
         check_installed(html=False)
-    outputs = (*ANSWER_FILES, CONFIDENCES, FINISHED, SETTINGS, ENSEMBLE)
+    outputs = (*ANSWER_FILES, CONFIDENCES, SEVERAL, FINISHED, SETTINGS, ENSEMBLE)
     folder = open_answers_alone(settings.output_dir, outputs)
     console = make_console(soft_wrap=True)
     joined = ensemble.join(answers, version_2_with_negative=negative)
@@ -107,6 +107,10 @@ def run(settings: EnsembleConfig) -> None:
             visible(
                 f"Reader cannot load this ensemble: the folder of {', '.join(unknown)} does not say which model answered"
             )
+        )
+    if any(one.several is not None for one in runs):
+        console.print(
+            "several answers per question (answers.json) are not joined: the ensemble has one answer per question"
         )
     write_answers(joined, folder)
     content = {
@@ -252,5 +256,5 @@ def _settings(
     content = {"runs": [str(path) for path in settings.runs], "output_dir": settings.output_dir, "split": split}
     for name in ("n_best_size", "max_answer_length"):
         content[name] = max((getattr(each, name) for each in spans), default=getattr(SpanConfig, name))
-    content |= stored | {"version_2_with_negative": negative, THRESHOLD_KEY: None}
+    content |= stored | {"answers": "any", "version_2_with_negative": negative, THRESHOLD_KEY: None}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

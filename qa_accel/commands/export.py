@@ -10,7 +10,7 @@ the logits equal torch's and, of an int8 graph, if F1 on the validation file sta
 
 import copy
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +248,9 @@ class _Export:
                 f"{self.name!r} has a no-answer threshold, and --validation_file gives none for its logits of 8 bits: "
                 "give one that has questions with an answer and without"
             )
-        policy = AnswerPolicy(stored.null_score_diff_threshold)
+        policy = stored.with_calibration(None)
         if stored.null_score_diff_threshold is not None and tuned.null_score_diff_threshold is not None:
-            policy = AnswerPolicy(tuned.null_score_diff_threshold)
+            policy = replace(policy, null_score_diff_threshold=tuned.null_score_diff_threshold)
         fitted: dict[str, Any] = {"null_score_diff_threshold": policy.null_score_diff_threshold}
         if stored.temperature is None:
             return policy, fitted

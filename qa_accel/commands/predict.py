@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qa_accel import config, files
 from qa_accel.batching.mode import BatchingConfig
-from qa_accel.commands.answer_results import write_results
+from qa_accel.commands.answer_results import warn_of_unused, write_results
 from qa_accel.commands.answering import Answered, answer, load_task, make_accelerator
 from qa_accel.commands.predict_corpus import CorpusConfig, predict_corpus
 from qa_accel.data import questions
@@ -33,7 +33,7 @@ from qa_accel.inference.qa_model import QATask
 from qa_accel.inference.reader_backends import Backend
 from qa_accel.models.loading import ModelConfig
 from qa_accel.ranges import check_ranges
-from qa_accel.run_layout import CONFIDENCES, ENVIRONMENT, FINISHED, LOGITS, SETTINGS
+from qa_accel.run_layout import CONFIDENCES, ENVIRONMENT, FINISHED, LOGITS, SETTINGS, SEVERAL
 from qa_accel.terminal import visible
 
 logger = logging.getLogger(__name__)
@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 class PredictConfig:
     model: ModelConfig
     output_dir: str
-    """Folder for predictions.json, nbest_predictions.json, null_odds.json, of a calibrated model confidences.json and, where
-    the file has answers, all_results.json; not that of a training run."""
+    """Folder for predictions.json, nbest_predictions.json, null_odds.json, of a calibrated model confidences.json, with
+    --answers all answers.json and, where the file has answers, all_results.json; not that of a training run."""
     min_confidence: float | None = None
     """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
     calibrated (scripts/calibrate.py)."""
@@ -97,10 +97,12 @@ def run(settings: PredictConfig) -> int | None:
     began = time.perf_counter()
     accelerator = make_accelerator(settings.backend, settings.runtime)
     console = runtime.console(accelerator)
-    names = (*ANSWER_FILES, CONFIDENCES, ENVIRONMENT, FINISHED, LOGITS, SETTINGS)
+    names = (*ANSWER_FILES, CONFIDENCES, SEVERAL, ENVIRONMENT, FINISHED, LOGITS, SETTINGS)
     folder = open_answers(settings.output_dir, accelerator, names)
     task = load_task(settings.backend, accelerator, settings.model, settings.windows, settings.batching)
-    span_config = task.answer_policy.apply(settings.spans)
+    several = settings.data.answers == "all"
+    warn_of_unused(settings.spans, settings.min_confidence, several=several)
+    span_config = task.answer_policy.apply(settings.spans, several=several)
 
     def calibration_of(version_2_with_negative: bool) -> Calibration | None:
         return _calibration(settings, task.answer_policy, version_2_with_negative=version_2_with_negative)
@@ -136,6 +138,7 @@ def run(settings: PredictConfig) -> int | None:
         threshold,
         settings.min_confidence,
         version_2_with_negative=negative,
+        min_answer_score=span_config.min_answer_score,
     )
     seconds, launch = round(time.perf_counter() - began, 1), runtime.launch_line(accelerator)
     environment.write(folder, accelerator, runtime.describe(accelerator), launch=launch, seconds=seconds)
@@ -172,6 +175,7 @@ def _record_logits(
         n_best_size=spans.n_best_size,
         max_answer_length=spans.max_answer_length,
         null_score_diff_threshold=spans.null_score_diff_threshold or 0.0,
+        min_answer_score=task.answer_policy.apply(settings.spans, several=True).min_answer_score,
         min_confidence=settings.min_confidence,
         **(asdict(calibration) if calibration else {}),
     )

@@ -33,7 +33,7 @@ from qa_accel.distributed.ranks import Rank, leave_launch
 from qa_accel.distributed.run_folder import open_shared
 from qa_accel.inference import corpus
 from qa_accel.inference.answer_files import ANSWER_FILES
-from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.answer_policy import ANSWER_SCORE_KEY, AnswerPolicy
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.corpus import Done
 from qa_accel.inference.corpus_folder import CorpusFolder, Identity, named_pieces
@@ -120,7 +120,7 @@ def predict_corpus(
         qa = task.load_model(trained=True)
         settings_of_answers = {
             **asdict(windows),
-            **asdict(spans),
+            **{name: value for name, value in asdict(spans).items() if name != ANSWER_SCORE_KEY},
             "version_2_with_negative": negative,
             "min_confidence": min_confidence,
             "columns": list(data.columns[:3]),
@@ -289,6 +289,10 @@ def _columns(data: DataConfig, settings: CorpusConfig) -> dict[str, str]:
 def _refuse_what_needs_all_questions(data: DataConfig) -> None:
     if data.test_file is None:
         raise ValueError("--shard_output: give --test_file, paths or globs of Parquet or JSON lines")
+    if data.answers == "all":
+        raise ValueError(
+            "--answers all is not supported with --shard_output, whose pieces have one answer per question"
+        )
     for name in ("max_predict_samples", "dataset_name"):
         if getattr(data, name) is not None:
             raise ValueError(

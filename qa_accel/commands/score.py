@@ -1,6 +1,8 @@
-"""Score a predictions file by the official SQuAD v2.0 definitions, or by the rules of another language.
+"""Score a predictions file by the official SQuAD v2.0 definitions, or by the rules of another language; with --answers all by the
+definitions of MultiSpanQA and CUAD.
 
 python scripts/score.py --validation_file dev.json --predictions_file runs/answers/predictions.json
+python scripts/score.py --validation_file dev.json --predictions_file runs/answers/answers.json --answers all
 
 Prints the figures as one JSON object on stdout. No torch, no network; nothing is written.
 With a no-answer score per question (a probability, or our null odds) it finds the best thresholds too; these need the
@@ -10,12 +12,14 @@ texts of best spans: where a prediction is "" already, no threshold can bring it
 import json
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qa_accel.answer_language import ENGLISH, AnswerLanguage, as_entry, language_of
 from qa_accel.evaluation.set_scores import scores_by_set
+from qa_accel.evaluation.several_answers_file import scores_of_file
 from qa_accel.evaluation.squad_scores import squad_scores
 from qa_accel.input_files import read_json
 from qa_accel.language_by_set import by_id, check_languages, language_by_set
@@ -29,7 +33,11 @@ class ScoreConfig:
     """Questions with gold answers: JSON (nested SQuAD or rows), JSONL, CSV, TSV or Parquet, .gz and globs allowed. Ids and
     answers are enough. Sets with names (en=A.json de=B.json) have scores of their own; predictions are then for NAME/id."""
     predictions_file: str
-    """JSON object: id -> text, "" for no answer."""
+    """JSON object: id -> text, "" for no answer. With --answers all: id -> list of texts, or of {"text", "score"} as in our
+    answers.json; nbest_predictions.json gives CUAD's figures alone."""
+    answers: Literal["any", "all"] = "any"
+    """any: the best of the gold answers counts, as in SQuAD. all: each gold answer is an answer of its own, and predictions are lists:
+    exact and partial match as in MultiSpanQA and, where predictions have scores, precision at recalls and AUPR as in CUAD."""
     no_answer_probability_file: str | None = None
     """JSON object: id -> probability that the question has no answer, 0 to 1."""
     null_odds_file: str | None = None
@@ -69,6 +77,16 @@ def scores(settings: ScoreConfig) -> dict[str, Any]:
             "give --no_answer_probability_file or --null_odds_file, or leave it out"
         )
     predictions = read_object(settings.predictions_file)
+    if settings.answers == "all":
+        if score_file is not None:
+            raise ValueError(
+                "--answers all has no use for no-answer scores: an empty list is no answer; leave out "
+                + ("--no_answer_probability_file" if probability_file else "--null_odds_file")
+            )
+        golds, _, language = _gold_answers(settings)
+        found = scores_of_file(predictions, golds, settings.predictions_file, language)
+        _say_what_does_not_count(predictions, golds)
+        return found | as_entry(language)
     no_answer_scores = read_object(score_file) if score_file else None
     if probability_file and no_answer_scores:
         for key, value in no_answer_scores.items():
@@ -76,6 +94,29 @@ def scores(settings: ScoreConfig) -> dict[str, Any]:
                 raise ValueError(
                     f"{probability_file}: {quoted(key)}: {str(value)[:40]} is not a probability; null odds go to --null_odds_file"
                 )
+    references, set_of, language = _gold_answers(settings)
+    # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
+    scored = {key: text for key, text in predictions.items() if key in references}
+    limit = math.inf if threshold is None else threshold
+    result = squad_scores(scored, references, no_answer_scores, limit, language)
+    if set_of is not None:
+        result |= scores_by_set(scored, references, no_answer_scores, limit, set_of, language)
+    _say_what_does_not_count(predictions, references)
+    return result | as_entry(language)
+
+
+def _say_what_does_not_count(predictions: Mapping[str, Any], references: Mapping[str, Any]) -> None:
+    others = [key for key in predictions if key not in references]
+    if others:
+        print(
+            f"score: {len(others)} predictions do not count, the first for {quoted(others[0])}: "
+            "--validation_file does not have these questions",
+            file=sys.stderr,
+        )
+
+
+def _gold_answers(settings: ScoreConfig) -> tuple[dict[str, list[str]], dict[str, str] | None, AnswerLanguage]:
+    """Gold texts, the set of each id if the files have names, and the language; a warning where it does not suit the texts."""
     references, set_of = read_references(settings)
     language: AnswerLanguage = settings.answer_language[0]
     if set_of is not None:
@@ -84,20 +125,7 @@ def scores(settings: ScoreConfig) -> dict[str, Any]:
         raise ValueError(f"--answer_language {language} is for a named set; name it (NAME=FILE), or give one language")
     if warning := _warning(references, language):
         print(f"score: --validation_file: {warning}", file=sys.stderr)
-    # The official scorer ignores predictions without a question, so that one file can be scored on a part of its data.
-    scored = {key: text for key, text in predictions.items() if key in references}
-    limit = math.inf if threshold is None else threshold
-    result = squad_scores(scored, references, no_answer_scores, limit, language)
-    if set_of is not None:
-        result |= scores_by_set(scored, references, no_answer_scores, limit, set_of, language)
-    if len(scored) < len(predictions):
-        first = next(key for key in predictions if key not in references)
-        print(
-            f"score: {len(predictions) - len(scored)} predictions do not count, the first for {quoted(first)}: "
-            "--validation_file does not have these questions",
-            file=sys.stderr,
-        )
-    return result | as_entry(language)
+    return references, set_of, language
 
 
 def _warning(references: dict[str, list[str]], language: AnswerLanguage) -> str | None:

@@ -19,6 +19,16 @@ SCORES = {
     "f1_threshold_0": "F1 at threshold 0",
     "best_exact": "exact match at its best threshold",
     "best_f1": "F1 at its best threshold",
+    "multi_exact_f1": "several answers, exact: F1",
+    "multi_exact_precision": "several answers, exact: precision",
+    "multi_exact_recall": "several answers, exact: recall",
+    "best_multi_exact_f1": "several answers, exact: F1 at its best least score",
+    "multi_partial_f1": "several answers, partial: F1",
+    "multi_partial_precision": "several answers, partial: precision",
+    "multi_partial_recall": "several answers, partial: recall",
+    "aupr": "area under precision and recall (AUPR)",
+    "precision_at_80_recall": "precision at 80 % recall",
+    "precision_at_90_recall": "precision at 90 % recall",
 }
 
 CONFIDENCE = {
@@ -49,6 +59,8 @@ def scores_table(scores: Mapping[str, Any]) -> Table:
         "NoAns_exact": scores.get("NoAns_total"),
         "best_exact": scores.get("best_exact_thresh"),
         "best_f1": scores.get("best_f1_thresh"),
+        "multi_exact_f1": scores.get("min_answer_score"),
+        "best_multi_exact_f1": scores.get("best_multi_exact_f1_score"),
     }
     for key, name in SCORES.items():
         if key in scores:

@@ -13,6 +13,8 @@ from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import figures
+from qa_accel.evaluation.cuad_scores import ScoredText, cuad_scores
+from qa_accel.evaluation.multi_span_scores import best_least_score, multi_span_scores
 from qa_accel.evaluation.set_scores import scores_by_set
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
@@ -20,12 +22,22 @@ from qa_accel.inference.answer_policy import AnswerPolicy
 
 _BEST = re.compile(r"(^|_)best_(exact|f1)(_thresh)?$")
 """Scores at the best threshold, of all questions or of a set."""
+BEST_LEAST_SCORE = "best_multi_exact_f1_score"
+"""Key of scores: the least score of an answer with which best_multi_exact_f1 is reached."""
 
 
-def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_with_negative: bool) -> dict[str, Any]:
-    """`scores_against` the gold answers of the split, and, if it has named sets, the figures of each and their mean."""
+def scores_of(
+    answers: Answers,
+    split: Split,
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+    min_answer_score: float | None = None,
+) -> dict[str, Any]:
+    """`scores_against` the gold answers of the split and, if it has named sets, the figures of each and their mean; with
+    `min_answer_score` also `several_scores`."""
     sets = SetRows.of(split.questions)
-    return scores_against(
+    scores = scores_against(
         answers,
         gold_texts(split),
         threshold,
@@ -33,6 +45,30 @@ def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_wit
         language=split.answer_language,
         set_of=None if sets is None else sets.by_id(split.questions["id"][:]),
     )
+    if min_answer_score is None:
+        return scores
+    negative = version_2_with_negative
+    return scores | several_scores(answers, split, min_answer_score, version_2_with_negative=negative)
+
+
+def several_scores(
+    answers: Answers, split: Split, min_answer_score: float, *, version_2_with_negative: bool
+) -> dict[str, Any]:
+    """Figures of several answers per question, where every gold text is an answer of its own: multi_* of the answers with at least
+    that score; best_multi_exact_f1 at the least score that suits this data best, and that score, if there is any; aupr and
+    precision_at_*_recall of all candidates, whatever their score."""
+    references, language = gold_texts(split), split.answer_language
+    texts = {key: [entry["text"] for entry in entries] for key, entries in answers.several.items()}
+    scored = {
+        key: [ScoredText(entry["text"], entry["score"]) for entry in entries]
+        for key, entries in answers.candidates.items()
+    }
+    best = best_least_score(
+        answers.candidates, references, version_2_with_negative=version_2_with_negative, language=language
+    )
+    found = multi_span_scores(texts, references, language) | cuad_scores(scored, references)
+    found |= {"min_answer_score": min_answer_score, "best_multi_exact_f1": best.f1}
+    return found if best.least is None else found | {BEST_LEAST_SCORE: best.least}
 
 
 def scores_against(
@@ -90,11 +126,11 @@ def tuned_policy(
 def policy_of(
     answers: Answers, scores: dict[str, Any], golds: GoldAnswers, *, version_2_with_negative: bool
 ) -> tuple[AnswerPolicy, dict[str, Any]]:
-    """The threshold of best_f1 with a calibration of one half of the questions, and the figures of the other half at it.
+    """The threshold of best_f1, the least score of several answers if `scores` has one, with a calibration of one half of the questions, and the figures of the other half at it.
 
     In place of figures `not_calibrated`, the reason, where the questions are too few or of one kind.
     """
-    policy = AnswerPolicy(tuned_threshold(answers, scores))
+    policy = AnswerPolicy(tuned_threshold(answers, scores), min_answer_score=scores.get(BEST_LEAST_SCORE))
     first, second = golds.halves()
     threshold = policy.null_score_diff_threshold or 0.0
     try:

@@ -26,6 +26,16 @@ class _Uncalibrated(TypedDict):
     end: int
 
 
+class SeveralEntry(TypedDict):
+    """One of several answers, or a span that may be one: `context[start:end] == text`, in characters."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+    """As in an n-best list, 0 to 1."""
+
+
 class NBestEntry(_Uncalibrated, total=False):
     """One line of an n-best list: `context[start:end] == text`, in characters. The empty answer is at 0, 0."""
 
@@ -56,6 +66,10 @@ class Answers:
     questions. Probabilities are a softmax over the list. Never empty: without any span, the empty answer."""
     confidences: dict[str, float] = field(default_factory=dict)
     """Probability that the prediction is right by exact match; empty unless the model is calibrated."""
+    candidates: dict[str, list[SeveralEntry]] = field(default_factory=dict)
+    """At most n_best_size spans that share no character, the highest score first; empty unless several answers are asked for."""
+    several: dict[str, list[SeveralEntry]] = field(default_factory=dict)
+    """Those that are answers: [] for none. Empty unless several answers are asked for."""
 
 
 @dataclass(frozen=True)

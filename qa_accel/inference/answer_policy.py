@@ -16,6 +16,7 @@ from qa_accel import files
 from qa_accel.answer_language import ENGLISH, KNOWN
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.several_answers import UNTUNED
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, short
 
@@ -28,6 +29,7 @@ CONFIG_KEY = "answer_policy"
 """Name of the dictionary in config.json."""
 THRESHOLD_KEY = "null_score_diff_threshold"
 """Older models have this one number at the top of config.json instead. It is still read."""
+ANSWER_SCORE_KEY = "min_answer_score"
 LANGUAGE_KEY = "answer_language"
 
 
@@ -42,10 +44,13 @@ class AnswerPolicy:
     null_odds_bias: float | None = None
     answer_language: str | None = None
     """Of the calibration; None: English."""
+    min_answer_score: float | None = None
+    """Where a question may have several answers (--answers all): the least score of one, 0 to 1; None: never tuned. Like the
+    calibration it belongs to one max_answer_length and one n_best_size."""
 
     def with_calibration(self, calibration: Calibration | None) -> "AnswerPolicy":
-        """The same threshold with another calibration, or without one."""
-        without = AnswerPolicy(self.null_score_diff_threshold)
+        """The same thresholds with another calibration, or without one."""
+        without = AnswerPolicy(self.null_score_diff_threshold, min_answer_score=self.min_answer_score)
         return without if calibration is None else replace(without, **calibration.as_dict())
 
     def calibration(self, *, version_2_with_negative: bool) -> Calibration | None:
@@ -85,11 +90,17 @@ class AnswerPolicy:
                     )
                 continue
             if value is not None and not _is_finite_number(value):
-                way_out = "and give --null_score_diff_threshold" if key == THRESHOLD_KEY else f"and run {script} again"
+                flag = key in (THRESHOLD_KEY, ANSWER_SCORE_KEY)
+                way_out = f"and give --{key}" if flag else f"and run {script} again"
                 raise ValueError(
                     f"{place} {key} {short(repr(value))}; expected a finite number: correct it there, or remove it {way_out}"
                 )
         policy = cls(**{key: stored[key] for key in known & stored.keys()})
+        if (least := policy.min_answer_score) is not None and not 0 <= least <= 1:
+            raise ValueError(
+                f"{place} {ANSWER_SCORE_KEY} {least}; expected a number from 0 to 1: correct it there, or remove it and give "
+                f"--{ANSWER_SCORE_KEY}"
+            )
         if (found := policy._wrong_calibration()) is not None:
             raise ValueError(f"{place} {found}: correct it there, or remove all three and run {script} again")
         return policy
@@ -124,10 +135,18 @@ class AnswerPolicy:
         """A model without a calibration gets no keys for it, and one for English no language."""
         return {key: value for key, value in asdict(self).items() if key == THRESHOLD_KEY or value is not None}
 
-    def apply(self, config: SpanConfig) -> SpanConfig:
-        """Settings for post-processing: the threshold of the flag, else the stored one, else 0."""
+    def apply(self, config: SpanConfig, *, several: bool = False) -> SpanConfig:
+        """Settings for post-processing: the threshold of the flag, else the stored one, else 0.
+
+        `several`: list several answers per question, by the least score of the flag, else the stored one, else 0.1.
+        """
         given, stored = config.null_score_diff_threshold, self.null_score_diff_threshold
-        return replace(config, null_score_diff_threshold=given if given is not None else (stored or 0.0))
+        threshold = given if given is not None else (stored or 0.0)
+        if not several:
+            return replace(config, null_score_diff_threshold=threshold, min_answer_score=None)
+        scores = (config.min_answer_score, self.min_answer_score, UNTUNED)
+        least = next(score for score in scores if score is not None)
+        return replace(config, null_score_diff_threshold=threshold, min_answer_score=least)
 
 
 def _is_finite_number(value: object) -> bool:

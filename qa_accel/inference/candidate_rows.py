@@ -12,6 +12,7 @@ import torch
 from qa_accel.batching.collate import Batch, window_logits
 from qa_accel.batching.rows import ArrayBatch
 from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.spans_apart import best_spans_apart
 from qa_accel.inference.topk_spans import best_spans
 from qa_accel.inference.window_rows import WindowRows, window_rows
 
@@ -22,8 +23,8 @@ IN_FLIGHT = 3
 def candidate_rows(
     start_logits: torch.Tensor | np.ndarray, end_logits: torch.Tensor | np.ndarray, batch: Batch, config: SpanConfig
 ) -> torch.Tensor:
-    """(B, 5 + 4 K) int32, one gather for all: window index, logits of the null position, normalisers of start and end, and
-    of each span start, end and their logits.
+    """(B, `columns(config)`) int32, one gather for all: window index, logits of the null position, normalisers of start and
+    end, and of each span start, end and their logits; where several answers are asked for, also of the spans that are apart.
 
     Floats travel as their 32 bits. Positions count from the window's first token. The logits of a model outside of torch are
     arrays, and so is the work on them.
@@ -39,9 +40,6 @@ def candidate_rows(
     lse_B1, end_lse_B1 = (
         logits_BL.masked_fill(~places_BL, lowest).logsumexp(1, keepdim=True) for logits_BL in (start_BL, end_BL)
     )
-    start_BK, end_BK, start_logit_BK, end_logit_BK = best_spans(
-        start_BL, end_BL, batch.context_BL, config.max_answer_length, config.n_best_size
-    )
     shift_B1 = batch.shift_B[:, None]
     parts = [
         batch.index_B[:, None].int(),
@@ -49,11 +47,17 @@ def candidate_rows(
             column.contiguous().view(torch.int32)
             for column in (start_BL.gather(1, null_B1), end_BL.gather(1, null_B1), lse_B1, end_lse_B1)
         ),
-        torch.where(start_BK < 0, -1, start_BK - shift_B1).int(),
-        torch.where(end_BK < 0, -1, end_BK - shift_B1).int(),
-        start_logit_BK.contiguous().view(torch.int32),
-        end_logit_BK.contiguous().view(torch.int32),
     ]
+    for search in (best_spans, best_spans_apart) if config.several else (best_spans,):
+        start_BK, end_BK, start_logit_BK, end_logit_BK = search(
+            start_BL, end_BL, batch.context_BL, config.max_answer_length, config.n_best_size
+        )
+        parts += [
+            torch.where(start_BK < 0, -1, start_BK - shift_B1).int(),
+            torch.where(end_BK < 0, -1, end_BK - shift_B1).int(),
+            start_logit_BK.contiguous().view(torch.int32),
+            end_logit_BK.contiguous().view(torch.int32),
+        ]
     return torch.cat(parts, dim=1)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qa_accel.data.windows import WindowConfig
-from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
+from qa_accel.inference.answer_policy import ANSWER_SCORE_KEY, CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
 from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.input_files import read_json
 from qa_accel.messages import shown
@@ -22,6 +22,8 @@ from qa_accel.run_layout import ENSEMBLE
 MOST = 100
 """Members of one ensemble."""
 LEAST_WEIGHT = 1e-9
+POLICY_KEYS = (THRESHOLD_KEY, ANSWER_SCORE_KEY)
+"""Settings of answers that are no member's: they are the ensemble's policy."""
 AGAIN = "run scripts/ensemble.py again"
 
 
@@ -60,7 +62,7 @@ def member_entry(member: EnsembleMember, folder: Path) -> dict[str, Any]:
         if is_folder
         else {"model": member.model}
     )
-    spans = {name: value for name, value in asdict(member.spans or SpanConfig()).items() if name != THRESHOLD_KEY}
+    spans = {name: value for name, value in asdict(member.spans or SpanConfig()).items() if name not in POLICY_KEYS}
     return place | {"weight": member.weight} | asdict(member.windows or WindowConfig()) | spans
 
 
@@ -120,7 +122,8 @@ def _can_be_a_path(text: str) -> bool:
 def _settings(kind: Any, entry: dict[str, Any], where: str) -> Any:
     """Of a settings class those that the entry has; all of them are whole numbers. None: it has none of them."""
     given = {field.name: entry[field.name] for field in fields(kind) if field.name in entry}
-    given.pop(THRESHOLD_KEY, None)
+    for name in POLICY_KEYS:
+        given.pop(name, None)
     if (wrong := next((name for name, value in given.items() if type(value) is not int), None)) is not None:
         raise ValueError(f"{where}: {wrong} is {shown(given[wrong])}; a whole number is expected: {AGAIN}")
     try:

@@ -44,11 +44,13 @@ class LogitsRecord:
     null_odds_bias: float | None = None
     answer_language: str = ENGLISH
     """Of the calibration."""
+    min_answer_score: float | None = None
+    """The least score of one of several answers, of the flag or the model; None: an older version wrote the file."""
 
     def __post_init__(self):
         check_language(self.answer_language)
         SpanConfig(self.n_best_size, self.max_answer_length, self.null_score_diff_threshold)
-        check_ranges(self, min_confidence="[0, 1]", temperature="(0, inf)")
+        check_ranges(self, min_confidence="[0, 1]", temperature="(0, inf)", min_answer_score="[0, 1]")
         check_ranges(self, null_odds_weight="(-inf, inf)", null_odds_bias="(-inf, inf)")
         if (self.null_odds_weight is None) != (self.null_odds_bias is None):
             raise ValueError("null_odds_weight and null_odds_bias belong together; one of them is missing")

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qa_accel.data.windows import Windows, end_of_character
-from qa_accel.inference.answer_lists import Answers, Listing, NBestEntry
+from qa_accel.inference.answer_lists import Answers, Listing, NBestEntry, SeveralEntry
 from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.several_answers import several_answers
 from qa_accel.ranges import COUNT, check_ranges
 
 if TYPE_CHECKING:  # at run time numpy is enough
@@ -28,16 +29,26 @@ if TYPE_CHECKING:  # at run time numpy is enough
 @dataclass(frozen=True)
 class SpanConfig:
     n_best_size: int = 20
-    """Spans kept per window, and listed per question in nbest_predictions.json."""
+    """Spans kept per window, and listed per question in nbest_predictions.json; with several answers per question, also their
+    greatest number."""
     max_answer_length: int = 30
     """Longest answer, in tokens."""
     null_score_diff_threshold: float | None = None
     """Null odds above which a question is answered with "", where the data has unanswerable questions. Not given: 0, that
     is, where "no answer" scores higher than the best span; or the model's own, where one was tuned and stored with it. inf:
     never; -inf: always."""
+    min_answer_score: float | None = None
+    """With --answers all, the least score of a listed answer, 0 to 1: probability of its start times that of its end in its
+    window, "no answer" among the alternatives. Not given: the model's own, where one was tuned and stored with it, else 0.1."""
 
     def __post_init__(self):
         check_ranges(self, n_best_size="[1, 10000]", max_answer_length=COUNT, null_score_diff_threshold="[-inf, inf]")
+        check_ranges(self, min_answer_score="[0, 1]")
+
+    @property
+    def several(self) -> bool:
+        """Whether several answers are asked for: the settings that post-processing gets have a least score only then."""
+        return self.min_answer_score is not None
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,8 @@ class Candidates:
     """float32"""
     end_logit_WK: np.ndarray
     """float32"""
+    apart: "Candidates | None" = None
+    """The same windows with the K best spans that share no token in place of the K best, if several answers are asked for."""
 
     @property
     def null_W(self) -> np.ndarray:
@@ -83,6 +96,12 @@ def best_answers(
     """
     ids: Sequence[str] = questions["id"][:]
     contexts = shared_contexts(questions)
+    apart = None
+    if config.several:
+        assert candidates.apart is not None, (
+            "the settings that the candidates were made with ask for several answers too"
+        )
+        apart = _sorted_spans(windows, candidates.apart, config, ids, by_probability=True)
     spans = _sorted_spans(windows, candidates, config, ids)
     empty_entries = _empty_entries(windows, candidates, ids)
     threshold = config.null_score_diff_threshold or 0.0
@@ -92,6 +111,18 @@ def best_answers(
         entries, scores = spans.entries(row, context, config.n_best_size)
         listing = Listing(entries, scores, empty, null_score)
         listing.add_to(answers, key, threshold, calibration, version_2_with_negative=version_2_with_negative)
+        if apart is not None:
+            found = apart.entries(row, context, config.n_best_size, apart=True)[0]
+            answers.candidates[key] = [
+                SeveralEntry(text=each["text"], start=each["start"], end=each["end"], score=each["score"])
+                for each in found
+            ]
+    if config.min_answer_score is not None:
+        answers.several.update(
+            several_answers(
+                answers.candidates, config.min_answer_score, version_2_with_negative=version_2_with_negative
+            )
+        )
     return answers
 
 
@@ -116,8 +147,13 @@ class _Spans:
     lse_S: list[float]
     """Normalisers of start and end in the span's window, added."""
 
-    def entries(self, row: int, context: str, n_best_size: int) -> tuple[list[NBestEntry], list[float]]:
-        """The n best answers of one question and their scores; probabilities are filled in when the list is whole."""
+    def entries(
+        self, row: int, context: str, n_best_size: int, *, apart: bool = False
+    ) -> tuple[list[NBestEntry], list[float]]:
+        """The n best answers of one question and their scores; probabilities are filled in when the list is whole.
+
+        `apart`: without those that share a character with a better one.
+        """
         entries: list[NBestEntry] = []
         scores: list[float] = []
         seen = set()
@@ -132,6 +168,8 @@ class _Spans:
                 end = start + len(stripped)
             place = (start, end)
             if place in seen or not stripped:
+                continue
+            if apart and any(start < other_end and other < end for other, other_end in seen):
                 continue
             seen.add(place)
             scores.append(score)
@@ -151,8 +189,18 @@ class _Spans:
         return entries, scores
 
 
-def _sorted_spans(windows: Windows, candidates: Candidates, config: SpanConfig, ids: Sequence[str]) -> _Spans:
-    """All candidates in characters. The same span comes once from each window that holds it, best score first."""
+def _sorted_spans(
+    windows: Windows,
+    candidates: Candidates,
+    config: SpanConfig,
+    ids: Sequence[str],
+    *,
+    by_probability: bool = False,
+) -> _Spans:
+    """All candidates in characters. The same span comes once from each window that holds it, best score first.
+
+    `by_probability`: the most probable first, each in its own window.
+    """
     start_WK, end_WK = candidates.start_WK, candidates.end_WK
     assert len(start_WK) == len(windows.question_W), "one row of candidates per window"
     assert start_WK.shape[1] >= config.n_best_size, "each window gives its n best, or the question's could be missed"
@@ -166,7 +214,8 @@ def _sorted_spans(windows: Windows, candidates: Candidates, config: SpanConfig, 
     score_S = start_logit_S + end_logit_S
     lse_S = (candidates.lse_start_W + candidates.lse_end_W)[window_S]
     _check_finite(score_S, question_S, ids)
-    order = np.lexsort((end_S, start_S, -score_S, question_S))  # stable: what is equal in all stays in window order
+    rank_S = score_S.astype(np.float64) - lse_S if by_probability else score_S
+    order = np.lexsort((end_S, start_S, -rank_S, question_S))  # stable: what is equal in all stays in window order
     return _Spans(
         begin_Q=np.searchsorted(question_S, np.arange(len(ids) + 1)).tolist(),
         start_S=start_S[order].tolist(),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.inference import ensemble, pipeline_form, reader_models
@@ -100,6 +100,7 @@ class Reader:
         )
         self.members, self._weights = found.members, found.weights
         self.spans, self.calibration = found.spans, found.calibration
+        self.min_answer_score = found.min_answer_score
         self.device, self.batch_size = self.members[0].device, self.members[0].batch_size
         self.windows = max((member.windows for member in self.members), key=lambda each: each.max_seq_length)
 
@@ -157,27 +158,42 @@ class Reader:
         found = self._called(list(pairs), windows, call)
         return found[0] if shape == "one" else found
 
-    def answer(self, question: str, context: str) -> dict[str, Any]:
+    def answer(self, question: str, context: str, *, answers: Literal["any", "all"] = "any") -> dict[str, Any]:
         """The best answer: text ("" for none), start and end in characters of `context`, probability, score, null_odds,
-        nbest; of a calibrated model also confidence, and text None where that is below `min_confidence`."""
-        return self.answer_all([(question, context)])[0]
+        nbest; of a calibrated model also confidence, and text None where that is below `min_confidence`.
 
-    def answer_all(self, pairs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answers in the order of `pairs`: (question, context), or mappings with the keys `question` and `context`.
-
-        Raises ValueError, with the row, for anything that is not two texts.
+        `answers`: `all` adds `answers`, a list of all answers in the context, the best first and none for "no answer": spans that
+        do not overlap, with text, start, end and score, whose score is at least `spans.min_answer_score`, or the model's own.
         """
+        return self.answer_all([(question, context)], answers=answers)[0]
+
+    def answer_all(
+        self, pairs: Iterable[tuple[str, str] | Mapping[str, Any]], *, answers: Literal["any", "all"] = "any"
+    ) -> list[dict[str, Any]]:
+        """Answers in the order of `pairs`: (question, context), or mappings with the keys `question` and `context`. `answers`: as of
+        `answer`.
+
+        Raises ValueError, with the row, for anything that is not two texts, and for several answers of an ensemble.
+        """
+        if answers not in ("any", "all"):
+            raise ValueError(f"answers is {shown(answers)}; expected any or all")
+        if answers == "all" and len(self.members) > 1:
+            raise ValueError(
+                "answers='all': several answers of an ensemble are not joined; ask one of its models, or leave it out"
+            )
         if not is_many(pairs):
             raise ValueError(
                 f"{shown(pairs)}: expected a list, or any other iterable, of (question, context) pairs or of mappings with "
                 "the keys question and context"
             )
         read = [question_and_context(given, row) for row, given in enumerate(pairs)]
-        answers = self._answers(read)
+        decided = self._answers(read, several=answers == "all")
         found = []
-        for key, text in answers.predictions.items():
-            entry = next(entry for entry in answers.nbest[key] if entry["text"] == text)
-            answer = {**entry, "null_odds": answers.null_odds[key], "nbest": answers.nbest[key]}
+        for key, text in decided.predictions.items():
+            entry = next(entry for entry in decided.nbest[key] if entry["text"] == text)
+            answer = {**entry, "null_odds": decided.null_odds[key], "nbest": decided.nbest[key]}
+            if key in decided.several:
+                answer["answers"] = decided.several[key]
             found.append(answer if self._is_sure(entry) else answer | {"text": None, "start": 0, "end": 0})
         return found
 
@@ -250,14 +266,18 @@ class Reader:
         pairs: list[tuple[str, str]],
         windows: Sequence[WindowConfig] | None = None,
         call: CallSettings | None = None,
+        *,
+        several: bool = False,
     ) -> Answers:
-        """Answers by row. `windows`: of each member, if they are not its own."""
+        """Answers by row. `windows`: of each member, if they are not its own. `several`: list several answers too."""
         if not pairs:
             return Answers({}, {}, {}, {})
         parts = []
         for place, member in enumerate(self.members):
             config = member.windows if windows is None else windows[place]
             spans = member.spans if call is None else call.spans(member.spans)
+            if several:
+                spans = replace(spans, min_answer_score=self.min_answer_score)
             size = self.batch_size if call is None else call.batch_size
             made = member.prepare(pairs, config)
             parts.append((made, member.candidates(made, spans, size, config.max_seq_length), spans))

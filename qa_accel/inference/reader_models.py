@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class ReaderModels:
     weights: tuple[float, ...]
     spans: SpanConfig
     """With the threshold that decides."""
+    min_answer_score: float
+    """The least score of one of several answers."""
     calibration: Calibration | None
 
 
@@ -38,9 +40,11 @@ def load(
 ) -> ReaderModels:
     """`options`: as of `reader_backends.load`. Raises ValueError for what cannot work."""
     name = _name(given)
+    of_one = None if spans is None else replace(spans, min_answer_score=None)
     if not isinstance(name, list) and not ensemble_file.is_ensemble(name):
-        model = reader_backends.load(name, backend, windows, min_confidence, spans, batch_size, **options)
-        return ReaderModels((model,), (1.0,), model.qa.answer_policy.apply(model.spans), model.calibration)
+        model = reader_backends.load(name, backend, windows, min_confidence, of_one, batch_size, **options)
+        policy = model.qa.answer_policy
+        return ReaderModels((model,), (1.0,), policy.apply(model.spans), _least(policy, spans), model.calibration)
     if not isinstance(name, list):
         ensemble = ensemble_file.read(name)
         found, policy = ensemble.members, ensemble.policy
@@ -57,14 +61,21 @@ def load(
         )
     members = tuple(
         reader_backends.load(
-            one.model, backend, windows or one.windows, None, spans or one.spans, batch_size, **options
+            one.model, backend, windows or one.windows, None, of_one or one.spans, batch_size, **options
         )
         for one in found
     )
     policy = policy or AnswerPolicy(mean_threshold([member.qa.answer_policy for member in members]))
     largest = max((member.spans for member in members), key=lambda each: each.n_best_size)
     calibration = policy.calibration(version_2_with_negative=False)
-    return ReaderModels(members, tuple(one.weight for one in found), policy.apply(largest), calibration)
+    weights = tuple(one.weight for one in found)
+    return ReaderModels(members, weights, policy.apply(largest), _least(policy, spans), calibration)
+
+
+def _least(policy: AnswerPolicy, spans: SpanConfig | None) -> float:
+    found = policy.apply(spans or SpanConfig(), several=True).min_answer_score
+    assert found is not None, "asked for several"
+    return found
 
 
 def mean_threshold(policies: Sequence[AnswerPolicy]) -> float | None:

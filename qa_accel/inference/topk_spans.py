@@ -12,7 +12,7 @@ spans ahead of all its own. A running maximum finds these starts, and only their
 
 import torch
 
-_LAST = torch.iinfo(torch.int64).min
+LAST = torch.iinfo(torch.int64).min
 
 
 def best_spans(
@@ -33,7 +33,7 @@ def best_spans(
 
     best_BL = start_BL + _maximum_ahead(end_BL, longest)
     position_L = torch.arange(length, device=start_BL.device)
-    start_BS = _order(best_BL, position_L).masked_fill(~context_BL, _LAST).topk(starts).indices
+    start_BS = order(best_BL, position_L).masked_fill(~context_BL, LAST).topk(starts).indices
 
     # P: every span that begins at one of these starts
     further_D = torch.arange(longest, device=start_BL.device)
@@ -44,7 +44,7 @@ def best_spans(
     end_BP = end_BP.clamp(max=length - 1)
     allowed_BP = inside_BP & context_BL.gather(1, start_BP) & context_BL.gather(1, end_BP)
     start_logit_BP, end_logit_BP = start_BL.gather(1, start_BP), end_BL.gather(1, end_BP)
-    order_BP = _order(start_logit_BP + end_logit_BP, rank_BP).masked_fill(~allowed_BP, _LAST)
+    order_BP = order(start_logit_BP + end_logit_BP, rank_BP).masked_fill(~allowed_BP, LAST)
 
     best_BK = order_BP.topk(found).indices
     missing_BK = ~allowed_BP.gather(1, best_BK)
@@ -71,7 +71,7 @@ def _maximum_ahead(x_BL: torch.Tensor, width: int) -> torch.Tensor:
     return x_BL
 
 
-def _order(score: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
+def order(score: torch.Tensor, rank: torch.Tensor) -> torch.Tensor:
     """int64 that is greater for a higher score and, among equal scores, for a lower rank (0 <= rank < 2^32).
 
     No two are equal: `topk` takes any of equal values, and not the same ones on each device and for each shape.

@@ -1,7 +1,8 @@
 """Logits of a batch as arrays -> one row of numbers per window; rows of all windows, in any order -> candidates. Numpy only.
 
 A row is the window's index, the logits of its null position, the normalisers of its start and end logits, and its n best
-spans: 5 + 4 n numbers of 32 bits, whatever the window's length. `candidate_rows.py` makes the same row on a device.
+spans: 5 + 4 n numbers of 32 bits, whatever the window's length; where several answers are asked for, also its n best spans that
+share no token: 4 n more. `candidate_rows.py` makes the same row on a device.
 """
 
 import numpy as np
@@ -13,11 +14,11 @@ from qa_accel.inference.postprocess import Candidates, SpanConfig
 
 def columns(config: SpanConfig) -> int:
     """Numbers per row."""
-    return 5 + 4 * config.n_best_size
+    return 5 + 4 * config.n_best_size * (2 if config.several else 1)
 
 
 def window_rows(start_BL: np.ndarray, end_BL: np.ndarray, batch: ArrayBatch, config: SpanConfig) -> np.ndarray:
-    """(B, 5 + 4 K) int32, from float32 logits: see `candidate_rows`.
+    """(B, `columns(config)`) int32, from float32 logits: see `candidate_rows`.
 
     The normalisers are sums in another order than on a device, and equal its to some units in the last place.
     """
@@ -52,9 +53,16 @@ def fill_row(
     """One window's row, from float32 logits. `shift`: columns before its first token."""
     row_C[0] = index
     row_C[1:5] = np.array([start_L[null], end_L[null], *lse], np.float32).view(np.int32)
-    first_K, last_K = best_spans(start_L, end_L, context_L, config.max_answer_length, config.n_best_size)
+    searches = (best_spans, best_spans_apart) if config.several else (best_spans,)
+    for search, row_C4 in zip(searches, np.split(row_C[5:], len(searches)), strict=True):
+        spans = search(start_L, end_L, context_L, config.max_answer_length, config.n_best_size)
+        _fill_spans(row_C4.reshape(4, config.n_best_size), *spans, start_L, end_L, shift)
+
+
+def _fill_spans(
+    row_4K: np.ndarray, first_K: np.ndarray, last_K: np.ndarray, start_L: np.ndarray, end_L: np.ndarray, shift: int
+) -> None:
     found = len(first_K)
-    row_4K = row_C[5:].reshape(4, config.n_best_size)
     row_4K[:2, found:] = -1
     row_4K[2:, found:] = np.array(-np.inf, np.float32).view(np.int32)
     row_4K[0, :found], row_4K[1, :found] = first_K - shift, last_K - shift
@@ -85,6 +93,26 @@ def best_spans(
     return first_P[order], last_P[order]
 
 
+def best_spans_apart(
+    start_L: np.ndarray, end_L: np.ndarray, context_L: np.ndarray, max_answer_length: int, n_best: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `best_spans`, of the spans that share no token with a better one of these (`spans_apart.py`)."""
+    place_C = np.flatnonzero(context_L)
+    first_P, last_P = (place_C[side] for side in _pairs(place_C, max_answer_length))
+    score_P = start_L[first_P] + end_L[last_P]
+    rank_P = np.where(np.isnan(score_P), np.float32(np.inf), score_P)
+    order_P = np.lexsort((-rank_P, ~np.isnan(score_P)))  # stable: pairs are in order of first, then last
+    first_P, last_P = first_P[order_P], last_P[order_P]
+    chosen: list[tuple[int, int]] = []
+    while len(first_P) and len(chosen) < n_best:
+        first, last = int(first_P[0]), int(last_P[0])
+        chosen.append((first, last))
+        apart_P = (last_P < first) | (first_P > last)
+        first_P, last_P = first_P[apart_P], last_P[apart_P]
+    first_K, last_K = np.array(chosen, np.int64).reshape(-1, 2).T
+    return first_K, last_K
+
+
 def _pairs(place_C: np.ndarray, max_answer_length: int) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of context tokens, as places in place_C, whose span has at most so many tokens; by first, then by last."""
     beyond_C = np.searchsorted(place_C, place_C + max_answer_length)
@@ -107,6 +135,7 @@ class WindowRows:
     def __init__(self, windows: int, config: SpanConfig):
         self.rows_WC = np.zeros((windows, columns(config)), np.int32)
         self.present_W = np.zeros(windows, bool)
+        self.several = config.several
 
     def place(self, rows_BC: np.ndarray) -> None:
         rows = rows_BC[rows_BC[:, 0] != NOTHING]
@@ -115,12 +144,17 @@ class WindowRows:
 
     def candidates(self) -> Candidates:
         assert self.present_W.all(), "every window of the plan came back"
-        rows = self.rows_WC
-        start, end, start_logit, end_logit = np.split(rows[:, 5:], 4, axis=1)
+        parts = np.split(self.rows_WC[:, 5:], 2 if self.several else 1, axis=1)
+        apart = self._of(parts[1]) if self.several else None
+        return self._of(parts[0], apart)
+
+    def _of(self, spans_WC: np.ndarray, apart: Candidates | None = None) -> Candidates:
+        start, end, start_logit, end_logit = np.split(spans_WC, 4, axis=1)
         return Candidates(
-            *np.ascontiguousarray(rows[:, 1:5].T).view(np.float32),
+            *np.ascontiguousarray(self.rows_WC[:, 1:5].T).view(np.float32),
             start_WK=start,
             end_WK=end,
             start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
             end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
+            apart=apart,
         )

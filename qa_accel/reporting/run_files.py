@@ -1,7 +1,7 @@
 """A training run's folder, a folder of answers, or a file of predictions -> its settings, answers, scores and log.
 
 Nothing is computed here; what a folder does not have is None. Only these files are read: config.yaml, config.json,
-predictions.json, nbest_predictions.json, null_odds.json, confidences.json, all_results.json, data_report.json,
+predictions.json, nbest_predictions.json, null_odds.json, confidences.json, answers.json, all_results.json, data_report.json,
 environment.json, metrics.jsonl.
 """
 
@@ -28,6 +28,8 @@ class RunFiles:
     nbest: Mapping[str, list[dict[str, Any]]] | None = None
     null_odds: Mapping[str, float] | None = None
     confidences: Mapping[str, float] | None = None
+    several: Mapping[str, list[str]] | None = None
+    """Texts of answers.json, if a question may have several answers."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """config.yaml; empty for a file of predictions."""
     policy: AnswerPolicy = field(default_factory=AnswerPolicy)
@@ -79,6 +81,7 @@ def _read_folder(folder: Path) -> RunFiles:
         nbest=_nbest(answers / run_layout.NBEST),
         null_odds=_numbers(answers / run_layout.NULL_ODDS),
         confidences=_numbers(answers / run_layout.CONFIDENCES),
+        several=_several(answers / run_layout.SEVERAL),
         settings=settings,
         policy=_policy_in(answers / "config.json"),
         results=results,
@@ -143,6 +146,16 @@ def _nbest(path: Path) -> dict[str, list[dict[str, Any]]] | None:
                 f"end, found {shown(entries)}"
             )
     return content
+
+
+def _several(path: Path) -> dict[str, list[str]] | None:
+    content = read_object(path)
+    for key, entries in (content or {}).items():
+        if not isinstance(entries, list) or not all(
+            isinstance(entry, dict) and isinstance(entry.get("text"), str) for entry in entries
+        ):
+            raise ValueError(f"{path}: {quoted(key)}: expected a list of answers with text, found {shown(entries)}")
+    return None if content is None else {key: [entry["text"] for entry in content[key]] for key in content}
 
 
 def _is_entry(entry: Any) -> bool:

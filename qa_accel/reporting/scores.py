@@ -8,6 +8,7 @@ import numpy as np
 
 from qa_accel.answer_language import is_english, spelled_language
 from qa_accel.evaluation.bootstrap import RESAMPLES, best_interval, mean_interval
+from qa_accel.evaluation.multi_span_scores import multi_span_scores
 from qa_accel.evaluation.outcomes import EXACT, F1, best_threshold
 from qa_accel.reporting.blocks import Cell, Section, Table, Text, Tile, Tiles
 from qa_accel.reporting.judged_run import JudgedRun
@@ -108,7 +109,34 @@ def section(run: JudgedRun) -> Section:
             " At the best threshold each resample of F1 finds its own. That threshold was chosen on these very questions, so its score "
             "flatters the model."
         )
-    return Section("scores", "Scores", [_table(found), Text(note)])
+    return Section("scores", "Scores", [_table(found), Text(note), *several_answers(run)])
+
+
+def several_answers(run: JudgedRun) -> list[Table]:
+    """Of answers.json: every gold text is an answer of its own. AUPR and precision at a recall need what was not listed too, so they
+    are those that the run stored, if it did."""
+    several, golds = run.files.several, run.data.golds()
+    if several is None or not all(key in several for key in golds):
+        return []
+    found = multi_span_scores(several, golds, run.data.answer_language)
+    rows: list[Sequence[Cell]] = [
+        (name, *(f"{found[f'{key}_{figure}']:.2f}" for figure in ("f1", "precision", "recall")))
+        for key, name in (("multi_exact", "exact match"), ("multi_partial", "partial match"))
+    ]
+    columns = ("several answers per question, %", "F1", "precision", "recall")
+    stored = {
+        name: run.files.results.get(key)
+        for key, name in (
+            ("aupr", "AUPR"),
+            ("precision_at_80_recall", "precision at 80 % recall"),
+            ("precision_at_90_recall", "precision at 90 % recall"),
+        )
+    }
+    numbers = [(name, f"{value:.2f}") for name, value in stored.items() if type(value) in (int, float)]
+    tables = [Table("Several answers", columns, rows)]
+    if numbers:
+        tables.append(Table("Several answers by confidence", ("as the run stored it", "%"), numbers))
+    return tables
 
 
 def _table(found: Sequence[ScoresAt]) -> Table:

@@ -174,6 +174,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
             progress,
             kept,
             version_2_with_negative=splits.version_2_with_negative(settings.data, *prepared_splits.values()),
+            several=settings.data.answers == "all",
         )
     stop = Stop(settings.stop, accelerator, folder, settings.runtime.ddp_timeout, settings.checkpoint.save_minutes)
     rank_status = RankStatus(folder, accelerator)

@@ -29,7 +29,7 @@ from qa_accel.files import damage_of, write_manifest
 from qa_accel.inference.answer_files import ANSWER_FILES
 from qa_accel.models.adapters import AdapterConfig
 from qa_accel.ranges import COUNT, check_ranges
-from qa_accel.run_layout import BEST, CONFIDENCES, ERROR_ANALYSIS, FINISHED, METRICS, REPORT
+from qa_accel.run_layout import BEST, CONFIDENCES, ERROR_ANALYSIS, FINISHED, METRICS, REPORT, SEVERAL
 from qa_accel.terminal import visible
 from qa_accel.training.optim import OptimConfig
 from qa_accel.training.progress import Progress
@@ -112,7 +112,7 @@ def clear(settings: CheckpointConfig, folder: Path, accelerator: Accelerator) ->
     """
     if accelerator.is_main_process:
         if settings.overwrite_output_dir:
-            for name in (FINISHED, METRICS, *ANSWER_FILES, CONFIDENCES, REPORT, ERROR_ANALYSIS):
+            for name in (FINISHED, METRICS, *ANSWER_FILES, CONFIDENCES, SEVERAL, REPORT, ERROR_ANALYSIS):
                 (folder / name).unlink(missing_ok=True)
             for old in (*checkpoints(folder), folder / BEST):
                 files.remove(old)

@@ -26,9 +26,20 @@ class EvaluationConfig:
 
     eval_steps: int | None = None
     """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    metric_for_best_model: Literal["f1", "exact", "best_f1", "best_exact", "mean_f1", "mean_exact"] = "f1"
+    metric_for_best_model: Literal[
+        "f1",
+        "exact",
+        "best_f1",
+        "best_exact",
+        "mean_f1",
+        "mean_exact",
+        "multi_exact_f1",
+        "best_multi_exact_f1",
+        "aupr",
+    ] = "f1"
     """The score that decides which model is the best; best_* are those at the tuned no-answer threshold, mean_* those of
-    named validation sets in which every set counts the same."""
+    named validation sets in which every set counts the same. With --answers all also multi_exact_f1, best_multi_exact_f1
+    (at the tuned least score) and aupr."""
     load_best_model_at_end: bool = True
     """End with the best evaluated model rather than with the last one."""
     early_stopping_patience: int | None = None
@@ -54,8 +65,10 @@ class Evaluator:
         kept: KeptModel,
         *,
         version_2_with_negative: bool,
+        several: bool = False,
     ):
-        """`qa`: the run's model before accelerator.prepare, for its batches; `prepared_model` is the one that is evaluated."""
+        """`qa`: the run's model before accelerator.prepare, for its batches; `prepared_model` is the one that is evaluated.
+        `several`: a question may have several answers (--answers all)."""
         self.config, self.accelerator, self.model = config, accelerator, prepared_model
         self.split, self.progress, self.kept = split, progress, kept
         self.version_2_with_negative = version_2_with_negative
@@ -64,7 +77,8 @@ class Evaluator:
                 f"--metric_for_best_model {config.metric_for_best_model} is the mean over named sets; name them: "
                 "--validation_file en=A.json de=B.json"
             )
-        self.spans = AnswerPolicy().apply(spans)  # a stored threshold belongs to the model before this training
+        # a stored threshold belongs to the model before this training
+        self.spans = AnswerPolicy().apply(spans, several=several)
         self.plan, self.collate = qa.evaluation_batches(split.windows, config.prediction.per_device_eval_batch_size)
 
     def evaluate(self, metrics: MetricsLog, each_batch: Callable[[], None]) -> None:
@@ -86,12 +100,17 @@ class Evaluator:
         if answers is not None:
             threshold = self.spans.null_score_diff_threshold or 0.0
             scores = scoring.scores_of(
-                answers, self.split, threshold, version_2_with_negative=self.version_2_with_negative
+                answers,
+                self.split,
+                threshold,
+                version_2_with_negative=self.version_2_with_negative,
+                min_answer_score=self.spans.min_answer_score,
             )
         scores = scoring.broadcast_scores(scores)
         metrics.scores(self.progress, scores)
         metric = self.config.metric_for_best_model
-        better = self._count(scores.get(metric, scores[metric.removeprefix("best_")]))
+        # no aupr without a gold answer: 0, as in CUAD's script
+        better = self._count(scores.get(metric, scores.get(metric.removeprefix("best_"), 0.0)))
         if better or not self.config.load_best_model_at_end:
             policy = AnswerPolicy()
             if answers is not None:

@@ -190,6 +190,7 @@ class MetricsLog:
         step, epoch = progress.step, round(progress.windows / self.epoch_windows, 4)
         self._write({"step": step, "epoch": epoch, **{f"eval_{key}": value for key, value in scores.items()}})
         main = ("exact", "f1", "best_exact", "best_f1", "best_f1_thresh", "mean_exact", "mean_f1")
+        main += ("multi_exact_f1", "best_multi_exact_f1", "aupr")
         said = "  ".join(f"{key} {scores[key]:.2f}" for key in main if key in scores)
         self.console.print(Text.assemble(("evaluation", "bold"), f" at step {step} (epoch {epoch:.2f}): {said}"))
 

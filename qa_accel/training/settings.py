@@ -42,6 +42,11 @@ class TrainConfig:
     hub: HubConfig = field(default_factory=HubConfig)
 
     def __post_init__(self):
+        metric = self.evaluation.metric_for_best_model
+        if ("multi_" in metric or metric == "aupr") and self.data.answers != "all":
+            raise ValueError(
+                f"--metric_for_best_model {metric} is a score of several answers per question: add --answers all, or choose another"
+            )
         if self.layers.keep_layers is not None and self.tuning.lora_r and not self.tuning.merge_lora:
             raise ValueError(
                 "--keep_layers with --lora_r: an adapter is loaded onto the model that it names, which has all its layers; add "
