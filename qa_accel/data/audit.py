@@ -21,7 +21,7 @@ from qa_accel.data.windows import Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
-IF_THERE = ("epoch",)
+IF_THERE = ("epoch", "suggested_max_query_length")
 """Entries of a window report that data_report.json has only where they say something."""
 
 
@@ -92,6 +92,8 @@ class WindowReport:
     """None if the data has no answers."""
     epoch: EpochReport | None = None
     """None if each epoch has every window."""
+    suggested_max_query_length: int | None = None
+    """A length that cuts few questions, if now many are cut."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
 logger = logging.getLogger(__name__)
 
 # Part of every cache file's name. Increase it when the same input gives other windows than before.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # of contexts; limits the memory of one batch if contexts are long

@@ -32,6 +32,7 @@ def table_of(windows: Windows, first_question: int) -> pa.Table:
     columns |= {name: pa.array(getattr(windows, f"{name}_W")) for name in WINDOW_COLUMNS}
     columns["question"] = pa.array(windows.question_W + np.int32(first_question))
     columns["question_cut"] = pa.array(windows.question_cut_Q[windows.question_W].astype(np.uint8))
+    columns["question_tokens"] = pa.array(windows.question_tokens_Q[windows.question_W])
     return pa.table(columns)
 
 
@@ -40,7 +41,8 @@ def features(gives_types: bool) -> Features:
     tokens = {
         name: ListOf(Value(kind)) for name, kind in TOKEN_COLUMNS.items() if gives_types or name != "token_type_ids"
     }
-    return Features(tokens | {name: Value("int32") for name in WINDOW_COLUMNS} | {"question_cut": Value("uint8")})
+    per_question = {"question_cut": Value("uint8"), "question_tokens": Value("int32")}
+    return Features(tokens | {name: Value("int32") for name in WINDOW_COLUMNS} | per_question)
 
 
 def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
@@ -102,7 +104,9 @@ def read(path: Path) -> Windows:
     }
     per_window = {f"{name}_W": batch[name].to_numpy() for name in WINDOW_COLUMNS}
     question_W = per_window["question_W"]
-    cut_Q = np.zeros(1 + question_W[-1] if len(question_W) else 0, bool)  # every question has a window
+    questions = 1 + question_W[-1] if len(question_W) else 0  # every question has a window
+    cut_Q, tokens_Q = np.zeros(questions, bool), np.zeros(questions, np.int32)
     cut_Q[question_W] = batch["question_cut"].to_numpy()
+    tokens_Q[question_W] = batch["question_tokens"].to_numpy()
     begin_W = batch["input_ids"].offsets.to_numpy()
-    return Windows(**tokens, **per_window, begin_W=begin_W, question_cut_Q=cut_Q)
+    return Windows(**tokens, **per_window, begin_W=begin_W, question_cut_Q=cut_Q, question_tokens_Q=tokens_Q)

@@ -75,6 +75,8 @@ class Windows:
     """int32, last token of the label; null_W if the window holds no gold answer whole."""
     question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool, questions that were longer than max_query_length."""
+    question_tokens_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    """int32, tokens of each question before it was cut."""
 
     def __len__(self) -> int:
         return len(self.question_W)
