@@ -78,7 +78,9 @@ def counts(report: SplitReport) -> dict[str, str]:
     column |= dict(zip(names, cells))
     if windows.epoch is not None:
         epoch = windows.epoch
-        column["windows of each epoch"] = f"{_count(epoch.with_answer)} with, {_count(epoch.without_answer)} without answer"
+        column["windows of each epoch"] = (
+            f"{_count(epoch.with_answer)} with, {_count(epoch.without_answer)} without answer"
+        )
     return column
 
 

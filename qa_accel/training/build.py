@@ -82,9 +82,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
             max_answer_length=settings.spans.max_answer_length,
             check_cache=first,
         )
-    chosen, prepared_splits["train"] = windows_of_epochs(
-        settings.loop, prepared_splits["train"], settings.runtime.seed
-    )
+    chosen, prepared_splits["train"] = windows_of_epochs(settings.loop, prepared_splits["train"], settings.runtime.seed)
     console.print(splits.audit_table(prepared_splits))
     if (warning := few_answers(settings.loop, chosen)) is not None:
         console.print(f"warning: {warning}")

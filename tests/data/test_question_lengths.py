@@ -61,7 +61,9 @@ def test_the_warning_counts_the_questions_and_names_the_flag():
     said = CutQuestions(1000, 247, 112, 1).described(SQUAD)
     assert "247 of 1,000 questions (24.7%)" in said
     assert "--max_query_length 112 cuts 1" in said and "room" not in said
-    assert "which is the most that --max_seq_length 384 leaves room for" in CutQuestions(50, 50, 192, 50).described(SQUAD)
+    assert "which is the most that --max_seq_length 384 leaves room for" in CutQuestions(50, 50, 192, 50).described(
+        SQUAD
+    )
     assert "--max_seq_length 384 leaves no room for longer ones" in CutQuestions(50, 50, None, 50).described(SQUAD)
 
 
