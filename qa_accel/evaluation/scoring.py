@@ -19,6 +19,7 @@ from qa_accel.evaluation.set_scores import scores_by_set
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.postprocess import shared_contexts
 
 _BEST = re.compile(r"(^|_)best_(exact|f1)(_thresh)?$")
 """Scores at the best threshold, of all questions or of a set."""
@@ -112,7 +113,7 @@ def gold_texts(split: Split) -> dict[str, list[str]]:
 
 
 def gold_answers(split: Split) -> GoldAnswers:
-    contexts = dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
+    contexts = dict(zip(split.questions["id"][:], shared_contexts(split.questions), strict=True))
     return GoldAnswers(gold_texts(split), contexts, split.answer_language)
 
 
