@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,3 +34,14 @@ def test_json_read_in_pieces_equals_json_read_at_once(values, piece, indent, asc
     assert elements(json.dumps({"version": 12.5e10, "data": values, "end": None}, **options), piece) == values
     lines = [{"first": 1}, *values]
     assert elements("\n".join(json.dumps(value, ensure_ascii=ascii_only) for value in lines), piece) == lines
+
+
+def test_questions_under_the_first_key_are_read_one_by_one():
+    """BioASQ's files have no other key. Breaks if the whole list is held: then the broken end stops the first element. A
+    story's questions, which come behind its other keys, stay part of it."""
+    stream = json_stream.JsonStream(io.StringIO('{"questions": [{"id": "1"}, broken'), Path("x.json")).elements()
+    assert next(stream) == {"id": "1"}
+    with pytest.raises(ValueError, match=r"x.json: broken JSON at line 1"):
+        next(stream)
+    story = {"storyId": "a", "questions": [{"q": "?"}]}
+    assert elements(json.dumps(story) + "\n" + json.dumps(story), 4) == [story, story]

@@ -2,8 +2,8 @@
 
 - An article with "paragraphs", each with "qas": SQuAD, CUAD, KorQuAD 1, DRCD, CMRC in SQuAD's form, TyDi QA GoldP.
 - A paragraph with "qas": simpletransformers. KorQuAD 2 too, whose one `answer` has two places: `text` is at `answer_start`
-  of `context`, and `html_answer_text` at `html_answer_start` of `raw_html` (kimsan0622, tfds korquad.py). Context and
-  answer are read as they are there, with the tags.
+  of `context`, and `html_answer_text` at `html_answer_start` of `raw_html`; public loaders of the set pair them like that.
+  Context and answer are read as they are there, with the tags.
 """
 
 from collections.abc import Iterator

@@ -263,7 +263,7 @@ def other_layouts() -> list[Case]:
         ("MultiSpanQA's token lists", as_json(MULTI_SPAN), "data.json", Accepted(report_has(questions=1, misplaced_answers=0, windows_with_answer=1))),
         ("NewsQA's stories", as_json(NEWSQA), "data.json", Accepted(both(report_has(questions=1, misplaced_answers=0, windows_with_answer=1), says("type dev")))),
         ("BioASQ's questions", as_json(BIOASQ), "data.json", Accepted(both(report_has(questions=1, misplaced_answers=0, windows_with_answer=1), says("yesno")))),
-        ("answers without offsets", as_json([row("1", WHO, ["Dana Holt"])]), "data.json", Refused("data.json", "row 1", "answer_start")),
+        ("a list of texts as answers", as_json([row("1", WHO, ["Dana Holt"])]), "data.json", Refused("data.json", "row 1", "answer_start")),
         ("MRQA without char_spans", as_lines(MRQA[0], {"context": BRIDGE, "qas": [{"qid": "1", "question": WHO, "answers": ["x"]}]}), "data.jsonl", Refused("data.jsonl")),
         ("csv without ids", f"question,context,answer_text,answer_start\n{WHO},{BRIDGE},Dana Holt,39\n".encode(), "data.csv", Refused("data.csv", "'id'", "--id_column")),
         ("csv of pandas, its index first", f",question,context,answer_text,answer_start\n0,{WHO},{BRIDGE},Dana Holt,39\n".encode(), "data.csv", Refused("data.csv", "'id'", "pandas' index")),
