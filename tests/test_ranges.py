@@ -34,6 +34,7 @@ ACCEPTED = {
     **dict.fromkeys(("seed", "train_shuffle_seed", "validation_shuffle_seed"), (0,)),
     "confirm_seeds": (0,),
     **dict.fromkeys(("train_shard", "validation_shard"), (0,)),  # the first part
+    "negative_window_ratio": (0,),  # only windows with an answer
     **dict.fromkeys(("lora_r", "freeze_layers"), (0,)),  # no adapter; the embeddings alone
     **dict.fromkeys(("num_warmup_steps", "warmup_steps", "doc_stride"), (0,)),
     "port": (0,),  # any free one

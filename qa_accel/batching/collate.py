@@ -47,6 +47,11 @@ class Batch:
     """float32: the mean of the teachers' start logits; 0 where a row has no token. None without a teacher."""
     teacher_end_BL: torch.Tensor | None = None
     """The same of the end."""
+    gold_start_BL: torch.Tensor | None = None
+    """bool: the first tokens of all answers of a window, or its null position, start_B among them. None if a window has one
+    label."""
+    gold_end_BL: torch.Tensor | None = None
+    """The same of the last tokens."""
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
@@ -68,7 +73,7 @@ class Batch:
         return Batch(inputs=inputs, **{name: change(tensor) for name, tensor in self.beside_inputs().items()})
 
     def beside_inputs(self) -> dict[str, torch.Tensor]:
-        """Name -> tensor of all that the model does not take; without a teacher's, where there is none."""
+        """Name -> tensor of all that the model does not take; without a teacher's and several labels, where there are none."""
         return _given(self)
 
 

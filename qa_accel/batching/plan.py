@@ -28,10 +28,11 @@ def training_plan(
     accumulation: int,
     world_size: int,
     packed: bool,
-    remaining_W: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
+    epoch_size: int | None = None,
 ) -> np.ndarray:
-    """(steps, accumulation, world_size, width) int32: every window once, in an order drawn from (seed, epoch). The width is
-    batch_size, or less if all of lengths_W are not enough for one step: it is the same in every epoch.
+    """(steps, accumulation, world_size, width) int32: the planned windows in an order drawn from (seed, epoch). The width is
+    batch_size, or less if the windows of an epoch are not enough for one step: it is the same in every epoch.
 
     Only the last step may hold NOTHING; there the batches' numbers of windows differ by one at most. Which windows
     make up a step depends on accumulation and world_size through their product alone.
@@ -40,28 +41,31 @@ def training_plan(
     widest of the batch_size groups, its longest window less its shortest; for lengths like SQuAD's that is far below
     2 % of a batch, for any lengths it is at most the longest window less the shortest of the epoch.
 
-    remaining_W: plan these windows only (the rest of an epoch that is resumed on another number of ranks).
+    rows: the windows to plan, in any order, each as often as it is there (an epoch's own, or what is left of an epoch that
+    is resumed on another number of ranks); None: every window once.
+    epoch_size: number of windows of the whole epoch, if it is not that of lengths_W.
     """
     for name, value in (("batch_size", batch_size), ("accumulation", accumulation), ("world_size", world_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    width = max(1, min(batch_size, -(-len(lengths_W) // (accumulation * world_size))))
+    size = len(lengths_W) if epoch_size is None else epoch_size
+    width = max(1, min(batch_size, -(-size // (accumulation * world_size))))
     rng = np.random.default_rng([seed, epoch])
-    if remaining_W is None:
-        shuffled_W = np.arange(len(lengths_W), dtype=np.int32)
+    if rows is None:
+        shuffled = np.arange(len(lengths_W), dtype=np.int32)
     else:
-        shuffled_W = np.unique(remaining_W).astype(np.int32)  # the same plan in whatever order they were found
-    rng.shuffle(shuffled_W)
+        shuffled = np.sort(rows).astype(np.int32)  # the same plan in whatever order they were found
+    rng.shuffle(shuffled)
     batches_per_step = accumulation * world_size
-    in_full_steps = len(shuffled_W) // (batches_per_step * batch_size) * (batches_per_step * batch_size)
+    in_full_steps = len(shuffled) // (batches_per_step * batch_size) * (batches_per_step * batch_size)
     if packed:
-        full_W, rest_W = _split_evenly(lengths_W, shuffled_W, in_full_steps, rng)
+        full_W, rest_W = _split_evenly(lengths_W, shuffled, in_full_steps, rng)
         full = _deal(lengths_W, full_W, len(full_W) // batch_size)
         rng.shuffle(full)  # batches that were dealt side by side are complementary: they should not share a step
         rng.permuted(full, axis=1, out=full)
         rest = _deal(lengths_W, rest_W, batches_per_step)
     else:
-        full_W, rest_W = np.split(shuffled_W, [in_full_steps])
+        full_W, rest_W = np.split(shuffled, [in_full_steps])
         full = _group(lengths_W, full_W, batches_per_step * batch_size, max(16, 64 // batches_per_step))
         rng.shuffle(full)
         rest = _cut(rest_W[_longest_first(lengths_W[rest_W])], batches_per_step)

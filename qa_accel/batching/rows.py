@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from qa_accel.batching.plan import NOTHING
+from qa_accel.data.window_assembly import ranges
 from qa_accel.data.windows import TaughtWindows, Windows
 
 MULTIPLE = 8
@@ -57,6 +58,8 @@ class ArrayBatch:
     shift_B: np.ndarray
     teacher_start_BL: np.ndarray | None = None
     teacher_end_BL: np.ndarray | None = None
+    gold_start_BL: np.ndarray | None = None
+    gold_end_BL: np.ndarray | None = None
 
 
 class PaddedRows:
@@ -133,6 +136,16 @@ def beside_inputs(
         for name, logits_MN in (("start", windows.teacher_start_MN), ("end", windows.teacher_end_MN)):
             mean_BL = np.mean([logits_N[source_BL] for logits_N in logits_MN], axis=0, dtype=np.float32)
             fields[f"teacher_{name}_BL"] = np.where(token_BL, mean_BL, np.float32(0))
+    if windows.gold_begin_W is not None:
+        assert windows.gold_start_G is not None and windows.gold_end_G is not None, "they come together"
+        count_B = np.diff(windows.gold_begin_W)[window_B]
+        gold = ranges(windows.gold_begin_W[window_B], count_B)
+        row = np.repeat(np.arange(len(window_B)), count_B)
+        for name, place_G in (("start", windows.gold_start_G), ("end", windows.gold_end_G)):
+            places_BL = np.zeros(place_BL.shape, bool)
+            places_BL[row, place_G[gold] + shift_B[row]] = True
+            places_BL[np.arange(len(window_B)), fields[f"{name}_B"]] = True  # without an answer the null position
+            fields[f"gold_{name}_BL"] = places_BL
     return fields
 
 

@@ -11,6 +11,7 @@ from qa_accel.distributed.run_folder import hold, make_writable
 from qa_accel.inference.qa_model import load_tokenizer_and_config
 from qa_accel.terminal import make_console
 from qa_accel.training import distillation
+from qa_accel.training.epochs import few_answers, windows_of_epochs
 from qa_accel.training.model_checks import teachers_of
 from qa_accel.training.settings import TrainConfig
 
@@ -32,5 +33,9 @@ def run(settings: TrainConfig) -> None:
     )
     for teacher in teachers:
         distillation.own_windows(teacher, settings.data, settings.windows, prepared["train"])
-    make_console().print(splits.audit_table(prepared))
+    chosen, prepared["train"] = windows_of_epochs(settings.loop, prepared["train"], settings.runtime.seed)
+    console = make_console()
+    console.print(splits.audit_table(prepared))
+    if (warning := few_answers(settings.loop, chosen)) is not None:
+        console.print(f"warning: {warning}")
     files.write_json(folder / "data_report.json", splits.audit_as_dict(prepared))

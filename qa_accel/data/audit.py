@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
-from qa_accel.data.label_audit import LabelReport, UnlikeLabel, audit_labels
+from qa_accel.data.label_audit import LabelReport, SeveralAnswers, UnlikeLabel, audit_labels
 from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import LabelledAnswers, Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
+IF_THERE = ("epoch",)
+"""Entries of a window report that data_report.json has only where they say something."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class QuestionReport:
 
 
 @dataclass(frozen=True)
+class EpochReport:
+    """Numbers of windows in each epoch of training."""
+
+    with_answer: int
+    without_answer: int
+
+
+@dataclass(frozen=True)
 class WindowReport:
     windows: int
     tokens: int
@@ -75,11 +85,13 @@ class WindowReport:
     share_with_answer: float | None
     """Share of the windows."""
     lost_answer_ids: tuple[str, ...] | None
-    """Answerable questions whose (first) answer is not complete in any window."""
+    """Answerable questions of which no window has a label: none of the labelled answers is whole in a window."""
     cut_question_ids: tuple[str, ...] | None
     """Questions longer than max_query_length; None if the windows do not record it."""
     labels: LabelReport | None = None
     """None if the data has no answers."""
+    epoch: EpochReport | None = None
+    """None if each epoch has every window."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +100,15 @@ class SplitReport:
     windows: WindowReport | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        if content["windows"] is not None:
+            for name in IF_THERE:
+                if content["windows"][name] is None:
+                    del content["windows"][name]
+            labels = content["windows"]["labels"]
+            if labels is not None and labels["several"] is None:
+                del labels["several"]
+        return content
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "SplitReport":
@@ -97,7 +117,11 @@ class SplitReport:
         questions["misplaced_answers"] = tuple(MisplacedAnswer(**each) for each in questions["misplaced_answers"])
         if windows is not None and (labels := windows.get("labels")) is not None:
             unlike = tuple(UnlikeLabel(**each) for each in labels["unlike_labels"])
-            windows = {**windows, "labels": LabelReport(**{**labels, "unlike_labels": unlike})}
+            several = labels.get("several")
+            several = None if several is None else SeveralAnswers(**several)
+            windows = {**windows, "labels": LabelReport(**{**labels, "unlike_labels": unlike, "several": several})}
+        if windows is not None and (epoch := windows.get("epoch")) is not None:
+            windows = {**windows, "epoch": EpochReport(**epoch)}
         return cls(QuestionReport(**questions), None if windows is None else WindowReport(**windows))
 
 
@@ -154,8 +178,14 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
     return select_rows(questions, kept_Q), report
 
 
-def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_length: int | None = None) -> WindowReport:
-    """Counts of the windows of the kept questions. max_answer_length: tokens of the longest answer of prediction."""
+def audit_windows(
+    windows: Windows,
+    questions: datasets.Dataset,
+    max_answer_length: int | None = None,
+    labelled: LabelledAnswers | None = None,
+) -> WindowReport:
+    """Counts of the windows of the kept questions. max_answer_length: tokens of the longest answer of prediction.
+    labelled: which gold answers are labels in training; None for windows that are not trained on."""
     ids = np.array(questions["id"][:], dtype=object)
     per_question_Q = np.bincount(windows.question_W, minlength=len(ids))
     lengths_W = np.diff(windows.begin_W)
@@ -166,7 +196,7 @@ def audit_windows(windows: Windows, questions: datasets.Dataset, max_answer_leng
         held_Q[windows.question_W[holds_W]] = True
         with_answer, share = int(holds_W.sum()), float(holds_W.mean())
         lost = tuple(ids[(answer_counts(questions) > 0) & ~held_Q])
-        labels = audit_labels(windows, questions, max_answer_length)
+        labels = audit_labels(windows, questions, max_answer_length, labelled)
     if getattr(windows, "question_cut_Q", None) is not None:
         cut = tuple(ids[np.asarray(windows.question_cut_Q, dtype=bool)])
     return WindowReport(

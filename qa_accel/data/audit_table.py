@@ -1,13 +1,13 @@
 """Reports of the audit -> the table that a run prints: counts, one column per split, and the first faulty rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
 
 from qa_accel.data.audit import SplitReport
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
-from qa_accel.data.label_audit import UnlikeLabel
+from qa_accel.data.label_audit import SeveralAnswers, UnlikeLabel
 from qa_accel.messages import quoted
 
 LISTED = 3  # rows per kind
@@ -20,14 +20,19 @@ def report_table(reports: Mapping[str, SplitReport]) -> Table:
     for split in reports:
         table.add_column(split, justify="right")
     columns = [counts(report) for report in reports.values()]
-    for name in columns[0] if columns else ():
-        table.add_row(name, *(column[name] for column in columns))
+    for name in names_of_rows(columns):
+        table.add_row(name, *(column.get(name, "-") for column in columns))
     lines = [f"{split}: {line}" for split, report in reports.items() for line in remarks(report)]
     layout = Table.grid()
     layout.add_row(table)
     # Text, since a context's "[b]" must not be read as a style; a separate row, since a caption is as narrow as its table.
     layout.add_row(Text("\n".join(lines)))
     return layout
+
+
+def names_of_rows(columns: Sequence[Mapping[str, str]]) -> list[str]:
+    """Names of all counts of these splits; one split may have more of them than another."""
+    return list(dict.fromkeys(name for column in columns for name in column))
 
 
 def counts(report: SplitReport) -> dict[str, str]:
@@ -70,7 +75,29 @@ def counts(report: SplitReport) -> dict[str, str]:
         _count(None if labels is None or labels.long_answer_ids is None else len(labels.long_answer_ids)),
         _count(None if windows.cut_question_ids is None else len(windows.cut_question_ids)),
     )
-    return column | dict(zip(names, cells))
+    column |= dict(zip(names, cells))
+    if labels is not None and labels.several is not None:
+        column |= _counts_of_several(labels.several)
+    if windows.epoch is not None:
+        epoch = windows.epoch
+        column["windows of each epoch"] = (
+            f"{_count(epoch.with_answer)} with, {_count(epoch.without_answer)} without answer"
+        )
+    return column
+
+
+def _counts_of_several(several: SeveralAnswers) -> dict[str, str]:
+    apart = _count(several.questions_with_answers_apart)
+    column = {"questions with several answers": f"{_count(several.questions)} ({apart} with answers apart)"}
+    if several.windows_left_out is not None:
+        column["windows left out"] = _count(several.windows_left_out)
+    if several.windows_with_several_labels is not None:
+        column["windows with several labels"] = (
+            f"{_count(several.windows_with_several_labels)} (most {several.most_labels})"
+        )
+    if several.partly_lost_ids is not None:
+        column["questions with some answers lost"] = _count(len(several.partly_lost_ids))
+    return column | {"windows with a part of an answer": _count(several.windows_with_a_part)}
 
 
 def _count(count: int | None, share: float | None = None) -> str:
@@ -95,6 +122,8 @@ def remarks(report: SplitReport) -> Iterator[str]:
     if windows is not None:
         yield from _some([f"no window holds the whole answer of id {quoted(i)}" for i in windows.lost_answer_ids or ()])
         if windows.labels is not None:
+            lost = windows.labels.several.partly_lost_ids if windows.labels.several is not None else None
+            yield from _some([f"no window holds some of the answers of id {quoted(i)} whole" for i in lost or ()])
             yield from _some([_unlike(label) for label in windows.labels.unlike_labels])
             yield from _some(
                 [

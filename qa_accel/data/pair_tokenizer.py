@@ -188,9 +188,7 @@ class PairTokenizer:
         first_A, last_A = gold_tokens(contexts_tokenized, np.arange(len(kept_questions)), gold)
         room_Q = context_tokens_W[nth_W == 0]
         slice_W = nth_W * (room_Q[question_W] - config.doc_stride)
-        start_W, end_W = label(
-            gold.question_A, first_A, last_A, question_W, slice_W, context_begin_W, context_end_W, null_W
-        )
+        labels = label(gold, first_A, last_A, question_W, slice_W, context_begin_W, context_end_W, null_W)
         return Windows(
             input_ids_N=ids_N,
             token_type_ids_N=types_N,
@@ -201,9 +199,8 @@ class PairTokenizer:
             context_begin_W=context_begin_W,
             context_end_W=context_end_W,
             null_W=null_W,
-            start_W=start_W,
-            end_W=end_W,
             question_cut_Q=cut_P[question_Q],
+            **labels,
         )
 
     def _tokens(self, texts: Sequence[str], offsets: bool) -> TokenizedTexts:

@@ -21,6 +21,7 @@ import pyarrow as pa
 from qa_accel import files
 from qa_accel.answer_language import ENGLISH, check_language
 from qa_accel.data import answer_scripts, cache_file, gold_answers, sources, squad_format
+from qa_accel.data.windows import LabelledAnswers
 from qa_accel.messages import PATH, quoted, short
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
@@ -56,7 +57,7 @@ class DataConfig:
     scores, `zh` and others have words, articles and punctuation of their own, `char` compares characters."""
     version_2_with_negative: bool | None = None
     """Whether questions may have no answer; None detects it from the data. False with such questions is an error."""
-    answers: Literal["first", "any", "all"] = "any"
+    answers: LabelledAnswers = "any"
     """Which gold answers of a question are labels in training. any: in each window the first one that it holds whole,
     as for SQuAD's annotators, of whom each gave one answer to the same question. first: only the question's first
     answer. all: each one that the window holds whole, as for contracts and lists, where each answer is a part of the

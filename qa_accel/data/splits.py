@@ -42,7 +42,9 @@ def prepare_split(
 
     max_answer_length: tokens of prediction's longest answer, for the audit to count gold answers that are longer.
     check_cache: look for damage in cached files, which costs a read of each; one process of those that share them is enough.
+    `DataConfig.answers` decides about the labels of training alone; other windows are labelled as under `any`.
     """
+    labelled = data_config.answers if split == "train" else "any"
     questions = load_questions(data_config, split, check_cache=check_cache)
     questions, question_report = audit.audit_questions(questions, training=split == "train")
     windows = prepare_windows(
@@ -52,8 +54,11 @@ def prepare_split(
         cache_dir=cache_folder(data_config),
         num_proc=data_config.preprocessing_num_workers,
         check_cache=check_cache,
+        labelled=labelled,
     )
-    window_report = audit.audit_windows(windows, questions, max_answer_length)
+    window_report = audit.audit_windows(
+        windows, questions, max_answer_length, labelled=labelled if split == "train" else None
+    )
     return Split(questions, windows, audit.SplitReport(question_report, window_report), data_config.answer_language)
 
 

@@ -96,7 +96,7 @@ def gold_tokens(contexts: TokenizedTexts, context_Q: np.ndarray, gold: GoldSpans
 
 
 def label(
-    question_A: np.ndarray,
+    gold: GoldSpans,
     first_A: np.ndarray,
     last_A: np.ndarray,
     question_W: np.ndarray,
@@ -104,24 +104,38 @@ def label(
     context_begin_W: np.ndarray,
     context_end_W: np.ndarray,
     null_W: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Labels of windows holding the context's tokens from slice_W on, (W,) each: the question's first answer that is
-    complete in the window, null if none is.
+) -> dict[str, np.ndarray]:
+    """Labels of windows holding the context's tokens from slice_W on, as fields of `Windows`: start_W and end_W are the
+    question's first labelled answer that is complete in the window, null if none is.
 
-    first_A and last_A count the context's tokens.
+    first_A and last_A count the context's tokens. A window with a part of an answer holds none: the part alone answers
+    nothing, and a window further on holds the whole one, unless it is longer than doc_stride.
     """
+    question_A = gold.question_A
     begin_Q = np.searchsorted(question_A, np.arange(1 + question_W.max(initial=-1)))
     count_Q = np.searchsorted(question_A, np.arange(len(begin_Q)), side="right") - begin_Q
-    # X: pairs of a window and an answer of its question.
+    # X: pairs of a window and an answer of its question; H: those where the window holds the answer.
     window_X = np.repeat(np.arange(len(question_W)), count_Q[question_W])
     answer_X = ranges(begin_Q[question_W], count_Q[question_W])
     first_X, last_X = first_A[answer_X] - slice_W[window_X], last_A[answer_X] - slice_W[window_X]
     holds_X = (first_X <= last_X) & (first_X >= 0) & (last_X < (context_end_W - context_begin_W)[window_X])
-    window_H, chosen_H = np.unique(window_X[holds_X], return_index=True)
+    window_H = window_X[holds_X]
+    start_H, end_H = (context_begin_W[window_H] + place_X[holds_X] for place_X in (first_X, last_X))
+    labelled_H = np.unique(window_H, return_index=True)[1]  # of each window the first
+    fields = {}
+    if gold.labelled == "first":
+        is_first_H = answer_X[holds_X] == begin_Q[question_W[window_H]]
+        fields["left_out_W"] = np.zeros(len(question_W), bool)
+        fields["left_out_W"][window_H[labelled_H[~is_first_H[labelled_H]]]] = True
+        labelled_H = labelled_H[is_first_H[labelled_H]]
+    elif gold.labelled == "all":
+        window_G, start_G, end_G = np.unique(np.stack([window_H, start_H, end_H]), axis=1)
+        fields["gold_begin_W"] = offsets_of(np.bincount(window_G, minlength=len(question_W)))
+        fields |= {"gold_start_G": start_G.astype(np.int32), "gold_end_G": end_G.astype(np.int32)}
     start_W, end_W = null_W.astype(np.int32), null_W.astype(np.int32)
-    start_W[window_H] = context_begin_W[window_H] + first_X[holds_X][chosen_H]
-    end_W[window_H] = context_begin_W[window_H] + last_X[holds_X][chosen_H]
-    return start_W, end_W
+    start_W[window_H[labelled_H]] = start_H[labelled_H]
+    end_W[window_H[labelled_H]] = end_H[labelled_H]
+    return fields | {"start_W": start_W, "end_W": end_W}
 
 
 def assemble(
@@ -174,9 +188,7 @@ def assemble(
         types_N = np.repeat(np.array([*special_types, *text_types], np.uint8), counts)[place_N]
     no_offset_N = np.zeros(outside, np.int32)
     first_A, last_A = gold_tokens(contexts, context_Q, gold)
-    start_W, end_W = label(
-        gold.question_A, first_A, last_A, question_W, slice_W, context_begin_W, context_end_W, null_W
-    )
+    labels = label(gold, first_A, last_A, question_W, slice_W, context_begin_W, context_end_W, null_W)
     return Windows(
         input_ids_N=source_N[place_N],
         token_type_ids_N=types_N,
@@ -187,7 +199,6 @@ def assemble(
         context_begin_W=context_begin_W,
         context_end_W=context_end_W,
         null_W=null_W,
-        start_W=start_W,
-        end_W=end_W,
         question_cut_Q=cut_Q,
+        **labels,
     )

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +23,7 @@ from qa_accel import files
 from qa_accel.data import cache_file
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, LabelledAnswers, WindowConfig, Windows
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ def prepare_windows(
     cache_dir: str | os.PathLike,
     num_proc: int | None = None,
     check_cache: bool = True,
+    labelled: LabelledAnswers = "any",
 ) -> Windows:
     """Windows of all questions, in their order: read from cache_dir if they are there, else written there first.
 
@@ -48,9 +50,9 @@ def prepare_windows(
 
     num_proc processes tokenize (None: this one). Several processes may call this at once, each computing the same
     content; to tokenize only once, let one process go first. check_cache: read a file that is there once to see
-    whether it is damaged, in which case it is computed again.
+    whether it is damaged, in which case it is computed again. labelled: which gold answers are labels.
     """
-    path = windows_file(questions, tokenizer, config, cache_dir=cache_dir)
+    path = windows_file(questions, tokenizer, config, cache_dir=cache_dir, labelled=labelled)
     if cache_file.is_usable(path, check=check_cache):
         logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
         return read(path)
@@ -61,7 +63,7 @@ def prepare_windows(
         TemporaryDirectory(prefix=f"{partial.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder,
     ):
         with one_thread():
-            made, row_of_place = _tokenized(questions, tokenizer, config, Path(folder), num_proc)
+            made, row_of_place = _tokenized(questions, tokenizer, config, Path(folder), num_proc, labelled)
         write_in_question_order(made, row_of_place, partial)
         cache_file.seal(partial, path.name)
     windows, seconds = read(path), time.perf_counter() - began
@@ -69,7 +71,14 @@ def prepare_windows(
     return windows
 
 
-def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_dir: str | os.PathLike) -> Path:
+def windows_file(
+    questions: Dataset,
+    tokenizer,
+    config: WindowConfig,
+    *,
+    cache_dir: str | os.PathLike,
+    labelled: LabelledAnswers = "any",
+) -> Path:
     """Path of these questions' windows, whether the file exists or not."""
     core = json.loads(tokenizer.backend_tokenizer.to_str())
     # Left by the last call or wanted by the collator: windows set their own.
@@ -86,6 +95,8 @@ def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_d
         "doc_stride": config.doc_stride,
         "max_query_length": config.max_query_length,
     }
+    if labelled != "any":
+        content["labelled answers"] = labelled
     fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
     return Path(cache_dir) / f"windows-{fingerprint}.arrow"
 
@@ -93,29 +104,36 @@ def windows_file(questions: Dataset, tokenizer, config: WindowConfig, *, cache_d
 class _TokenizeBatch:
     """The function for datasets.map: a table of questions -> a table of their windows. Sent to the worker processes."""
 
-    def __init__(self, pairs: PairTokenizer):
+    def __init__(self, pairs: PairTokenizer, labelled: LabelledAnswers):
         self.pairs = pairs
+        self.labelled: LabelledAnswers = labelled
 
     def __call__(self, table: pa.Table, places: list[int]) -> pa.Table:
         table = table.combine_chunks()  # rows selected one by one are one chunk each, which is slow to read
-        windows = self.pairs.windows(table["question"].to_pylist(), table["context"].to_pylist(), gold_answers(table))
+        gold = gold_answers(table, self.labelled)
+        windows = self.pairs.windows(table["question"].to_pylist(), table["context"].to_pylist(), gold)
         return table_of(windows, places[0])
 
 
-def gold_answers(table: pa.Table) -> GoldSpans:
+def gold_answers(table: pa.Table, labelled: LabelledAnswers = "any") -> GoldSpans:
     """Characters of the gold answers of all rows; none if there is no answers column."""
     if "answers" not in table.column_names or not table.num_rows:
-        return GoldSpans.none()
+        return replace(GoldSpans.none(), labelled=labelled)
     answers = table["answers"].combine_chunks()
     starts, texts = answers.field("answer_start"), answers.field("text")
     count_Q = starts.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     begin_A = starts.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
     length_A = np.fromiter(map(len, texts.flatten().to_pylist()), np.int64)
-    return GoldSpans(np.repeat(np.arange(len(count_Q)), count_Q), begin_A, begin_A + length_A)
+    return GoldSpans(np.repeat(np.arange(len(count_Q)), count_Q), begin_A, begin_A + length_A, labelled)
 
 
 def _tokenized(
-    questions: Dataset, tokenizer, config: WindowConfig, folder: Path, num_proc: int | None
+    questions: Dataset,
+    tokenizer,
+    config: WindowConfig,
+    folder: Path,
+    num_proc: int | None,
+    labelled: LabelledAnswers,
 ) -> tuple[Dataset, np.ndarray]:
     """Windows as datasets.map returns them, with "question" as the place in tokenizing order; the row of each place."""
     questions = questions.with_format(None)
@@ -132,11 +150,11 @@ def _tokenized(
     grouped = questions.select_columns(columns)
     if not np.array_equal(row_of_place, np.arange(len(questions))):
         grouped = grouped.select(row_of_place)
-    columns_made = features(pairs.gives_types)
+    columns_made = features(pairs.gives_types, labelled)
     if not len(questions):
         return Dataset(columns_made.arrow_schema.empty_table()), row_of_place
     made = grouped.with_format("arrow").map(
-        _TokenizeBatch(pairs),
+        _TokenizeBatch(pairs, labelled),
         with_indices=True,
         batched=True,
         batch_size=int(np.clip(BATCH_CHARACTERS * len(questions) // max(1, characters), 1, BATCH_ROWS)),

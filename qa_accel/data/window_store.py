@@ -6,6 +6,7 @@ memory map: processes of one machine share it, and nothing is read before it is 
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +16,12 @@ from datasets import List as ListOf
 from qa_accel.data import cache_file
 from qa_accel.data.laid_out import MappedColumns, lay_out
 from qa_accel.data.window_assembly import offsets_of, ranges
-from qa_accel.data.windows import Windows
+from qa_accel.data.windows import LabelledAnswers, Windows
 
 TOKEN_COLUMNS = {"input_ids": "int32", "token_type_ids": "uint8", "offset_start": "int32", "offset_end": "int32"}
 WINDOW_COLUMNS = ("question", "context_begin", "context_end", "null", "start", "end")  # int32
+GOLD_COLUMNS = ("gold_start", "gold_end")  # lists of int32, if all gold answers are labels
+LEFT_OUT = "left_out"  # uint8, if only first ones are
 
 
 def table_of(windows: Windows, first_question: int) -> pa.Table:
@@ -32,15 +35,27 @@ def table_of(windows: Windows, first_question: int) -> pa.Table:
     columns |= {name: pa.array(getattr(windows, f"{name}_W")) for name in WINDOW_COLUMNS}
     columns["question"] = pa.array(windows.question_W + np.int32(first_question))
     columns["question_cut"] = pa.array(windows.question_cut_Q[windows.question_W].astype(np.uint8))
+    if windows.gold_begin_W is not None:
+        begin_W = pa.array(windows.gold_begin_W.astype(np.int32))
+        for name in GOLD_COLUMNS:
+            columns[name] = pa.ListArray.from_arrays(begin_W, pa.array(getattr(windows, f"{name}_G")))
+    if windows.left_out_W is not None:
+        columns[LEFT_OUT] = pa.array(windows.left_out_W.astype(np.uint8))
     return pa.table(columns)
 
 
-def features(gives_types: bool) -> Features:
+def features(gives_types: bool, labelled: LabelledAnswers) -> Features:
     """Schema of table_of's result, as `datasets` describes it."""
     tokens = {
         name: ListOf(Value(kind)) for name, kind in TOKEN_COLUMNS.items() if gives_types or name != "token_type_ids"
     }
-    return Features(tokens | {name: Value("int32") for name in WINDOW_COLUMNS} | {"question_cut": Value("uint8")})
+    labels: dict[str, Any] = {}
+    if labelled == "all":
+        labels = {name: ListOf(Value("int32")) for name in GOLD_COLUMNS}
+    elif labelled == "first":
+        labels = {LEFT_OUT: Value("uint8")}
+    per_window = {name: Value("int32") for name in WINDOW_COLUMNS} | {"question_cut": Value("uint8")}
+    return Features(tokens | per_window | labels)
 
 
 def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
@@ -57,6 +72,8 @@ def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path)
             columns[name] = pa.LargeListArray.from_arrays(pa.array(begin_W), values)
         elif name == "question":
             columns[name] = pa.array(question_W[window_W].astype(np.int32))
+        elif name in GOLD_COLUMNS:  # few, since most windows have no answer or one
+            columns[name] = table[name].combine_chunks().take(pa.array(window_W))
         else:
             columns[name] = pa.array(table[name].to_numpy()[window_W])
     names = [name for name in made.column_names if name in TOKEN_COLUMNS]
@@ -104,5 +121,11 @@ def read(path: Path) -> Windows:
     question_W = per_window["question_W"]
     cut_Q = np.zeros(1 + question_W[-1] if len(question_W) else 0, bool)  # every question has a window
     cut_Q[question_W] = batch["question_cut"].to_numpy()
+    labels = {}
+    if GOLD_COLUMNS[0] in batch.schema.names:
+        labels = {f"{name}_G": batch[name].values.to_numpy() for name in GOLD_COLUMNS}
+        labels["gold_begin_W"] = batch[GOLD_COLUMNS[0]].offsets.to_numpy().astype(np.int64)
+    if LEFT_OUT in batch.schema.names:
+        labels["left_out_W"] = batch[LEFT_OUT].to_numpy().astype(bool)
     begin_W = batch["input_ids"].offsets.to_numpy()
-    return Windows(**tokens, **per_window, begin_W=begin_W, question_cut_Q=cut_Q)
+    return Windows(**tokens, **per_window, **labels, begin_W=begin_W, question_cut_Q=cut_Q)

@@ -1,18 +1,22 @@
 """What a window is: a question and a slice of its context as tokens of fixed maximum length (Hugging Face's *feature*).
 
-Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other, M teachers.
+Axes: Q questions (rows), A gold answers, W windows, N all tokens one after the other, G labels of all windows, M teachers.
 """
 
 import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 
 logger = logging.getLogger(__name__)
+
+LabelledAnswers = Literal["first", "any", "all"]
+"""Which gold answers of a question are labels (`DataConfig.answers`)."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,21 @@ class Windows:
     null_W: np.ndarray
     """int32, the position of the "no answer" token."""
     start_W: np.ndarray
-    """int32, first token of the label: the first of the question's gold answers that the window holds whole, else null_W."""
+    """int32, first token of the label: the first of the question's labelled answers that the window holds whole, else null_W."""
     end_W: np.ndarray
-    """int32, last token of the label; null_W if the window holds no gold answer whole."""
+    """int32, last token of the label; null_W if the window holds no labelled answer whole."""
     question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool, questions that were longer than max_query_length."""
+    gold_begin_W: np.ndarray | None = None
+    """int64, W + 1 entries: window w has the labels gold_begin_W[w]:gold_begin_W[w + 1] of the two arrays below, none without
+    an answer. None unless all gold answers are labels; so are they."""
+    gold_start_G: np.ndarray | None = None
+    """int32, first token of each gold answer that the window holds whole; each span of tokens once, from left to right."""
+    gold_end_G: np.ndarray | None = None
+    """int32, last token of each."""
+    left_out_W: np.ndarray | None = None
+    """bool, windows that hold a later gold answer, but not the question's first one: "no answer" would be wrong, so they are
+    not trained on. None unless only first answers are labels."""
 
     def __len__(self) -> int:
         return len(self.question_W)
@@ -107,6 +121,8 @@ class GoldSpans:
     """Row of the question, ascending."""
     begin_A: np.ndarray
     end_A: np.ndarray
+    labelled: LabelledAnswers = "any"
+    """Which of them are labels of a window."""
 
     @classmethod
     def one_each(cls, begin_Q: Sequence[int] | np.ndarray, end_Q: Sequence[int] | np.ndarray) -> "GoldSpans":

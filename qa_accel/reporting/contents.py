@@ -7,7 +7,7 @@ from typing import Any
 from qa_accel import shell_words
 from qa_accel.answer_language import is_english, spelled_language
 from qa_accel.data.audit import SplitReport
-from qa_accel.data.audit_table import ALL_LISTED, counts, remarks
+from qa_accel.data.audit_table import ALL_LISTED, counts, names_of_rows, remarks
 from qa_accel.evaluation.comparison import Comparison
 from qa_accel.evaluation.error_analysis import Slice, verdict
 from qa_accel.evaluation.error_kinds import KINDS
@@ -177,7 +177,7 @@ def audits_of(run: JudgedRun) -> dict[str, SplitReport]:
 
 def data(audits: Mapping[str, SplitReport]) -> Section:
     columns = [counts(audit) for audit in audits.values()]
-    rows = [(name, *(column[name] for column in columns)) for name in columns[0]]
+    rows = [(name, *(column.get(name, "-") for column in columns)) for name in names_of_rows(columns)]
     # a folder of answers has no such file
     lines = [(split, line.removesuffix(ALL_LISTED)) for split, audit in audits.items() for line in remarks(audit)]
     blocks: list[Block] = [Table("What is in the data", ("", *audits), rows)]

@@ -24,7 +24,7 @@ from qa_accel.terminal import visible
 from qa_accel.training import checkpoint, distillation, model_checks, optim, restoring
 from qa_accel.training.checkpoint import run_fingerprint
 from qa_accel.training.compile import LossFunction
-from qa_accel.training.epochs import EpochPlans
+from qa_accel.training.epochs import EpochPlans, few_answers, windows_of_epochs
 from qa_accel.training.evaluator import Evaluator
 from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog
@@ -82,7 +82,10 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
             max_answer_length=settings.spans.max_answer_length,
             check_cache=first,
         )
+    chosen, prepared_splits["train"] = windows_of_epochs(settings.loop, prepared_splits["train"], settings.runtime.seed)
     console.print(splits.audit_table(prepared_splits))
+    if (warning := few_answers(settings.loop, chosen)) is not None:
+        console.print(f"warning: {warning}")
     windows = prepared_splits["train"].windows
     timer.end_stage("data")
     if teachers:
@@ -104,6 +107,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         seed=settings.runtime.seed,
         world_size=accelerator.num_processes,
         packed=task.mode.packed,
+        windows=chosen,
     )
     qa, loss = _build_model(settings, task, accelerator, console)
     model, optimizer = accelerator.prepare(qa.model, optim.make_optimizer(qa.model, settings.optim))
@@ -137,7 +141,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         settings.log,
         total_steps=total_steps,
         first_step=progress.step,
-        epoch_windows=len(windows),
+        epoch_windows=epochs.windows_per_epoch,
     )
     optimizer_step = OptimizerStep(
         accelerator, model, loss, optimizer, max_grad_norm=settings.optim.max_grad_norm, capture=loss.whole_step

@@ -36,6 +36,8 @@ from qa_accel.training.progress import Progress
 PROGRESS = "progress.json"
 TEACHERS = "teachers"
 """Entry of a fingerprint: of each teacher the fingerprint -> the name, which may change."""
+IF_USED = ("negative_window_ratio",)
+"""Settings that are entries of a fingerprint only where they have a value."""
 TEACHERS_LOGITS = "teachers' logits"
 """Entry of a fingerprint: hash of what the same teachers may say in other bits (versions, device, batches of their pass)."""
 
@@ -73,15 +75,18 @@ def run_fingerprint(
     chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
     chosen += ("num_train_epochs", "max_train_steps", "dtype", "keep_layers", *config.setting_types(OptimConfig))
     chosen += tuple(name for name in config.setting_types(AdapterConfig) if name != "merge_lora")
+    chosen += tuple(name for name in IF_USED if settings[name] is not None)
     teachers = taught = None
     if isinstance(windows, TaughtWindows):
         chosen += ("distill_temperature", "distill_weight")
         teachers = dict(windows.teachers)
         taught = _hash((*windows.teacher_start_MN, *windows.teacher_end_MN))
+    labels = (windows.gold_begin_W, windows.gold_start_G, windows.gold_end_G, windows.left_out_W)
+    labels = (windows.start_W, windows.end_W, *(array for array in labels if array is not None))
     return {name: settings[name] for name in chosen} | {
         "batches": "packed" if packed else "padded",
         "training questions": questions._fingerprint,
-        "training windows": _hash((windows.begin_W, windows.start_W, windows.end_W)),
+        "training windows": _hash((windows.begin_W, *labels)),
         TEACHERS: teachers,
         TEACHERS_LOGITS: taught,
     }

@@ -197,6 +197,7 @@ def own_windows(
         cache_dir=cache_folder(data),
         num_proc=data.preprocessing_num_workers,
         check_cache=check_cache,
+        labelled=data.answers,
     )
     decisive = ("input_ids_N", "begin_W", "question_W", "context_begin_W", "context_end_W", "null_W")
     differing = [name for name in decisive if not same(getattr(own, name), getattr(train.windows, name))]

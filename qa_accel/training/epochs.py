@@ -4,12 +4,16 @@ Resuming is skipping entries of a plan, and a plan is a function of its argument
 epoch is with how many ranks how many steps of it were made.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from qa_accel.batching import plan
+from qa_accel.batching.epoch_windows import EpochWindows
+from qa_accel.data.audit import EpochReport
+from qa_accel.data.splits import Split
 from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.training.progress import Progress
 
@@ -24,10 +28,13 @@ class LoopConfig:
     """Times that every training window is seen."""
     max_train_steps: int | None = None
     """Optimizer steps of the whole run; wins over num_train_epochs."""
+    negative_window_ratio: float | None = None
+    """Windows without answer in each epoch, at most, for each window with an answer. They take turns: each epoch has others.
+    None takes every window. For long documents, where nearly all windows hold no answer."""
 
     def __post_init__(self):
         check_ranges(self, per_device_train_batch_size=COUNT, gradient_accumulation_steps=COUNT)
-        check_ranges(self, num_train_epochs=COUNT, max_train_steps=COUNT)
+        check_ranges(self, num_train_epochs=COUNT, max_train_steps=COUNT, negative_window_ratio="[0, inf)")
 
 
 DIFFERENT_EPOCHS = 256
@@ -37,18 +44,60 @@ SMALL_ACCUMULATION = 1000
 """Batches of a step that may be empty on a rank, as in a trial run on ten questions: they cost seconds."""
 
 
+FEW_ANSWERS = 0.05
+"""Share of the windows with an answer below which a run says how to leave out others. In SQuAD v2 half of the windows hold
+an answer, in news articles one of four; with fewer than one of twenty, nearly all of the time goes into "no answer"."""
+
+
+def windows_of_epochs(loop: LoopConfig, train: Split, seed: int) -> tuple[EpochWindows, Split]:
+    """The windows of each epoch, and the training split with their numbers in its audit."""
+    windows, report = train.windows, train.report
+    chosen = EpochWindows(
+        windows.start_W != windows.null_W, loop.negative_window_ratio, seed=seed, left_out_W=windows.left_out_W
+    )
+    if loop.negative_window_ratio is None or report is None or report.windows is None:
+        return chosen, train
+    numbers = EpochReport(chosen.with_answer, chosen.without_answer)
+    report = dataclasses.replace(report, windows=dataclasses.replace(report.windows, epoch=numbers))
+    return chosen, dataclasses.replace(train, report=report)
+
+
+def few_answers(loop: LoopConfig, chosen: EpochWindows) -> str | None:
+    """A warning, if nearly all windows of an epoch are without answer and nothing was said about them."""
+    share = chosen.with_answer / max(1, len(chosen))
+    if loop.negative_window_ratio is not None or not 0 < share < FEW_ANSWERS:
+        return None
+    return (
+        f"only {chosen.with_answer:,} of {len(chosen):,} training windows ({share:.1%}) hold an answer. With "
+        f"--negative_window_ratio 1, each epoch has {chosen.with_answer:,} of the others, in turn, and is "
+        f"{1 / (2 * share):.0f} times as fast"
+    )
+
+
 class EpochPlans:
     """Which windows come when: epochs' plans, and how many optimizer steps they make."""
 
-    def __init__(self, loop: LoopConfig, lengths_W: np.ndarray, *, seed: int, world_size: int, packed: bool):
+    def __init__(
+        self,
+        loop: LoopConfig,
+        lengths_W: np.ndarray,
+        *,
+        seed: int,
+        world_size: int,
+        packed: bool,
+        windows: EpochWindows | None = None,
+    ):
+        """`windows`: those of each epoch; None: every window once."""
         self.loop, self.lengths_W, self.seed, self.world_size, self.packed = loop, lengths_W, seed, world_size, packed
-        if loop.gradient_accumulation_steps > max(len(lengths_W), SMALL_ACCUMULATION):
+        self.windows = windows
+        self.windows_per_epoch = len(lengths_W) if windows is None else len(windows)
+        if loop.gradient_accumulation_steps > max(self.windows_per_epoch, SMALL_ACCUMULATION):
             raise ValueError(
-                f"--gradient_accumulation_steps {loop.gradient_accumulation_steps} is more than the {len(lengths_W)} windows of "
-                "the training data: most of a step's batches would be empty. Lower it"
+                f"--gradient_accumulation_steps {loop.gradient_accumulation_steps} is more than the {self.windows_per_epoch} "
+                "windows of an epoch: most of a step's batches would be empty. Lower it"
             )
         step_size = loop.per_device_train_batch_size * loop.gradient_accumulation_steps * world_size
-        self.steps_per_epoch = -(-len(lengths_W) // step_size)
+        self.steps_per_epoch = -(-self.windows_per_epoch // step_size)
         wanted = loop.max_train_steps
         self.epochs = loop.num_train_epochs if wanted is None else -(-wanted // self.steps_per_epoch)
         """Epochs that the run begins."""
@@ -62,14 +111,14 @@ class EpochPlans:
 
         An epoch that is resumed on another number of ranks is planned again for the remaining windows.
         """
-        remaining_W = None
+        left = None
         rest = self._plan(epoch, self.world_size, None)
         for world_size, steps in segments:
-            done = self._plan(epoch, world_size, remaining_W)
+            done = self._plan(epoch, world_size, left)
             rest = done[steps:]
-            remaining_W = rest[rest != plan.NOTHING]
+            left = rest[rest != plan.NOTHING]
         if segments and segments[-1][0] != self.world_size:
-            rest = self._plan(epoch, self.world_size, remaining_W)
+            rest = self._plan(epoch, self.world_size, left)
         return rest
 
     def plans(self, progress: Progress) -> Iterator[np.ndarray]:
@@ -89,14 +138,19 @@ class EpochPlans:
         in_this_epoch = len(self.rest_of_epoch(progress.epoch, progress.segments)) if epochs_to_come >= 0 else 0
         return progress.step + in_this_epoch + max(0, epochs_to_come) * self.steps_per_epoch
 
-    def _plan(self, epoch: int, world_size: int, remaining_W: np.ndarray | None) -> np.ndarray:
+    def _plan(self, epoch: int, world_size: int, rows: np.ndarray | None) -> np.ndarray:
+        """rows: what is left of the epoch; None: all of it."""
+        epoch %= DIFFERENT_EPOCHS
+        if rows is None and self.windows is not None:
+            rows = self.windows.of_epoch(epoch)
         return plan.training_plan(
             self.lengths_W,
             seed=self.seed,
-            epoch=epoch % DIFFERENT_EPOCHS,
+            epoch=epoch,
             batch_size=self.loop.per_device_train_batch_size,
             accumulation=self.loop.gradient_accumulation_steps,
             world_size=world_size,
             packed=self.packed,
-            remaining_W=remaining_W,
+            rows=rows,
+            epoch_size=self.windows_per_epoch,
         )

@@ -42,15 +42,31 @@ def total(parts: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def span_loss(start_logits: torch.Tensor, end_logits: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Sum over the windows of weight * (cross-entropy of the start + of the end) / 2, each over its own window's tokens."""
+    """Sum over the windows of weight * (cross-entropy of the start + of the end) / 2, each over its own window's tokens.
+
+    Where windows have several answers, the start's cross-entropy is -log of the summed probability of all starts, and so is
+    the end's (the summed objective of Clark and Gardner, arXiv:1710.10723). It says which places are right, not how the
+    probability is shared between them. Of one answer it is the usual cross-entropy, to the bit.
+    """
     start_BL, end_BL, _ = window_logits(start_logits, end_logits, batch)
     return _of_labels(start_BL, end_BL, batch)
 
 
 def _of_labels(start_BL: torch.Tensor, end_BL: torch.Tensor, batch: Batch) -> torch.Tensor:
-    start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
-    end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
+    if batch.gold_start_BL is None or batch.gold_end_BL is None:
+        start_loss_B = F.cross_entropy(start_BL, batch.start_B, reduction="none")
+        end_loss_B = F.cross_entropy(end_BL, batch.end_B, reduction="none")
+    else:
+        start_loss_B = _of_any_place(start_BL, batch.gold_start_BL)
+        end_loss_B = _of_any_place(end_BL, batch.gold_end_BL)
     return (batch.weight_B * (start_loss_B + end_loss_B) / 2).sum()
+
+
+def _of_any_place(logits_BL: torch.Tensor, gold_BL: torch.Tensor) -> torch.Tensor:
+    """-log of the summed probability of the gold places of each window, (B,); each has at least one."""
+    # the softmax first: of one place its logarithm is then taken as it is, as cross_entropy does
+    lowest = torch.finfo(torch.float32).min
+    return -logits_BL.log_softmax(dim=1).masked_fill(~gold_BL, lowest).logsumexp(dim=1)
 
 
 def distillation_loss(

@@ -17,7 +17,7 @@ from qa_accel.distributed import strategy
 from qa_accel.messages import LINE, REASON, short
 from qa_accel.terminal import visible
 from qa_accel.training import safe_loading
-from qa_accel.training.checkpoint import PROGRESS, TEACHERS, TEACHERS_LOGITS, versions
+from qa_accel.training.checkpoint import IF_USED, PROGRESS, TEACHERS, TEACHERS_LOGITS, versions
 from qa_accel.training.progress import Progress
 
 WEIGHTS = "model.safetensors"
@@ -83,8 +83,8 @@ def load(
 def _changes(then: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """A line for each entry that makes it another run."""
     changed = []
-    for name, value in now.items():
-        former = then.get(name)
+    for name in dict.fromkeys((*now, *(name for name in IF_USED if name in then))):
+        former, value = then.get(name), now.get(name)
         if name == TEACHERS and isinstance(former, dict) and isinstance(value, dict):
             same = former.keys() == value.keys()  # they may have moved
         else:

@@ -35,7 +35,8 @@ def windows_of(lengths: list[int]) -> Windows:
         end_W=np.full_like(per_window, 2),
     )
     for array in vars(windows).values():
-        array.flags.writeable = False
+        if array is not None:
+            array.flags.writeable = False
     return windows
 
 
@@ -269,10 +270,12 @@ def test_models_without_token_types_get_none_and_others_get_zeros_where_the_toke
 
 def test_to_moves_every_tensor_and_leaves_numbers_alone():
     # Breaks if a new field is forgotten: the step would then wait for a copy, or fail on the device.
-    batch = packed(taught([4, 5]), [0, 1], 16, 8).to("meta", non_blocking=True)
+    gold = dict(gold_begin_W=np.array([0, 0, 1]), gold_start_G=np.array([1]), gold_end_G=np.array([2]))
+    windows = TaughtWindows(**vars(taught([4, 5])) | gold)
+    batch = packed(windows, [0, 1], 16, 8).to("meta", non_blocking=True)
     others = {name: value for name, value in vars(batch).items() if name != "inputs"}
     tensors = [*others.values(), *(x for x in batch.inputs.values() if not isinstance(x, int))]
-    assert len(tensors) == 9 + 5
+    assert len(tensors) == 11 + 5
     assert all(x.device.type == "meta" for x in tensors)
     assert batch.inputs["max_length_q"] == 8
 

@@ -230,11 +230,30 @@ def test_the_rest_of_an_epoch_can_be_planned_for_other_ranks(lengths_W, layout, 
     plan = training_plan(lengths_W, **layout)
     done, rest = np.split(plan, [data.draw(st.integers(0, len(plan)))])
     remaining_W = rest[rest != NOTHING]
-    resumed = training_plan(lengths_W, **{**layout, "world_size": world_size}, remaining_W=remaining_W)
+    resumed = training_plan(lengths_W, **{**layout, "world_size": world_size}, rows=remaining_W)
     seen = np.concatenate([done[done != NOTHING], resumed[resumed != NOTHING]])
     assert np.array_equal(np.sort(seen), np.arange(len(lengths_W)))
-    backwards = training_plan(lengths_W, **{**layout, "world_size": world_size}, remaining_W=remaining_W[::-1])
+    backwards = training_plan(lengths_W, **{**layout, "world_size": world_size}, rows=remaining_W[::-1])
     assert np.array_equal(resumed, backwards)
+
+
+@given(lengths(), layouts, st.integers(1, 64), st.integers(0, 700), st.data())
+@settings(deadline=None, max_examples=60)
+def test_windows_that_come_several_times_are_planned_as_often_and_are_left_as_often(
+    lengths_W, layout, world_size, size, data
+):
+    """An epoch of `size` windows drawn with repeats, more of them or fewer than there are. Breaks if repeats are taken for
+    one window, or if the batches are as wide as the data in place of the epoch."""
+    rows = np.random.default_rng(size).integers(0, max(1, len(lengths_W)), size if len(lengths_W) else 0)
+    plan = training_plan(lengths_W, **layout, rows=rows, epoch_size=len(rows))
+    batches_per_step = layout["accumulation"] * layout["world_size"]
+    assert plan.shape[3] == max(1, min(layout["batch_size"], -(-len(rows) // batches_per_step)))
+    assert np.array_equal(np.sort(plan[plan != NOTHING]), np.sort(rows))
+    done, rest = np.split(plan, [data.draw(st.integers(0, len(plan)))])
+    layout = {**layout, "world_size": world_size}
+    resumed = training_plan(lengths_W, **layout, rows=rest[rest != NOTHING], epoch_size=len(rows))
+    seen = np.concatenate([done[done != NOTHING], resumed[resumed != NOTHING]])
+    assert np.array_equal(np.sort(seen), np.sort(rows))
 
 
 def test_a_rank_runs_its_own_batches_step_by_step():
@@ -312,7 +331,7 @@ def test_a_batch_size_of_a_billion_is_planned_like_one_that_the_data_just_fill(p
 def test_the_rest_of_an_epoch_is_planned_as_wide_as_the_epoch():
     """A captured CUDA graph needs one shape: 20 windows in steps of 8 are rows of 8, and so are the last 3 of them."""
     lengths_W = like_squad(20)
-    rest = training_plan(lengths_W, **{**ONE_PROCESS, "batch_size": 8}, packed=True, remaining_W=np.array([1, 5, 9]))
+    rest = training_plan(lengths_W, **{**ONE_PROCESS, "batch_size": 8}, packed=True, rows=np.array([1, 5, 9]))
     assert rest.shape == (1, 1, 1, 8)
 
 

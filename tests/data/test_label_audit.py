@@ -2,8 +2,8 @@
 
 import datasets
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from toy_questions import questions_of
+from toy_tokenizers import word_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from qa_accel.data.audit import audit_windows
@@ -18,16 +18,7 @@ SMALL = WindowConfig(
 
 @pytest.fixture
 def words() -> PreTrainedTokenizerFast:
-    """A token per word; accents are stripped, as BERT's uncased tokenizers do."""
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # pyright: ignore
-    core.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
-    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
-    return PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=["input_ids"], **names)
+    return word_tokenizer()
 
 
 def questions_about(context: str, *answers: tuple[str, ...]) -> datasets.Dataset:

@@ -24,6 +24,19 @@ def _trained(model, trainer, normalizer=None, pre_tokenizer=None, decoder=None) 
     return tokenizer
 
 
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """A token per word, [CLS] question [SEP] context [SEP]; accents are stripped, as BERT's uncased tokenizers do."""
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # pyright: ignore
+    core.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    return PreTrainedTokenizerFast(tokenizer_object=core, model_input_names=["input_ids"], **names)
+
+
 def wordpiece() -> PreTrainedTokenizerFast:
     """BERT's: [CLS] question [SEP] context [SEP], token types."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
