@@ -11,7 +11,7 @@ are the null score minus the best span's. Numpy only, no torch: this runs on ran
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,7 +71,7 @@ class Candidates:
     """float32"""
     end_logit_WK: np.ndarray
     """float32"""
-    apart: "Candidates | None" = None
+    apart: "Candidates | None" = field(default=None, kw_only=True)
     """The same windows with the K best spans that share no token in place of the K best, if several answers are asked for."""
 
     @property
