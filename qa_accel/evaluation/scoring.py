@@ -13,6 +13,7 @@ from qa_accel.evaluation.confidence_figures import figures
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.postprocess import shared_contexts
 
 
 def scores_of(answers: Answers, split: Split, threshold: float, *, version_2_with_negative: bool) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def gold_texts(split: Split) -> dict[str, list[str]]:
 
 def gold_answers(split: Split) -> GoldAnswers:
     return GoldAnswers(
-        gold_texts(split), dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
+        gold_texts(split), dict(zip(split.questions["id"][:], shared_contexts(split.questions), strict=True))
     )
 
 
