@@ -106,7 +106,7 @@ def windows_file(
 class _TokenizeBatch:
     """The function for datasets.map: a table of questions -> a table of their windows. Sent to the worker processes."""
 
-    def __init__(self, pairs: PairTokenizer, labelled: LabelledAnswers, first_place: int):
+    def __init__(self, pairs: PairTokenizer, first_place: int, labelled: LabelledAnswers):
         self.pairs, self.first_place = pairs, first_place
         self.labelled: LabelledAnswers = labelled
 
@@ -163,7 +163,7 @@ def _tokenized(
         characters = int(characters_Q[row_of_place[first : first + count]].sum())
         parts.append(
             part.with_format("arrow").map(
-                _TokenizeBatch(pairs, labelled, first),
+                _TokenizeBatch(pairs, first, labelled),
                 with_indices=True,
                 batched=True,
                 batch_size=int(np.clip(BATCH_CHARACTERS * count // max(1, characters), 1, BATCH_ROWS)),

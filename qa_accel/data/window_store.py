@@ -55,11 +55,9 @@ def features(gives_types: bool, labelled: LabelledAnswers) -> Features:
         labels = {name: ListOf(Value("int32")) for name in GOLD_COLUMNS}
     elif labelled == "first":
         labels = {LEFT_OUT: Value("uint8")}
-    per_window = {name: Value("int32") for name in WINDOW_COLUMNS} | {
-        "question_cut": Value("uint8"),
-        "question_tokens": Value("int32"),
-    }
-    return Features(tokens | per_window | labels)
+    per_window = {name: Value("int32") for name in WINDOW_COLUMNS}
+    per_question = {"question_cut": Value("uint8"), "question_tokens": Value("int32")}
+    return Features(tokens | per_window | per_question | labels)
 
 
 def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
