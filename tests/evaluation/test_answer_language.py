@@ -187,3 +187,18 @@ def test_every_known_language_is_an_iso_code_or_char():
     assert all(re.fullmatch("[a-z]{2}", code) for code in KNOWN[:-1]) and KNOWN[-1] == "char"
     wanted = "en de es fr it pt nl pl ru tr ar fa hi bn te vi id zh ja ko th el ro char"
     assert set(wanted.split()) <= set(KNOWN)
+
+
+def test_the_page_about_data_has_every_language_with_its_articles(repository):
+    """Breaks if a language or an article is added, moved or removed, and the table of docs/data.md is not changed."""
+    page = (repository / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    listed = {code: row for row in rows for code in re.findall(r"`([a-z]{2}|char)`", row[0])}
+    assert listed.keys() == set(KNOWN)
+    for code, rules in RULES.items():
+        words = re.findall(r"[\w']+", listed[code][2])
+        articles = {*rules.articles.split(), *(f"{article}'" for article in rules.elided.split())}
+        assert articles <= set(words), code
+        assert listed[code][3].startswith(rules.source) if rules.source else "MLQA MKQA".find(listed[code][3]) == -1, (
+            code
+        )
