@@ -75,6 +75,7 @@ def squad_like_windows(count: int, vocab_size: int, seed: int = 0) -> Windows:
         start_W=np.where(answered_W, start_W, 0).astype(np.int32),
         end_W=np.where(answered_W, end_W, 0).astype(np.int32),
         question_cut_Q=np.zeros(count, bool),
+        question_tokens_Q=np.zeros(count, np.int32),
     )
 
 

@@ -28,7 +28,7 @@ from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
 from qa_accel.inference.answer_lists import Answers
 from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
 from qa_accel.inference.ensemble_file import EnsembleMember
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.postprocess import SpanConfig, shared_contexts
 from qa_accel.inference.reader_models import mean_threshold
 from qa_accel.reporting.console_tables import console_table
 from qa_accel.reporting.ensemble_tables import gains_table, scores_table
@@ -60,7 +60,7 @@ def run(settings: EnsembleConfig) -> None:
     _check_languages(runs)
     names = run_names([one.path for one in runs])
     rows, data, split = load_rows(runs[0], GivenData(settings.validation_file))
-    contexts = dict(zip(rows["id"][:], rows["context"][:], strict=True))
+    contexts = dict(zip(rows["id"][:], shared_contexts(rows), strict=True))
     negative = _negative(runs)
     answers = [listed_answers(one, contexts) for one in runs]
     has_gold = "answers" in rows.column_names

@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from qa_accel.data.contexts import Contexts
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
 from qa_accel.data.label_audit import LabelReport, SeveralAnswers, UnlikeLabel, audit_labels
 from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
@@ -21,7 +22,7 @@ from qa_accel.data.windows import LabelledAnswers, Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once
-IF_THERE = ("epoch",)
+IF_THERE = ("epoch", "suggested_max_query_length")
 """Entries of a window report that data_report.json has only where they say something."""
 
 
@@ -92,6 +93,8 @@ class WindowReport:
     """None if the data has no answers."""
     epoch: EpochReport | None = None
     """None if each epoch has every window."""
+    suggested_max_query_length: int | None = None
+    """A length that cuts few questions, if now many are cut."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,12 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
         first, piece_ids = len(ids), table["id"].to_pylist()
         ids += piece_ids
         empty_questions += [i for i, text in zip(piece_ids, table["question"].to_pylist()) if _is_blank(text)]
-        # Five to seven questions share a context: each becomes a Python string once.
-        codes, texts = _distinct(table["context"])
-        contexts.update(map(hash, texts))  # 64 bits each: the texts themselves may not fit in memory
-        blank = np.array([_is_blank(text) for text in texts])[codes]
-        empty_contexts += [piece_ids[row] for row in np.flatnonzero(blank)]
+        texts, blank = Contexts(table["context"]), []
+        for number in range(len(texts)):
+            text = texts.text(number)
+            contexts.add(hash(text))  # 64 bits each: the texts themselves may not fit in memory
+            blank.append(_is_blank(text))
+        empty_contexts += [piece_ids[row] for row in np.flatnonzero(np.array(blank, bool)[texts.text_Q])]
         if not has_answers:
             continue
         answers = table["answers"].combine_chunks()
@@ -150,7 +154,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
         rows = np.repeat(np.arange(len(counts)), counts).tolist()
         starts = answers.field("answer_start").flatten().to_pylist()
         for row, start, answer in zip(rows, starts, answers.field("text").flatten().to_pylist()):
-            context = texts[codes[row]]
+            context = texts.text(texts.text_Q[row])
             # A negative start would count from the context's end.
             if start < 0 or not context.startswith(answer, start) or _is_blank(answer):
                 reads = context[start : start + len(answer)] if start >= 0 else ""
@@ -232,9 +236,3 @@ def _is_blank(text: str) -> bool:
 def _pieces(questions: datasets.Dataset, *columns: str) -> Iterator[pa.Table]:
     for table in questions.select_columns(list(columns)).with_format("arrow").iter(ROWS):
         yield table.combine_chunks()  # type: ignore[union-attr]
-
-
-def _distinct(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
-    """Index of each row's text, and the distinct texts."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()

@@ -134,6 +134,8 @@ def remarks(report: SplitReport) -> Iterator[str]:
         yield from _some(
             [f"id {quoted(i)} has a question longer than max_query_length" for i in windows.cut_question_ids or ()]
         )
+        if windows.suggested_max_query_length is not None:
+            yield f"many questions are cut; suggested: --max_query_length {windows.suggested_max_query_length}"
 
 
 def _some(lines: list[str]) -> list[str]:

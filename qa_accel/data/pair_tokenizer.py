@@ -111,7 +111,8 @@ class PairTokenizer:
         question_texts, question_Q = distinct(questions)
         context_texts, context_Q = distinct(contexts)
         questions_tokenized = self._tokens(question_texts, offsets=False)
-        cut_P = questions_tokenized.lengths_P > config.max_query_length
+        uncut_P = questions_tokenized.lengths_P
+        cut_P = uncut_P > config.max_query_length
         if cut_P.any():
             long = np.flatnonzero(cut_P)
             shorter = self._tokens([self._cut(question_texts[p], config.max_query_length) for p in long], offsets=False)
@@ -129,7 +130,7 @@ class PairTokenizer:
             self.context_tokens(context_texts),
             kept_P[question_Q],
             context_Q,
-            cut_P[question_Q],
+            uncut_P[question_Q],
             gold,
             config,
         )
@@ -139,7 +140,8 @@ class PairTokenizer:
     ) -> Windows:
         config = config or self.config
         question_texts, question_Q = distinct(questions)
-        cut_P = self._tokens(question_texts, offsets=False).lengths_P > config.max_query_length
+        uncut_P = self._tokens(question_texts, offsets=False).lengths_P
+        cut_P = uncut_P > config.max_query_length
         kept = [self._cut(text, config.max_query_length) if cut else text for text, cut in zip(question_texts, cut_P)]
         kept_questions = [kept[p] for p in question_Q]
         encoded = self.tokenizer(
@@ -200,6 +202,7 @@ class PairTokenizer:
             context_end_W=context_end_W,
             null_W=null_W,
             question_cut_Q=cut_P[question_Q],
+            question_tokens_Q=uncut_P[question_Q].astype(np.int32),
             **labels,
         )
 

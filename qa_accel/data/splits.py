@@ -4,6 +4,8 @@ Needs no process group: `scripts/prepare.py` fills the cache on any machine befo
 the same settings reads it.
 """
 
+import dataclasses
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +16,12 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.data import audit
 from qa_accel.data.audit_table import report_table
+from qa_accel.data.question_lengths import cut_questions
 from qa_accel.data.questions import DataConfig, SplitName, cache_folder, has_split, has_unanswerable, load_questions
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import WindowConfig, Windows
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,11 @@ def prepare_split(
     window_report = audit.audit_windows(
         windows, questions, max_answer_length, labelled=labelled if split == "train" else None
     )
+    special_tokens = tokenizer.num_special_tokens_to_add(pair=True)
+    cut = cut_questions(windows.question_tokens_Q, window_config, special_tokens)
+    if cut is not None:
+        logger.warning("%s: %s", split, cut.described(window_config))
+        window_report = dataclasses.replace(window_report, suggested_max_query_length=cut.suggested)
     return Split(questions, windows, audit.SplitReport(question_report, window_report), data_config.answer_language)
 
 

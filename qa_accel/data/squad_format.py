@@ -29,6 +29,10 @@ SCHEMA = pa.schema(
         "contradiction": pa.string(),
     }
 )
+CHARACTERS = 10_000_000
+"""Of the contexts of one batch, or the last one of them alone has more."""
+MOST_ROWS = 20 * ROWS
+"""Rows of one batch; more than ROWS of them share a context, which is stored once in a batch."""
 OPTIONAL = ("title", "answers", "contradiction")
 """Columns that a source may lack: null in every row."""
 
@@ -47,6 +51,7 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
     seen: dict[str, tuple[str, int]] = {}
     labelled = unlabelled = None  # place of the first row with answers (or a stated "none"), and of the first without
     held: list[tuple[Row, dict[str, Any]]] = []
+    characters = 0
     for row in rows:
         try:
             question = _question(row.values, columns)
@@ -62,10 +67,14 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
                 f"{unlabelled} has no {columns.answers!r}, but others have ({labelled}); give empty lists where the "
                 "context holds no answer, and keep questions whose answer is not known in a separate file"
             )
-        held.append((row, question))
-        if len(held) == ROWS:
+        same = bool(held) and question["context"] == held[-1][1]["context"]
+        if same:
+            question["context"] = held[-1][1]["context"]
+        if len(held) == MOST_ROWS or (not same and (len(held) >= ROWS or characters >= CHARACTERS)):
             yield _batch(held)
-            held = []
+            held, characters, same = [], 0, False
+        characters += 0 if same else len(question["context"])
+        held.append((row._replace(values={}), question))
     if held:
         yield _batch(held)
 

@@ -144,11 +144,12 @@ def assemble(
     contexts: TokenizedTexts,
     question_Q: np.ndarray,
     context_Q: np.ndarray,
-    cut_Q: np.ndarray,
+    uncut_Q: np.ndarray,
     gold: GoldSpans,
     config: WindowConfig,
 ) -> Windows:
-    """Windows of Q questions; question_Q and context_Q are the indices of their texts."""
+    """Windows of Q questions; question_Q and context_Q are the indices of their texts, uncut_Q the questions' tokens before
+    they were cut."""
     assert contexts.offset_start_N is not None and contexts.offset_end_N is not None, "contexts carry their offsets"
     question_tokens_Q, context_tokens_Q = questions.lengths_P[question_Q], contexts.lengths_P[context_Q]
     room_Q = config.max_seq_length - form.special_count - question_tokens_Q
@@ -199,6 +200,7 @@ def assemble(
         context_begin_W=context_begin_W,
         context_end_W=context_end_W,
         null_W=null_W,
-        question_cut_Q=cut_Q,
+        question_cut_Q=uncut_Q > config.max_query_length,
+        question_tokens_Q=uncut_Q.astype(np.int32),
         **labels,
     )

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from qa_accel import files
 from qa_accel.data import cache_file
+from qa_accel.data.contexts import Contexts
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
 from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
 from qa_accel.data.windows import GoldSpans, LabelledAnswers, WindowConfig, Windows
@@ -28,10 +29,11 @@ from qa_accel.data.windows import GoldSpans, LabelledAnswers, WindowConfig, Wind
 logger = logging.getLogger(__name__)
 
 # Part of every cache file's name. Increase it when the same input gives other windows than before.
-CODE_VERSION = 2
+CODE_VERSION = 3
 
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # of contexts; limits the memory of one batch if contexts are long
+SHORT_CONTEXT = 8_000  # characters; longer contexts are tokenized after these, in batches of fewer rows
 
 
 def prepare_windows(
@@ -104,15 +106,15 @@ def windows_file(
 class _TokenizeBatch:
     """The function for datasets.map: a table of questions -> a table of their windows. Sent to the worker processes."""
 
-    def __init__(self, pairs: PairTokenizer, labelled: LabelledAnswers):
-        self.pairs = pairs
+    def __init__(self, pairs: PairTokenizer, first_place: int, labelled: LabelledAnswers):
+        self.pairs, self.first_place = pairs, first_place
         self.labelled: LabelledAnswers = labelled
 
     def __call__(self, table: pa.Table, places: list[int]) -> pa.Table:
         table = table.combine_chunks()  # rows selected one by one are one chunk each, which is slow to read
         gold = gold_answers(table, self.labelled)
         windows = self.pairs.windows(table["question"].to_pylist(), table["context"].to_pylist(), gold)
-        return table_of(windows, places[0])
+        return table_of(windows, self.first_place + places[0])
 
 
 def gold_answers(table: pa.Table, labelled: LabelledAnswers = "any") -> GoldSpans:
@@ -137,7 +139,9 @@ def _tokenized(
 ) -> tuple[Dataset, np.ndarray]:
     """Windows as datasets.map returns them, with "question" as the place in tokenizing order; the row of each place."""
     questions = questions.with_format(None)
-    row_of_place, characters = _rows_by_context(questions)
+    row_of_place, characters_Q = _rows_by_context(questions)
+    class_of_place = _classes(characters_Q[row_of_place])
+    row_of_place = row_of_place[np.argsort(class_of_place, kind="stable")]
     pairs = PairTokenizer(tokenizer, config)
     rows = np.unique(np.linspace(0, len(questions) - 1, 24).astype(int)) if len(questions) else []
     sample = questions.select(rows)
@@ -153,19 +157,27 @@ def _tokenized(
     columns_made = features(pairs.gives_types, labelled)
     if not len(questions):
         return Dataset(columns_made.arrow_schema.empty_table()), row_of_place
-    made = grouped.with_format("arrow").map(
-        _TokenizeBatch(pairs, labelled),
-        with_indices=True,
-        batched=True,
-        batch_size=int(np.clip(BATCH_CHARACTERS * len(questions) // max(1, characters), 1, BATCH_ROWS)),
-        remove_columns=columns,
-        features=columns_made,
-        num_proc=num_proc if num_proc and num_proc > 1 else None,
-        load_from_cache_file=False,
-        cache_file_name=str(folder / "made.arrow"),
-        new_fingerprint="made",  # not used; without it datasets would hash the tokenizer
-        desc="Tokenizing",
-    )
+    parts, first = [], 0
+    for count in np.unique(class_of_place, return_counts=True)[1].tolist():
+        part = grouped if count == len(grouped) else grouped.select(range(first, first + count))
+        characters = int(characters_Q[row_of_place[first : first + count]].sum())
+        parts.append(
+            part.with_format("arrow").map(
+                _TokenizeBatch(pairs, first, labelled),
+                with_indices=True,
+                batched=True,
+                batch_size=int(np.clip(BATCH_CHARACTERS * count // max(1, characters), 1, BATCH_ROWS)),
+                remove_columns=columns,
+                features=columns_made,
+                num_proc=min(num_proc, count) if num_proc and num_proc > 1 else None,
+                load_from_cache_file=False,
+                cache_file_name=str(folder / f"made-{first}.arrow"),
+                new_fingerprint=f"made {first}",  # not used; without it datasets would hash the tokenizer
+                desc="Tokenizing",
+            )
+        )
+        first += count
+    made = concatenate_datasets(parts)
     nothing = np.flatnonzero(lengths(made) == 0)
     if len(nothing):
         row = int(row_of_place[made.data["question"].to_numpy()[nothing[0]]])
@@ -176,22 +188,31 @@ def _tokenized(
     return made, row_of_place
 
 
-def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, int]:
-    """All rows grouped by context, contexts in order of their first row; and the number of the contexts' characters.
+def _classes(characters_Q: np.ndarray) -> np.ndarray:
+    """0 for contexts up to SHORT_CONTEXT characters, 1 up to 8 times as many, and so on: a batch has so many rows that the
+    average one of its class does not take too much memory, and no context is much longer than that."""
+    above = np.maximum(characters_Q, SHORT_CONTEXT) / SHORT_CONTEXT
+    return np.ceil(np.log2(above) / 3).astype(np.int64)
+
+
+def _rows_by_context(questions: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """All rows grouped by context, contexts in order of their first row; and the characters of each row's context.
 
     If nearly all are grouped already, as in SQuAD's own files, the order is kept: selecting rows one by one costs more.
     """
-    hashes, characters = [], 0
+    hashes, characters = [], []
     tables: Any = questions.select_columns("context").with_format("arrow").iter(batch_size=10_000)  # pa.Table each
     for table in tables:
-        encoded = table["context"].combine_chunks().dictionary_encode()
-        texts, text_Q = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
+        contexts = Contexts(table["context"])
         # Two texts with the same hash would only be grouped needlessly.
-        hashes.append(np.array([hash(text) for text in texts], np.int64)[text_Q])
-        characters += int(np.array([len(text) for text in texts], np.int64)[text_Q].sum())
+        of_text = [(hash(text), len(text)) for text in map(contexts.text, range(len(contexts)))]
+        hash_Q, length_Q = np.array(of_text, np.int64).reshape(-1, 2)[contexts.text_Q].T
+        hashes.append(hash_Q)
+        characters.append(length_Q)
     if not hashes:
-        return np.zeros(0, np.int64), 0
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    characters_Q = np.concatenate(characters)
     _, first, group = np.unique(np.concatenate(hashes), return_index=True, return_inverse=True)
     if np.count_nonzero(np.diff(group)) < 1.05 * len(first):
-        return np.arange(len(group)), characters
-    return np.argsort(first[group], kind="stable"), characters
+        return np.arange(len(group)), characters_Q
+    return np.argsort(first[group], kind="stable"), characters_Q

@@ -35,6 +35,7 @@ def table_of(windows: Windows, first_question: int) -> pa.Table:
     columns |= {name: pa.array(getattr(windows, f"{name}_W")) for name in WINDOW_COLUMNS}
     columns["question"] = pa.array(windows.question_W + np.int32(first_question))
     columns["question_cut"] = pa.array(windows.question_cut_Q[windows.question_W].astype(np.uint8))
+    columns["question_tokens"] = pa.array(windows.question_tokens_Q[windows.question_W])
     if windows.gold_begin_W is not None:
         begin_W = pa.array(windows.gold_begin_W.astype(np.int32))
         for name in GOLD_COLUMNS:
@@ -54,8 +55,9 @@ def features(gives_types: bool, labelled: LabelledAnswers) -> Features:
         labels = {name: ListOf(Value("int32")) for name in GOLD_COLUMNS}
     elif labelled == "first":
         labels = {LEFT_OUT: Value("uint8")}
-    per_window = {name: Value("int32") for name in WINDOW_COLUMNS} | {"question_cut": Value("uint8")}
-    return Features(tokens | per_window | labels)
+    per_window = {name: Value("int32") for name in WINDOW_COLUMNS}
+    per_question = {"question_cut": Value("uint8"), "question_tokens": Value("int32")}
+    return Features(tokens | per_window | per_question | labels)
 
 
 def write_in_question_order(made: Dataset, row_of_place: np.ndarray, path: Path) -> None:
@@ -119,8 +121,10 @@ def read(path: Path) -> Windows:
     }
     per_window = {f"{name}_W": batch[name].to_numpy() for name in WINDOW_COLUMNS}
     question_W = per_window["question_W"]
-    cut_Q = np.zeros(1 + question_W[-1] if len(question_W) else 0, bool)  # every question has a window
+    questions = 1 + question_W[-1] if len(question_W) else 0  # every question has a window
+    cut_Q, tokens_Q = np.zeros(questions, bool), np.zeros(questions, np.int32)
     cut_Q[question_W] = batch["question_cut"].to_numpy()
+    tokens_Q[question_W] = batch["question_tokens"].to_numpy()
     labels = {}
     if GOLD_COLUMNS[0] in batch.schema.names:
         labels = {f"{name}_G": batch[name].values.to_numpy() for name in GOLD_COLUMNS}
@@ -128,4 +132,4 @@ def read(path: Path) -> Windows:
     if LEFT_OUT in batch.schema.names:
         labels["left_out_W"] = batch[LEFT_OUT].to_numpy().astype(bool)
     begin_W = batch["input_ids"].offsets.to_numpy()
-    return Windows(**tokens, **per_window, **labels, begin_W=begin_W, question_cut_Q=cut_Q)
+    return Windows(**tokens, **per_window, **labels, begin_W=begin_W, question_cut_Q=cut_Q, question_tokens_Q=tokens_Q)

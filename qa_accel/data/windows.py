@@ -79,6 +79,8 @@ class Windows:
     """int32, last token of the label; null_W if the window holds no labelled answer whole."""
     question_cut_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     """bool, questions that were longer than max_query_length."""
+    question_tokens_Q: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    """int32, tokens of each question before it was cut."""
     gold_begin_W: np.ndarray | None = None
     """int64, W + 1 entries: window w has the labels gold_begin_W[w]:gold_begin_W[w + 1] of the two arrays below, none without
     an answer. None unless all gold answers are labels; so are they."""

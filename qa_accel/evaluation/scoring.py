@@ -16,6 +16,7 @@ from qa_accel.evaluation.multi_span_scores import best_least_score, multi_span_s
 from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
+from qa_accel.inference.postprocess import shared_contexts
 
 BEST_LEAST_SCORE = "best_multi_exact_f1_score"
 """Key of scores: the least score of an answer with which best_multi_exact_f1 is reached."""
@@ -94,7 +95,7 @@ def gold_texts(split: Split) -> dict[str, list[str]]:
 
 
 def gold_answers(split: Split) -> GoldAnswers:
-    contexts = dict(zip(split.questions["id"][:], split.questions["context"][:], strict=True))
+    contexts = dict(zip(split.questions["id"][:], shared_contexts(split.questions), strict=True))
     return GoldAnswers(gold_texts(split), contexts, split.answer_language)
 
 

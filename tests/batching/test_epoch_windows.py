@@ -100,3 +100,25 @@ def test_millions_of_windows_take_a_few_bytes_each_and_no_new_order_for_each_epo
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak / len(with_answer_W) < 30
+
+
+@pytest.mark.parametrize("ratio", [None, 1.0])
+def test_windows_that_are_left_out_are_in_no_epoch(ratio):
+    """Windows 0 and 4 hold answers; 2 and 3 are left out. Breaks if they take turns with the others, or if epochs count them."""
+    left_out_W = answers(2, 3, of=8)
+    windows = EpochWindows(answers(0, 4, of=8), ratio, seed=0, left_out_W=left_out_W)
+    epochs = [windows.of_epoch(epoch).tolist() for epoch in range(4)]
+    if ratio is None:
+        assert epochs == [[0, 1, 4, 5, 6, 7]] * 4
+    else:
+        assert all(len(rows) == 4 and {0, 4} < set(rows) for rows in epochs)
+    assert {row for rows in epochs for row in rows} == {0, 1, 4, 5, 6, 7}
+    assert len(windows) == len(epochs[0])
+
+
+def test_a_run_whose_windows_are_all_left_out_is_refused():
+    """Breaks if it ends with a division by zero."""
+    with pytest.raises(
+        ValueError, match=r"--answers first leaves out all 3 training windows: .* Take --answers any or all"
+    ):
+        EpochWindows(np.zeros(3, bool), None, seed=0, left_out_W=np.ones(3, bool))

@@ -140,7 +140,7 @@ def test_windows_of_a_mode_have_a_file_of_their_own_and_those_of_any_have_no_new
     assert paths[1] == windows_file(questions, tokenizer, FOUR, cache_dir=tmp_path)
     prepare_windows(questions, tokenizer, FOUR, cache_dir=tmp_path)
     columns = pa.ipc.open_file(cache_file.content(paths[1])).schema.names
-    expected = "input_ids offset_start offset_end question context_begin context_end null start end question_cut"
+    expected = "input_ids offset_start offset_end question context_begin context_end null start end question_cut question_tokens"
     assert columns == expected.split()
 
 

@@ -62,9 +62,9 @@ def test_real_windows_are_those_of_the_plain_way(real, minilm):
                     array = array + begin
                 elif name == "begin_W":
                     array, ours = np.diff(array), np.diff(ours)
-                elif name == "question_cut_Q":
+                elif name.endswith("_Q"):
                     ours = ours[begin : begin + table.num_rows]
-                if name != "question_cut_Q":
+                if not name.endswith("_Q"):
                     ours = ours[tokens if name.endswith("_N") else part]
                 np.testing.assert_array_equal(ours, array, err_msg=name)
             begin, checked = begin + table.num_rows, checked + len(plain)

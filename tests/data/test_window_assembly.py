@@ -182,6 +182,7 @@ def test_a_question_longer_than_the_window_is_cut_and_counted(family):
     with one_thread():
         windows = pairs.windows([question, "who?"], ["Ana wrote the novel."] * 2, GoldSpans.none())
     assert windows.question_cut_Q.tolist() == [True, False]
+    assert windows.question_tokens_Q[0] >= 200 and 1 < windows.question_tokens_Q[1] < 6, "as long as they were"
     assert windows.lengths_W.max() <= tight.max_seq_length
     told_W = windows.context_end_W - windows.context_begin_W
     special = pairs.tokenizer.num_special_tokens_to_add(pair=True)

@@ -81,7 +81,7 @@ def test_arrays_are_the_mapped_file_itself(tmp_path, tokenizer):
     lines = [line.split() for line in maps.read_text().splitlines() if line.endswith(str(file))]
     ranges = [[int(end, 16) for end in line[0].split("-")] for line in lines]
     for name, array in vars(windows).items():
-        if name != "question_cut_Q":
+        if array is not None and not name.endswith("_Q"):
             assert not array.flags.owndata and not array.flags.writeable, name
             assert any(begin <= array.ctypes.data < end for begin, end in ranges), name
 
