@@ -11,7 +11,7 @@ are the null score minus the best span's. Numpy only, no torch: this runs on ran
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,13 +71,19 @@ class Candidates:
     """float32"""
     end_logit_WK: np.ndarray
     """float32"""
-    apart: "Candidates | None" = field(default=None, kw_only=True)
-    """The same windows with the K best spans that share no token in place of the K best, if several answers are asked for."""
 
     @property
     def null_W(self) -> np.ndarray:
         """float32: the null score, start logit + end logit at the null position."""
         return self.null_start_W + self.null_end_W
+
+
+@dataclass(frozen=True)
+class SeveralCandidates(Candidates):
+    """What the device found if several answers are asked for."""
+
+    apart: Candidates
+    """The same windows with the K best spans that share no token in place of the K best."""
 
 
 def best_answers(
@@ -98,9 +104,7 @@ def best_answers(
     contexts = shared_contexts(questions)
     apart = None
     if config.several:
-        assert candidates.apart is not None, (
-            "the settings that the candidates were made with ask for several answers too"
-        )
+        assert isinstance(candidates, SeveralCandidates), "made with settings that ask for several answers too"
         apart = _sorted_spans(windows, candidates.apart, config, ids, by_probability=True)
     spans = _sorted_spans(windows, candidates, config, ids)
     empty_entries = _empty_entries(windows, candidates, ids)

@@ -9,7 +9,7 @@ import numpy as np
 
 from qa_accel.batching.plan import NOTHING
 from qa_accel.batching.rows import ArrayBatch
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates, SeveralCandidates, SpanConfig
 
 
 def columns(config: SpanConfig) -> int:
@@ -144,17 +144,18 @@ class WindowRows:
 
     def candidates(self) -> Candidates:
         assert self.present_W.all(), "every window of the plan came back"
-        parts = np.split(self.rows_WC[:, 5:], 2 if self.several else 1, axis=1)
-        apart = self._of(parts[1]) if self.several else None
-        return self._of(parts[0], apart)
+        nulls = np.ascontiguousarray(self.rows_WC[:, 1:5].T).view(np.float32)
+        best, *apart = (_columns(part) for part in np.split(self.rows_WC[:, 5:], 2 if self.several else 1, axis=1))
+        if not apart:
+            return Candidates(*nulls, **best)
+        return SeveralCandidates(*nulls, **best, apart=Candidates(*nulls, **apart[0]))
 
-    def _of(self, spans_WC: np.ndarray, apart: Candidates | None = None) -> Candidates:
-        start, end, start_logit, end_logit = np.split(spans_WC, 4, axis=1)
-        return Candidates(
-            *np.ascontiguousarray(self.rows_WC[:, 1:5].T).view(np.float32),
-            start_WK=start,
-            end_WK=end,
-            start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
-            end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
-            apart=apart,
-        )
+
+def _columns(spans_WC: np.ndarray) -> dict[str, np.ndarray]:
+    start, end, start_logit, end_logit = np.split(spans_WC, 4, axis=1)
+    return dict(
+        start_WK=start,
+        end_WK=end,
+        start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
+        end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
+    )

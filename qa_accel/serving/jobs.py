@@ -16,9 +16,6 @@ from qa_accel.inference.postprocess import Candidates, SpanConfig
 if TYPE_CHECKING:  # the model's module may import torch, which takes seconds
     from qa_accel.inference.reader_backends import ReaderModel
 
-COLUMNS = [column.name for column in fields(Candidates) if column.name != "apart"]
-"""The server gives one answer of a question, or its n best, and needs no spans that are apart."""
-
 
 class WorkerEnded(Exception):
     """The thread that computes is gone, and with it what it had accepted."""
@@ -49,8 +46,8 @@ class Job:
 
         The n best are in one total order, so the best of fewer are the first of these.
         """
-        for name in COLUMNS:
-            own, others = getattr(self.found, name), getattr(candidates, name)
+        for column in fields(Candidates):
+            own, others = getattr(self.found, column.name), getattr(candidates, column.name)
             own[index_W] = others[row_W] if own.ndim == 1 else others[row_W, : own.shape[1]]
         self.missing -= len(index_W)
         assert self.missing >= 0, "each window is computed once"
@@ -58,8 +55,8 @@ class Job:
 
 def _empty(windows: int, n_best: int) -> Candidates:
     columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        shape = (windows, n_best) if name.endswith("_WK") else (windows,)
-        whole = name in ("start_WK", "end_WK")
-        columns[name] = np.zeros(shape, np.int32 if whole else np.float32)
+    for column in fields(Candidates):
+        shape = (windows, n_best) if column.name.endswith("_WK") else (windows,)
+        whole = column.name in ("start_WK", "end_WK")
+        columns[column.name] = np.zeros(shape, np.int32 if whole else np.float32)
     return Candidates(**columns)

@@ -11,7 +11,7 @@ from reference_decoder import Window, candidates_of, normalisers, token_spans, w
 
 from qa_accel.data.windows import Windows
 from qa_accel.inference import spans_apart, topk_spans, window_rows
-from qa_accel.inference.postprocess import Candidates, SpanConfig, best_answers
+from qa_accel.inference.postprocess import Candidates, SeveralCandidates, SpanConfig, best_answers
 from qa_accel.inference.several_answers import several_answers
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]
@@ -131,7 +131,7 @@ def decoded(windows: list[Window], *, n_best: int, max_answer_length: int) -> li
     return chosen[:n_best]
 
 
-def made(questions: list[list[Window]], *, n_best: int, max_answer_length: int) -> tuple[Windows, Candidates]:
+def made(questions: list[list[Window]], *, n_best: int, max_answer_length: int) -> tuple[Windows, SeveralCandidates]:
     """Windows, and candidates with the spans that are apart, from the obvious decoder."""
     whole = candidates_of(questions, count=n_best, max_answer_length=max_answer_length)
     flat = [window for windows in questions for window in windows]
@@ -145,7 +145,7 @@ def made(questions: list[list[Window]], *, n_best: int, max_answer_length: int) 
                 column[row, place] = value
     nulls = (whole.null_start_W, whole.null_end_W, whole.lse_start_W, whole.lse_end_W)
     spans = (whole.start_WK, whole.end_WK, whole.start_logit_WK, whole.end_logit_WK)
-    return windows_of(questions), Candidates(*nulls, *spans, apart=Candidates(*nulls, *columns))
+    return windows_of(questions), SeveralCandidates(*nulls, *spans, apart=Candidates(*nulls, *columns))
 
 
 @settings(max_examples=100, deadline=None)

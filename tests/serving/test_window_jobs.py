@@ -1,11 +1,12 @@
 """Windows of several requests in one batch -> the candidates that each would have had alone."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from qa_accel.data.window_selection import joined
-from qa_accel.serving.jobs import COLUMNS, Job
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.serving.jobs import Job
 
 LONG = "It rains there in spring, and the market is closed. " * 30
 
@@ -40,5 +41,5 @@ def test_candidates_come_together_from_batches_of_any_cut_and_of_more_spans(read
         job.put(index_W, model.candidates(batch, more, len(batch)), 1 + np.arange(len(index_W)))
     assert job.missing == 0
     alone = model.candidates(made, reader.spans, len(made))
-    for name in COLUMNS:
-        np.testing.assert_allclose(getattr(job.found, name), getattr(alone, name), rtol=0, atol=1e-5)
+    for column in fields(Candidates):
+        np.testing.assert_allclose(getattr(job.found, column.name), getattr(alone, column.name), rtol=0, atol=1e-5)
