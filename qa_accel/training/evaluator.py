@@ -20,23 +20,26 @@ from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
 
 
+BestModelMetric = Literal[
+    "f1",
+    "exact",
+    "best_f1",
+    "best_exact",
+    "mean_f1",
+    "mean_exact",
+    "multi_exact_f1",
+    "best_multi_exact_f1",
+    "aupr",
+]
+
+
 @dataclass(frozen=True)
 class EvaluationConfig:
     """All that decides about a run's evaluations, but for what an answer is (`SpanConfig`) and what the data are (`DataConfig`)."""
 
     eval_steps: int | None = None
     """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    metric_for_best_model: Literal[
-        "f1",
-        "exact",
-        "best_f1",
-        "best_exact",
-        "mean_f1",
-        "mean_exact",
-        "multi_exact_f1",
-        "best_multi_exact_f1",
-        "aupr",
-    ] = "f1"
+    metric_for_best_model: BestModelMetric = "f1"
     """The score that decides which model is the best; best_* are those at the tuned no-answer threshold, mean_* those of
     named validation sets in which every set counts the same. With --answers all also multi_exact_f1, best_multi_exact_f1
     (at the tuned least score) and aupr."""

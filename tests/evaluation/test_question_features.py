@@ -143,7 +143,7 @@ def test_quarters_of_the_context_of_400_characters(start, expected):
 
 def test_the_first_gold_answer_decides_and_an_unanswerable_question_has_none():
     """Breaks if families of answers are given to questions without any: they would be compared with those."""
-    several = features(asked(gold_texts=["1066", "Ada"], gold_starts=[399, 0], title="Bern", windows=1))
+    several = features(asked(gold_texts=["1066", "Ada"], gold_starts=[399, 0], title="Bern", windows=1, set_name="en"))
     assert (several["answer_type"], several["answer_position"], several["answerable"]) == (
         "date",
         "last quarter",
