@@ -58,6 +58,9 @@ def test_real_windows_are_those_of_the_plain_way(real, minilm):
             tokens = slice(windows.begin_W[part.start], windows.begin_W[part.stop])
             for name, array in vars(plain).items():
                 ours = getattr(windows, name)
+                if array is None:  # labels of --answers all and first
+                    assert ours is None
+                    continue
                 if name == "question_W":
                     array = array + begin
                 elif name == "begin_W":
