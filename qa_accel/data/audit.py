@@ -149,7 +149,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
         rows = np.repeat(np.arange(len(counts)), counts).tolist()
         starts = answers.field("answer_start").flatten().to_pylist()
         for row, start, answer in zip(rows, starts, answers.field("text").flatten().to_pylist()):
-            context = texts.text(texts.text_Q[row])
+            context = texts.text(int(texts.text_Q[row]))
             # A negative start would count from the context's end.
             if start < 0 or not context.startswith(answer, start) or _is_blank(answer):
                 reads = context[start : start + len(answer)] if start >= 0 else ""
