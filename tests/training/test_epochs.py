@@ -116,8 +116,10 @@ def test_a_run_that_leaves_out_windows_has_as_many_steps_as_the_others_need():
 def test_a_ratio_that_leaves_out_nothing_gives_the_plan_without_it_to_the_byte(packed):
     lengths_W = np.random.default_rng(0).integers(10, 60, 50)
     every = EpochWindows(np.arange(50) % 7 == 0, 1e9, seed=1)
-    settings = dict(seed=1, world_size=2, packed=packed)
-    one, other = (EpochPlans(LoopConfig(), lengths_W, windows=windows, **settings) for windows in (None, every))
+    one, other = (
+        EpochPlans(LoopConfig(), lengths_W, seed=1, world_size=2, packed=packed, windows=windows)
+        for windows in (None, every)
+    )
     assert all(one.plan(epoch).tobytes() == other.plan(epoch).tobytes() for epoch in range(3))
 
 
