@@ -30,9 +30,9 @@ SCHEMA = pa.schema(
     }
 )
 CHARACTERS = 10_000_000
-"""Of the contexts of one batch, or the last one of them alone has more."""
+"""Of the distinct contexts of one batch; the last one of them may pass it."""
 MOST_ROWS = 20 * ROWS
-"""Rows of one batch; more than ROWS of them share a context, which is stored once in a batch."""
+"""Rows of one batch. Those beyond ROWS have contexts that are in the batch already, and are stored once in it."""
 OPTIONAL = ("title", "answers", "contradiction")
 """Columns that a source may lack: null in every row."""
 
@@ -51,6 +51,7 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
     seen: dict[str, tuple[str, int]] = {}
     labelled = unlabelled = None  # place of the first row with answers (or a stated "none"), and of the first without
     held: list[tuple[Row, dict[str, Any]]] = []
+    contexts: dict[str, str] = {}  # of the batch; rows of a text share one string of it
     characters = 0
     for row in rows:
         try:
@@ -67,13 +68,14 @@ def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.Recor
                 f"{unlabelled} has no {columns.answers!r}, but others have ({labelled}); give empty lists where the "
                 "context holds no answer, and keep questions whose answer is not known in a separate file"
             )
-        same = bool(held) and question["context"] == held[-1][1]["context"]
-        if same:
-            question["context"] = held[-1][1]["context"]
-        if len(held) == MOST_ROWS or (not same and (len(held) >= ROWS or characters >= CHARACTERS)):
+        context = question["context"]
+        full = len(held) >= ROWS or characters >= CHARACTERS
+        if len(held) == MOST_ROWS or (full and context not in contexts):
             yield _batch(held)
-            held, characters, same = [], 0, False
-        characters += 0 if same else len(question["context"])
+            held, contexts, characters = [], {}, 0
+        if context not in contexts:
+            characters += len(context)
+        question["context"] = contexts.setdefault(context, context)
         held.append((row._replace(values={}), question))
     if held:
         yield _batch(held)

@@ -86,7 +86,7 @@ def test_a_batch_ends_between_two_documents_if_it_can(monkeypatch):
     rows = lines([("aa", 2), ("bb", 4), ("cc", 3), ("dd", 70)])
     batches = list(squad_format.question_batches(rows, squad_format.Columns()))
     assert [len(batch) for batch in batches] == [6, 3, 60, 10]
-    assert sum((batch["id"].to_pylist() for batch in batches), []) == list(map(str, range(79)))
+    assert [key for batch in batches for key in batch["id"].to_pylist()] == list(map(str, range(79)))
 
 
 def test_long_documents_among_short_texts_are_tokenized_in_batches_of_fewer_rows(tmp_path, monkeypatch):
@@ -116,9 +116,10 @@ def test_long_documents_among_short_texts_are_tokenized_in_batches_of_fewer_rows
 
     monkeypatch.setattr(window_cache._TokenizeBatch, "__call__", noted)
     monkeypatch.setattr(window_cache, "BATCH_CHARACTERS", 100_000)
-    windows = prepare_windows(questions, FAMILIES["wordpiece"](), TINY, cache_dir=tmp_path)
+    tokenizer = FAMILIES["wordpiece"]()
+    windows = prepare_windows(questions, tokenizer, TINY, cache_dir=tmp_path)
     assert max(map(sum, batches)) < 150_000 and len(batches[0]) == 45
     with one_thread():
-        pairs = PairTokenizer(FAMILIES["wordpiece"](), TINY)
+        pairs = PairTokenizer(tokenizer, TINY)
         gold = GoldSpans.one_each(golds, [start + len(f"novel {size - 1}.") for size, start in zip(sizes, golds)])
         assert_equal(windows, pairs.tokenize_pairs(questions["question"][:], questions["context"][:], gold))

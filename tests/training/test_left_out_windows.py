@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def test_each_epoch_has_all_windows_with_an_answer_and_others_in_turn(runs):
     whole, _, _ = runs
     steps = noted(whole.with_suffix(".jsonl"))
     assert len(steps) == 21 and results_of(whole)["steps"] == 21 and results_of(whole)["train_windows"] == 156
-    epochs = [sorted(sum(steps[begin : begin + 7], [])) for begin in (0, 7, 14)]
+    epochs = [sorted(chain(*steps[begin : begin + 7])) for begin in (0, 7, 14)]
     assert all(len(set(epoch)) == len(epoch) == 52 for epoch in epochs)
     always = set(epochs[0]) & set(epochs[1]) & set(epochs[2])
     assert len(always) == 40
@@ -69,10 +70,10 @@ def test_the_rest_on_two_ranks_has_the_windows_that_one_rank_has_left(runs, trai
     expected, rest = noted(whole.with_suffix(".jsonl")), noted(tmp_path / "rest.jsonl")
     done = steps_of(folder)[: -len(rest)]
     assert len(done) == 10
-    left = sorted(sum(expected[len(done) : 14], []))
+    left = sorted(chain(*expected[len(done) : 14]))
     in_second = -(-len(left) // 16)  # steps of 16 windows now
-    assert sorted(sum(rest[:in_second], [])) == left
-    assert sorted(sum(rest[in_second:], [])) == sorted(sum(expected[14:], []))
+    assert sorted(chain(*rest[:in_second])) == left
+    assert sorted(chain(*rest[in_second:])) == sorted(chain(*expected[14:]))
     assert results_of(folder)["train_windows"] == 156
 
 
