@@ -49,8 +49,8 @@ class GoldAnswers:
 
     def _part(self, first: Mapping[str, bool], wanted: bool) -> "GoldAnswers":
         keys = [key for key, text in self.contexts.items() if first[text] == wanted]
-        texts, contexts = {key: self.texts[key] for key in keys}, {key: self.contexts[key] for key in keys}
-        return GoldAnswers(texts, contexts, self.language)
+        texts = {key: self.texts[key] for key in keys}
+        return GoldAnswers(texts, {key: self.contexts[key] for key in keys}, self.language)
 
 
 def calibrate(

@@ -12,7 +12,7 @@ from processes import Left, run
 from toy import NAMES, WINDOWS, Toy, context_about, flags
 
 from qa_accel import config
-from qa_accel.commands import calibrate, decode, ensemble, predict, report, score
+from qa_accel.commands import calibrate, decode, ensemble, predict, report, score, train
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import entry
 from qa_accel.inference.answer_policy import CONFIG_KEY
@@ -29,7 +29,7 @@ NEW_SCORES = {
 
 
 def script(name: str, words: list[str]) -> None:
-    module: Any = {"calibrate": calibrate, "predict": predict}[name]
+    module: Any = {"calibrate": calibrate, "predict": predict, "train": train}[name]
     entry.main(lambda: module.run(config.parse(module.Config, words)))
 
 
@@ -193,6 +193,28 @@ def test_calibrate_tunes_the_least_score_and_keeps_it_afterwards(place, common, 
     assert read(place / "figures" / "calibration.json")["several_answers"].items() <= stored.items()
     done("calibrate", **settings)
     assert read(model / "config.json")[CONFIG_KEY]["min_answer_score"] == policy["min_answer_score"]
+
+
+def test_a_training_run_tunes_stores_and_scores_them(toy, place):
+    """Four steps, the best model chosen by the tuned exact F1. Breaks if evaluations in training list one answer, the tuned least score
+    is not stored with the model, or the metric is taken from data with one answer per question."""
+    settings = dict(train_file=place / "dev.jsonl", validation_file=place / "dev.jsonl", cache_dir=place / "cache")
+    settings |= dict(model_name_or_path=toy.model, output_dir=place / "run", per_device_train_batch_size=8)
+    settings |= dict(max_train_steps=4, eval_steps=2, save_steps=100, metric_for_best_model="best_multi_exact_f1")
+    left = started("train", **settings)
+    assert left.code == 2 and "add --answers all" in left.output
+    done("train", **settings, answers="all")
+    results, lines = (
+        read(place / "run" / "all_results.json"),
+        (place / "run" / "metrics.jsonl").read_text().splitlines(),
+    )
+    of_evaluations = [json.loads(line) for line in lines if "eval_best_multi_exact_f1" in line]
+    best = max(line["eval_best_multi_exact_f1"] for line in of_evaluations)
+    assert len(of_evaluations) == 2 and results["best_multi_exact_f1"] == best
+    assert results.keys() >= NEW_SCORES and results["min_answer_score"] == 0.1, "untuned while it trains"
+    policy = read(place / "run" / "config.json")[CONFIG_KEY]
+    assert policy["min_answer_score"] == results["best_multi_exact_f1_score"]
+    assert read(place / "run" / "answers.json").keys() == read(place / "run" / "predictions.json").keys()
 
 
 def test_a_report_has_their_scores(place, prediction):
