@@ -19,7 +19,6 @@ from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog
 from qa_accel.training.progress import Progress
 
-
 BestModelMetric = Literal[
     "f1",
     "exact",

@@ -55,10 +55,7 @@ def test_a_killed_run_goes_on_with_the_same_windows(whole, trainer, files, proce
     options = files | dict(save_steps=2)
     kill = (kill_after, "training.progress.Progress.advance", stop)
     trainer(folder, arrangements=[kill], **options, **SPREAD[1])
-    switches = (
-        ["--resume_with_changed_settings"] if processes == 2 else []
-    )  # batches of half the size on each of the two
-    trainer.whole(folder, *switches, processes=processes, **options, **SPREAD[processes])
+    trainer.whole(folder, processes=processes, **options, **SPREAD[1])
     windows = np.array([list(line["windows_by_set"].values()) for line in steps_of(folder)])
     expected = np.array([list(line["windows_by_set"].values()) for line in steps_of(whole)])
     assert windows.sum(axis=0).tolist() == expected.sum(axis=0).tolist()
