@@ -1,7 +1,6 @@
 """A run stores, with the model that it keeps, a calibration of one half of the validation questions, and reports the other half."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ def test_a_run_calibrates_the_model_that_it_keeps(trainer, tmp_path):
     contexts = {key: context for key, (context, _) in golds.items()}
     first, second = GoldAnswers({key: texts for key, (_, texts) in golds.items()}, contexts).halves()
     found, figures = calibrate(kept, first, second, results["best_f1_thresh"], version_2_with_negative=True)
-    assert asdict(found).items() <= policy.items()
+    assert found.as_dict().items() <= policy.items()
     assert figures.items() <= results.items()
     card = (folder / "README.md").read_text()
     assert f"| confidence: calibration error (ECE) | {100 * figures['confidence_ece']:.2f} |" in card
