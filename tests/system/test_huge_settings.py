@@ -27,4 +27,4 @@ def test_batches_of_a_billion_windows_are_all_windows_of_the_data(batching, toy,
 def test_two_billion_batches_to_a_step_are_refused_before_the_model_is_read(trainer, tmp_path):
     [left] = trainer(tmp_path / "run", gradient_accumulation_steps=2_000_000_000)
     assert left.code == 2 and "Traceback" not in left.output
-    assert "--gradient_accumulation_steps 2000000000 is more than the 66 windows of the training data" in left.output
+    assert "--gradient_accumulation_steps 2000000000 is more than the 66 windows of an epoch" in left.output

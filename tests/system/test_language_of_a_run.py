@@ -40,7 +40,7 @@ def questions(tmp_path) -> Path:
 
 def answered(folder: Path, questions: Path, language: str) -> Path:
     found = {row["id"]: ANSWERS[row["id"].split("-")[1]] for row in json.loads(questions.read_text())["data"]}
-    return write_answers(folder, questions, found, settings={"answer_language": language})
+    return write_answers(folder, questions, found, settings={"answer_language": [language]})
 
 
 def said(capsys, command: str, *words: object) -> str:
@@ -112,7 +112,7 @@ def test_an_ensemble_is_tuned_and_scored_by_the_language_of_its_members(tmp_path
     ensemble.run(config.parse(ensemble.EnsembleConfig, [str(one), str(other), "--output_dir", str(tmp_path / "both")]))
     results = json.loads((tmp_path / "both" / "all_results.json").read_text())
     assert results["answer_language"] == "zh" and results["f1"] == pytest.approx(F1)
-    assert yaml.safe_load((tmp_path / "both" / "config.yaml").read_text())["answer_language"] == "zh"
+    assert yaml.safe_load((tmp_path / "both" / "config.yaml").read_text())["answer_language"] == ["zh"]
     capsys.readouterr()
     message = said(capsys, "ensemble", one, third, "--output_dir", tmp_path / "no")
     assert f"{one} was scored with --answer_language zh, {third} with en" in message
@@ -152,7 +152,7 @@ def test_a_training_run_warns_once_and_by_the_flag_scores_and_stores_the_languag
     results = json.loads((run / "all_results.json").read_text())
     assert results["answer_language"] == "zh"
     assert results["f1"] >= results["exact"]
-    assert yaml.safe_load((run / "config.yaml").read_text())["answer_language"] == "zh"
+    assert yaml.safe_load((run / "config.yaml").read_text())["answer_language"] == ["zh"]
     card = (run / "README.md").read_text(encoding="utf-8")
     assert "compared by the rules for `zh`" in card and card.count("--answer_language zh") >= 2
     assert "answer language zh" in (run / "report.html").read_text(encoding="utf-8")

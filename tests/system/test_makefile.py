@@ -58,4 +58,4 @@ def test_make_test_gpu_runs_exactly_the_tests_that_need_a_gpu():
     ask = [path.name for path, source in sources.items() if "cuda." + "is_available" in source]
     assert ask == ["conftest.py"]
     marked = {path.name for path, source in sources.items() if "pytest.mark." + "cuda" in source}
-    assert marked == {"test_attention_on_cuda.py", "test_cuda.py", "test_topk_spans.py"}
+    assert marked == {"test_attention_on_cuda.py", "test_cuda.py", "test_spans_apart.py", "test_topk_spans.py"}
