@@ -2,7 +2,7 @@
 
 Trainings on 30 made-up contracts of 5,000 words with 12 questions each (tests/support/made_up_contracts.py), where about one
 window of a hundred holds an answer: on every window, with --negative_window_ratio, and with it for eight times as many
-epochs. Prints of each the windows of an epoch, optimizer steps, seconds of the steps, and the scores on ten other contracts;
+epochs. Prints of each the windows of an epoch, optimizer steps, seconds of the steps, and the scores on five other contracts;
 with `--answers all` among them CUAD's. Without a model, a small one is made, whose trainings take some minutes; other flags
 go to all trainings.
 """

@@ -102,7 +102,7 @@ class Contracts:
     """The same of other documents."""
 
 
-def write_contracts(folder: Path, *, train: int = 30, test: int = 10, sentences: int = 300, seed: int = 0) -> Contracts:
+def write_contracts(folder: Path, *, train: int = 30, test: int = 5, sentences: int = 300, seed: int = 0) -> Contracts:
     """So many documents of so many sentences each; a sentence has about 16 words."""
     return Contracts(
         contract_file(folder / "train.json", "train", train, sentences, seed),
