@@ -46,6 +46,8 @@ def run(settings: SummaryConfig) -> None:
     than their seed."""
     if not settings.results:
         raise ValueError("give the all_results.json of at least one run")
+    if folders := [path for path in settings.results if path.is_dir()]:
+        raise ValueError(f"{folders[0]} is a folder; give the file in it: {folders[0] / run_layout.FINISHED}")
     # by the folder's name, without its path: the summary reads the same wherever the runs are
     names = [path.absolute().parent.name for path in settings.results]
     if twice := [name for name, count in Counter(names).items() if count > 1]:

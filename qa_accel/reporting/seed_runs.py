@@ -20,6 +20,8 @@ WITHOUT_EFFECT = {
 }
 """Settings that change neither what a run learns nor how it is judged."""
 SEED = "seed"
+OF_TRAINING = " of the model's training"
+"""End of a fact's name, in answers of a model that a run here has trained."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,23 @@ def read_seed_run(folder: Path) -> SeedRun:
     ignored = PER_RUN | WITHOUT_EFFECT | {SEED}
     if "learning_rate" not in settings:  # answers of models: there the model is what the seed has changed
         ignored |= OF_MODEL | {NEGATIVE}
-    facts = {key: spelled(key, value) for key, value in settings.items() if key not in ignored}
+    facts = {key: spelled(key, value) or "none" for key, value in settings.items() if key not in ignored}
     environment = read_object(folder / run_layout.ENVIRONMENT) or {}
     if "runs" in environment:
         facts["processes and precision"] = str(environment["runs"]).partition(", torch ")[0]
     facts |= _sizes(read_object(folder / run_layout.DATA_REPORT) or {})
-    return SeedRun(name, settings.get(SEED), facts)
+    if "learning_rate" in settings:
+        return SeedRun(name, settings.get(SEED), facts)
+    trained = _training_of(settings.get("model_name_or_path"))
+    return SeedRun(name, trained.seed, facts | {f"{key}{OF_TRAINING}": value for key, value in trained.facts.items()})
+
+
+def _training_of(model: Any) -> SeedRun:
+    """Of the model that gave answers, if it is a folder that a training run left."""
+    folder = Path(model) if isinstance(model, str) else None
+    if folder is None or "learning_rate" not in (read_settings(folder / run_layout.SETTINGS) or {}):
+        return SeedRun(str(model), None, {})
+    return read_seed_run(folder)
 
 
 def differences(runs: Sequence[SeedRun]) -> list[str]:
@@ -62,11 +75,13 @@ def differences(runs: Sequence[SeedRun]) -> list[str]:
 
 
 def same_seed(runs: Sequence[SeedRun]) -> list[str] | None:
-    """Names of training runs with one and the same seed, if there are any."""
-    by_seed = _grouped(
-        {run.name: str(run.seed) for run in runs if run.seed is not None and "learning_rate" in run.facts}
-    )
+    """Names of training runs, or of answers of their models, with one and the same seed, if there are any."""
+    by_seed = _grouped({run.name: str(run.seed) for run in runs if run.seed is not None and _is_of_training(run)})
     return next((named for named in by_seed.values() if len(named) > 1), None)
+
+
+def _is_of_training(run: SeedRun) -> bool:
+    return "learning_rate" in run.facts or f"learning_rate{OF_TRAINING}" in run.facts
 
 
 def _grouped(value_of: Mapping[str, Hashable]) -> dict[Any, list[str]]:

@@ -96,6 +96,29 @@ def test_answers_of_models_that_differ_in_their_seed_are_summed_up(tmp_path):
     summary_module.run(summary_module.SummaryConfig(tuple(tmp_path.glob("*/all_results.json"))))
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"seed": 2, "teacher": ["big"]},
+            "teacher of the model's training is not set in answers-a and big in answers-b",
+        ),
+        ({"seed": 1}, "answers-a, answers-b have the same seed"),
+    ],
+)
+def test_answers_are_compared_by_the_training_of_their_models(other, message, tmp_path):
+    """Answers of models that runs here have trained. Breaks if only what predict.py was given is looked at: a mean over models with
+    and without a teacher would pass for one over seeds."""
+    for name, more in (("a", {"seed": 1}), ("b", other)):
+        model = seed_run(tmp_path / name, **more).parent
+        results = seed_run(tmp_path / f"answers-{name}", 0, model_name_or_path=str(model))
+        settings = yaml.safe_load((results.parent / "config.yaml").read_text())
+        del settings["learning_rate"]
+        (results.parent / "config.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ValueError, match=message):
+        summary_module.run(summary_module.SummaryConfig(tuple(sorted(tmp_path.glob("answers-*/all_results.json")))))
+
+
 def test_a_damaged_config_is_one_message(tmp_path):
     """Breaks with a traceback of the YAML parser."""
     results = (seed_run(tmp_path / "a", 1), seed_run(tmp_path / "b", 2))
