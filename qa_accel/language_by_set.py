@@ -10,6 +10,8 @@ DEFAULT = (ENGLISH,)
 
 def check_languages(given: Sequence[str]) -> None:
     """Raises ValueError for what is neither one language nor a language for each of several sets."""
+    if any(word.startswith("=") for word in given):
+        raise ValueError(f"answer_language must have a set's name before =, got {short(' '.join(given), 100)!r}")
     if isinstance(given, str) or not given:
         raise ValueError(f"answer_language must be a tuple of languages, got {given!r}")
     for _, language in map(_divided, given):
@@ -37,6 +39,11 @@ def language_by_set(given: Sequence[str], names: Sequence[str]) -> dict[str, str
             f"--answer_language names a language for {listed(languages)}, but not for the set {min(missing)}"
         )
     return languages
+
+
+def languages_of_sets(given: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """What a run with more sets says of these."""
+    return tuple(word for word in given if "=" not in word or _divided(word)[0] in names)
 
 
 def by_id(by_set: Mapping[str, str], set_of: Mapping[str, str]) -> dict[str, str]:

@@ -40,16 +40,19 @@ class SetMixture:
         self.names, self.seed = tuple(names), seed
         self._strata: list[tuple[np.ndarray, int]] = []
         """Rows that take turns, and how many of them each epoch has."""
+        all_sets = EpochWindows(with_answer_W, negative_window_ratio, seed=seed, left_out_W=left_out_W)
         if left_out_W is not None:
             set_W = np.where(left_out_W, len(names), set_W)
-        groups = [self._groups(number, set_W, with_answer_W, negative_window_ratio) for number in range(len(names))]
+        kept = all_sets.without_answer / max(1, np.count_nonzero(all_sets.others_W))
+        groups = [self._groups(number, set_W, with_answer_W, kept) for number in range(len(names))]
         sizes_S = np.array([sum(size for _, size in strata) for strata in groups], np.float64)
         self.quota_S = quotas(sizes_S, np.asarray(weights, np.float64), temperature)
         """(S,) int64, windows of each set in an epoch."""
         self.with_answer = 0
         """Number in each epoch."""
         for strata, size, quota in zip(groups, sizes_S, self.quota_S.tolist(), strict=True):
-            first = round(quota * strata[0][1] / size)
+            # windows with an answer are what the ratio is for: a small share of a set has one at least
+            first = max(round(quota * strata[0][1] / size), min(1, strata[0][1]))
             shares = [first, quota - first] if len(strata) == 2 else [quota]
             self._strata += zip((rows for rows, _ in strata), shares, strict=True)
             self.with_answer += shares[0] if len(strata) == 2 else round(quota * with_answer_W[strata[0][0]].mean())
@@ -72,19 +75,24 @@ class SetMixture:
         ]
 
     def _groups(
-        self, number: int, set_W: np.ndarray, with_answer_W: np.ndarray, negative_window_ratio: float | None
+        self, number: int, set_W: np.ndarray, with_answer_W: np.ndarray, kept: float
     ) -> list[tuple[np.ndarray, int]]:
+        """Rows of a set that take turns, and how many of them an epoch has without weights. `kept`: share of the windows without
+        answer, the same in every set."""
         rows = np.flatnonzero(set_W == number)
         if not len(rows):
             raise ValueError(f"the set {self.names[number]} has no training window; take it out of --train_file")
-        if negative_window_ratio is None:
+        if kept == 1:
             return [(rows, len(rows))]
         with_answer = with_answer_W[rows]
-        try:
-            alone = EpochWindows(with_answer, negative_window_ratio, seed=self.seed)
-        except ValueError as error:
-            raise ValueError(f"the set {self.names[number]}: {error}") from None
-        return [(rows[with_answer], alone.with_answer), (rows[~with_answer], alone.without_answer)]
+        first, others = rows[with_answer], rows[~with_answer]
+        strata = [(first, len(first)), (others, round(kept * len(others)))]
+        if not any(size for _, size in strata):
+            raise ValueError(
+                f"the set {self.names[number]} has no window with an answer, and --negative_window_ratio leaves none of the others "
+                "in an epoch; take it out of --train_file, or raise the ratio"
+            )
+        return strata
 
 
 def quotas(sizes_S: np.ndarray, weights_S: np.ndarray, temperature: float) -> np.ndarray:

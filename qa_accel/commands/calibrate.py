@@ -70,7 +70,8 @@ def run(settings: CalibrateConfig) -> None:
         **strategy.placement(accelerator),
     )
     several = settings.data.answers == "all"
-    warn_of_unused(settings.spans, None, several=several)
+    if accelerator.is_main_process:
+        warn_of_unused(settings.spans, None, several=several)
     span_config = task.answer_policy.apply(settings.spans, several=several)
     answered = answer(
         accelerator,
@@ -84,6 +85,14 @@ def run(settings: CalibrateConfig) -> None:
     )
     if answered.answers is None:
         return
+    policy, of_several = task.answer_policy, None
+    if span_config.min_answer_score is not None:
+        policy, of_several = _tuned_for_several(policy, answered, span_config.min_answer_score)
+        console.print(
+            f"several answers, exact F1: {of_several['multi_exact_f1']:.2f} with scores of at least "
+            f"{span_config.min_answer_score:.4g}, {of_several['best_multi_exact_f1']:.2f} of at least "
+            f"{policy.min_answer_score:.4g}"
+        )
     try:
         fitted, found = _fit_and_judge(
             answered.answers,
@@ -92,31 +101,25 @@ def run(settings: CalibrateConfig) -> None:
             version_2_with_negative=answered.version_2_with_negative,
         )
     except calibration.NotCalibrated as error:
-        raise ValueError(f"these questions cannot calibrate a model: {error}; give more of them") from error
+        if of_several is None:
+            raise ValueError(f"these questions cannot calibrate a model: {error}; give more of them") from error
+        # the least score needs no halves; a calibration that the model has stays
+        console.print(f"confidences are not calibrated: {error}")
+        fitted, found = None, {"not_calibrated": str(error)}
     columns = {name: found[name] for name in ("before", "after", "swapped") if name in found}
-    console.print(score_tables.calibration_table(columns))
-    console.print(
-        "before: softmax over the n-best list. after: fitted on the other half. swapped: as after, the halves exchanged"
-    )
-    policy = task.answer_policy
-    if span_config.min_answer_score is not None:
-        policy, of_several = _tuned_for_several(policy, answered, span_config.min_answer_score)
+    if fitted is not None:
+        console.print(score_tables.calibration_table(columns))
         console.print(
-            f"several answers, exact F1: {of_several['multi_exact_f1']:.2f} with scores of at least "
-            f"{span_config.min_answer_score:.4g}, {of_several['best_multi_exact_f1']:.2f} "
-            + (
-                "at best: with the best answer alone"
-                if policy.min_answer_score is None
-                else f"of at least {policy.min_answer_score:.4g}"
-            )
+            "before: softmax over the n-best list. after: fitted on the other half. swapped: as after, the halves exchanged"
         )
+    if of_several is not None:
         found = {**found, "several_answers": of_several}
     if output is not None:
         files.write_json(output / FIGURES, found)
         console.print(f"figures: {visible(output / FIGURES)}")
     if config_file is not None:
-        policy.with_calibration(fitted).store_in_file(config_file)
-        console.print(f"calibration: {visible(config_file)}")
+        (policy if fitted is None else policy.with_calibration(fitted)).store_in_file(config_file)
+        console.print(f"{'least score' if fitted is None else 'calibration'}: {visible(config_file)}")
 
 
 def _config_file(settings: CalibrateConfig, accelerator: Accelerator) -> Path | None:
@@ -150,7 +153,7 @@ def _config_file(settings: CalibrateConfig, accelerator: Accelerator) -> Path | 
 def _tuned_for_several(
     policy: AnswerPolicy, answered: Answered, min_answer_score: float
 ) -> tuple[AnswerPolicy, dict[str, Any]]:
-    """The policy with the least score that suits all questions best, if any does, and the figures at the one in force."""
+    """The policy with the least score that suits all questions best, and the figures at the one in force."""
     assert answered.answers is not None, "rank 0 has them"
     scores = scoring.several_scores(
         answered.answers,
@@ -158,7 +161,7 @@ def _tuned_for_several(
         min_answer_score,
         version_2_with_negative=answered.version_2_with_negative,
     )
-    return replace(policy, min_answer_score=scores.get(scoring.BEST_LEAST_SCORE)), scores
+    return replace(policy, min_answer_score=scores[scoring.BEST_LEAST_SCORE]), scores
 
 
 def _fit_and_judge(

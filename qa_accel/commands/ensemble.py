@@ -163,11 +163,11 @@ def _negative(runs: Sequence[RunFiles]) -> bool:
 
 def _check_languages(runs: Sequence[RunFiles]) -> None:
     """Raises ValueError where the members' answers were compared by the rules of several languages."""
-    first, *others = [(one.path, run_language(one)) for one in runs]
+    first, *others = [(one.path, sorted(run_language(one))) for one in runs]
     if other := next((each for each in others if each[1] != first[1]), None):
         raise ValueError(
-            f"{first[0]} was scored with --answer_language {' '.join(first[1])}, {other[0]} with {' '.join(other[1])}: answer with all members under "
-            "one language"
+            f"{first[0]} was scored with --answer_language {' '.join(first[1])}, {other[0]} with {' '.join(other[1])}: answer with "
+            "all members under one language"
         )
 
 

@@ -101,7 +101,8 @@ def run(settings: PredictConfig) -> int | None:
     folder = open_answers(settings.output_dir, accelerator, names)
     task = load_task(settings.backend, accelerator, settings.model, settings.windows, settings.batching)
     several = settings.data.answers == "all"
-    warn_of_unused(settings.spans, settings.min_confidence, several=several)
+    if accelerator.is_main_process:
+        warn_of_unused(settings.spans, settings.min_confidence, several=several)
     span_config = task.answer_policy.apply(settings.spans, several=several)
 
     def calibration_of(version_2_with_negative: bool) -> Calibration | None:

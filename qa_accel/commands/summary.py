@@ -26,7 +26,7 @@ from qa_accel.messages import listed, shown
 from qa_accel.reporting.seed_runs import SeedRun, differences, read_seed_run, same_seed
 from qa_accel.terminal import make_console, visible
 
-SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1")
+SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1", "mean_exact", "mean_f1")
 """What is summed up, where the runs have it."""
 
 

@@ -141,16 +141,18 @@ def question_rows(lines: ArrivingLines, question_column: str, *, plain: bool) ->
 
 
 def _json_rows(number: int, line: str, source: Path) -> Iterator[ArrivingRow | None]:
-    """A row, or those of a line that has another project's layout."""
+    """A row, or those of a line that has another project's layout; None if it has none."""
     row = _json_row(number, line)
     if row is None or row.error is not None or layout_of(row.values) is None:
         yield row
         return
-    file = File(source)
+    file, found = File(source), False
     try:
-        # a header is one wherever it comes, since streams are joined
-        for _, values in element_rows(row.values, 1, file):
+        for _, values in element_rows(row.values, 1, file):  # each line may have a layout of its own
+            found = True
             yield ArrivingRow(number, values)
+        if not found:
+            yield None
     except ValueError as error:
         yield ArrivingRow(number, {}, str(error).removeprefix(f"{source}: "))
     file.warn()

@@ -59,8 +59,9 @@ def gold_answers(values: dict[str, Any], name: str) -> Gold:
 def gold_texts(values: dict[str, Any], name: str) -> list[str] | None:
     """The texts that the official scorer compares with: it needs no offsets, keeps blank texts, and if there are
     answers it does not ask `is_impossible`."""
-    if ACCEPTED in values:
-        values, name = {name: values[ACCEPTED]}, name
+    accepted = values.get(ACCEPTED)
+    if accepted is not None and not is_blank(accepted):  # null, or an empty cell, in rows of a table that have none
+        values = {name: accepted}
     given = _given(values, name, offsets=False)
     if given is None:
         return [] if is_impossible(values) else None

@@ -189,14 +189,14 @@ def _partly_lost(questions: datasets.Dataset, gold: GoldSpans, labels: _Labels) 
     covered_A = np.zeros(len(gold.question_A), bool)
     covers_X = (labels.begin_L[label_X] <= gold.begin_A[answer_X]) & (labels.end_L[label_X] >= gold.end_A[answer_X])
     covered_A[answer_X[covers_X]] = True
-    lost = []
+    answers, lost = questions.select_columns(["answers"]), []
     for answer in np.flatnonzero(~covered_A & np.isin(gold.question_A, labels.question_L)):
         row = gold.question_A[answer]
         # tokens may leave out blanks and marks at the answer's ends
-        text = questions[int(row)]["answers"]["text"][answer - np.searchsorted(gold.question_A, row)]
+        text = answers[int(row)]["answers"]["text"][answer - np.searchsorted(gold.question_A, row)]
         begin, end = gold.begin_A[answer] + len(text) - len(text.lstrip()), gold.begin_A[answer] + _length(text)
-        of_question_L = labels.question_L == row
-        if not (of_question_L & (labels.begin_L <= begin) & (labels.end_L >= end)).any():
+        of_question = slice(*np.searchsorted(labels.question_L, (row, row + 1)))
+        if not ((labels.begin_L[of_question] <= begin) & (labels.end_L[of_question] >= end)).any():
             lost.append(row)
     return np.unique(np.array(lost, np.int64))
 

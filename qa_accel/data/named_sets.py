@@ -3,6 +3,7 @@
 The same id may be in two sets (translations of one question): in the table it is NAME/id, and the column `set` has the name.
 """
 
+import glob
 import math
 import os
 import re
@@ -23,8 +24,8 @@ from qa_accel.messages import PATH, listed, quoted, short
 SET = "set"
 """Column with the name of a question's set."""
 SCHEMA = squad_format.SCHEMA.append(pa.field(SET, pa.string()))
-RESERVED = ("HasAns", "NoAns", "best", "mean", "eval")
-"""Beginnings of scores' names; a set's scores begin with its name."""
+RESERVED = ("hasans", "noans", "best", "mean", "eval", "multi")
+"""Parts of scores' names, in lower case. A set's scores begin with its name, and x_best_f1 must be of no set but x."""
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})=(.+)", re.DOTALL)
 _WEIGHTED = re.compile(r"(.+):([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)", re.DOTALL)
@@ -43,7 +44,7 @@ class NamedFiles:
 def named_files(patterns: Sequence[str], setting: str) -> tuple[NamedFiles, ...] | None:
     """The sets in the order of their names' first use; None if the files have no names.
 
-    A path that exists as it is written is a path, whatever characters it has. Raises ValueError if only some of the files
+    A path that exists as it is written, or a glob that matches so, is no name, whatever characters it has. Raises ValueError if only some of the files
     have a name, for a name that scores cannot have, and for weights that are no weights or contradict each other.
     """
     named = [None if _exists(pattern) else _NAMED.fullmatch(pattern) for pattern in patterns]
@@ -57,9 +58,9 @@ def named_files(patterns: Sequence[str], setting: str) -> tuple[NamedFiles, ...]
                 "or none"
             )
         name = match[1]
-        if any(name.casefold() == word.casefold() for word in RESERVED):
+        if taken := next((part for part in name.split("_") if part.casefold() in RESERVED), None):
             raise ValueError(
-                f"--{setting} {short(pattern, PATH)}: a set cannot be called {name}, which begins other scores"
+                f"--{setting} {short(pattern, PATH)}: a set cannot be called {name}: {taken} is a part of other scores' names"
             )
         path, weight = _weight(match[2], f"--{setting} {short(pattern, PATH)}")
         before = found.get(name, NamedFiles(name, (), None))
@@ -206,8 +207,10 @@ class SetRows:
 
 
 def _exists(pattern: str) -> bool:
+    """Whether it is a path or a glob as it is."""
+    place = os.path.expanduser(pattern)
     try:
-        return Path(os.path.expanduser(pattern)).exists()
+        return Path(place).exists() or (glob.has_magic(place) and any(glob.iglob(place, recursive=True)))
     except (OSError, ValueError):
         return False
 

@@ -20,22 +20,26 @@ def languages_of(given: Sequence[str], questions: datasets.Dataset) -> AnswerLan
     where the files have no names."""
     sets = SetRows.of(questions)
     if sets is None:
-        if "=" in given[0]:
-            raise ValueError(
-                f"--answer_language {short(' '.join(given), 100)} is for named sets; name them (NAME=FILE), or give one language"
-            )
-        return given[0]
+        return _only(given)
     by_set = language_by_set(given, sets.names)
     if len(set(by_set.values())) == 1:
         return next(iter(by_set.values()))
     return by_id(by_set, sets.by_id(questions["id"][:]))
 
 
+def _only(given: Sequence[str]) -> str:
+    if "=" in given[0]:
+        raise ValueError(
+            f"--answer_language {short(' '.join(given), 100)} is for named sets; name them (NAME=FILE), or give one language"
+        )
+    return given[0]
+
+
 def warn_of_scripts(given: Sequence[str], questions: datasets.Dataset, source: str) -> None:
     """Log a warning for each set whose answers are in another script than the rules of its language are for."""
     sets = SetRows.of(questions)
     if sets is None:
-        parts, by_set = {"": questions}, {"": given[0]}
+        parts, by_set = {"": questions}, {"": _only(given)}
     else:
         by_set = language_by_set(given, sets.names)
         rows = {name: np.flatnonzero(sets.set_Q == number) for number, name in enumerate(sets.names)}

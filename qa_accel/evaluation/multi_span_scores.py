@@ -84,8 +84,9 @@ def _figures(name: str, precision: float, recall: float) -> dict[str, float]:
 class BestLeastScore:
     f1: float
     """Percent, exact match."""
-    least: float | None
-    """The score of some candidate; None: nothing is better than no answer at all, or than the best candidates alone."""
+    least: float
+    """The score of some candidate; 1.0: nothing is better than no answer at all or, where each question has an answer, than the best
+    candidates alone."""
 
 
 def best_least_score(
@@ -111,7 +112,7 @@ def best_least_score(
             always = place == 0 and not version_2_with_negative
             events.append((np.inf if always else entry["score"], key, text))
     events.sort(key=lambda event: -event[0])
-    best, least = exact / (predicted + gold), None
+    best, least = exact / (predicted + gold), 1.0
     for place, (score, key, text) in enumerate(events):
         if text not in taken[key]:
             first = not taken[key]

@@ -1,7 +1,6 @@
 """Answers of a split -> official scores, and the answer policy that suits the data best: threshold and calibration."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,8 +20,6 @@ from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import shared_contexts
 
-_BEST = re.compile(r"(^|_)best_(exact|f1)(_thresh)?$")
-"""Scores at the best threshold, of all questions or of a set."""
 BEST_LEAST_SCORE = "best_multi_exact_f1_score"
 """Key of scores: the least score of an answer with which best_multi_exact_f1 is reached."""
 
@@ -56,7 +53,7 @@ def several_scores(
     answers: Answers, split: Split, min_answer_score: float, *, version_2_with_negative: bool
 ) -> dict[str, Any]:
     """Figures of several answers per question, where every gold text is an answer of its own: multi_* of the answers with at least
-    that score; best_multi_exact_f1 at the least score that suits this data best, and that score, if there is any; aupr and
+    that score; best_multi_exact_f1 at the least score that suits this data best, and that score; aupr and
     precision_at_*_recall of all candidates, whatever their score."""
     references, language = gold_texts(split), split.answer_language
     texts = {key: [entry["text"] for entry in entries] for key, entries in answers.several.items()}
@@ -68,8 +65,7 @@ def several_scores(
         answers.candidates, references, version_2_with_negative=version_2_with_negative, language=language
     )
     found = multi_span_scores(texts, references, language) | cuad_scores(scored, references)
-    found |= {"min_answer_score": min_answer_score, "best_multi_exact_f1": best.f1}
-    return found if best.least is None else found | {BEST_LEAST_SCORE: best.least}
+    return found | {"min_answer_score": min_answer_score, "best_multi_exact_f1": best.f1, BEST_LEAST_SCORE: best.least}
 
 
 def scores_against(
@@ -95,10 +91,13 @@ def scores_against(
         return squad_scores(answers.best_texts, references, answers.null_odds, value, language)
 
     scores = scores_at(threshold)
-    if set_of is not None:
-        scores |= scores_by_set(answers.best_texts, references, answers.null_odds, threshold, set_of, language)
     if not version_2_with_negative:
-        return {key: value for key, value in scores.items() if not _BEST.search(key)} | as_entry(language)
+        scores = {key: value for key, value in scores.items() if not key.startswith("best_")}
+    if set_of is not None:
+        null_odds = answers.null_odds if version_2_with_negative else None  # without them there is no best threshold
+        scores |= scores_by_set(answers.best_texts, references, null_odds, threshold, set_of, language)
+    if not version_2_with_negative:
+        return scores | as_entry(language)
     if threshold != 0:
         at_zero = scores_at(0.0)
         scores |= {"exact_threshold_0": at_zero["exact"], "f1_threshold_0": at_zero["f1"]}
@@ -127,7 +126,8 @@ def tuned_policy(
 def policy_of(
     answers: Answers, scores: dict[str, Any], golds: GoldAnswers, *, version_2_with_negative: bool
 ) -> tuple[AnswerPolicy, dict[str, Any]]:
-    """The threshold of best_f1, the least score of several answers if `scores` has one, with a calibration of one half of the questions, and the figures of the other half at it.
+    """The threshold of best_f1, the least score of several answers if `scores` has one, with a calibration of one half of the
+    questions, and the figures of the other half at it.
 
     In place of figures `not_calibrated`, the reason, where the questions are too few or of one kind.
     """

@@ -25,7 +25,20 @@ from qa_accel.run_layout import BEST, SWEEP_PLAN
 TRIAL = "trial.json"
 RUNNING, FINISHED, PRUNED, FAILED = STATES = ("running", "finished", "pruned", "failed")
 
-Metric = Literal["f1", "exact", "best_f1", "best_exact", "HasAns_f1", "HasAns_exact", "NoAns_exact"]
+Metric = Literal[
+    "f1",
+    "exact",
+    "best_f1",
+    "best_exact",
+    "HasAns_f1",
+    "HasAns_exact",
+    "NoAns_exact",
+    "mean_f1",
+    "mean_exact",
+    "multi_exact_f1",
+    "best_multi_exact_f1",
+    "aupr",
+]
 """Scores of a run that can be searched for; higher is better."""
 CONFIRMED = 3
 """Trials, the best ones, that are run again with further seeds."""

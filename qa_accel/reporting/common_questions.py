@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from qa_accel.answer_language import spelled_language
+from qa_accel.answer_language import language_of, spelled_language
 from qa_accel.messages import quoted
 from qa_accel.reporting.run_data import RunData
 from qa_accel.reporting.run_files import RunFiles
@@ -16,15 +16,15 @@ def common_data(found: Sequence[tuple[RunFiles, RunData]], names: Sequence[str])
     the rules of several languages compare the runs' answers.
     """
     first_files, first = found[0]
+    rows_of = [_rows(data) for _, data in found]
+    keys = [key for key in first.ids if all(key in rows for rows in rows_of)]
     for files, data in found[1:]:
-        if data.answer_language != first.answer_language:
+        if any(language_of(data.answer_language, key) != language_of(first.answer_language, key) for key in keys):
             here, there = map(spelled_language, (first.answer_language, data.answer_language))
             raise ValueError(
                 f"{first_files.path} is scored with --answer_language {here}, {files.path} with {there}: such scores cannot be "
                 "compared; give the language of the answers with --answer_language, which then holds for all"
             )
-    rows_of = [_rows(data) for _, data in found]
-    keys = [key for key in first.ids if all(key in rows for rows in rows_of)]
     equal = [
         key
         for key in keys

@@ -12,12 +12,13 @@ from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.config import written_settings
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
-from qa_accel.data.named_sets import SET
+from qa_accel.data.named_sets import SET, named_files
 from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.set_languages import languages_of
 from qa_accel.data.windows import WindowConfig, Windows
 from qa_accel.evaluation.window_reach import WindowReach
 from qa_accel.inference.postprocess import SpanConfig, shared_contexts
+from qa_accel.language_by_set import languages_of_sets
 from qa_accel.reporting.local_places import without_place
 from qa_accel.reporting.run_files import RunFiles
 from qa_accel.run_layout import SETTINGS
@@ -148,6 +149,9 @@ def _data_config(run: RunFiles, given: GivenData) -> tuple[DataConfig, SplitName
     # in the place of the file that was answered, so that the same limit holds
     split: SplitName = "test" if not run.trained and config.test_file is not None else "validation"
     files: dict[str, Any] = {f"{split}_file": given.validation_file}
+    if given.answer_language is None and (sets := named_files(given.validation_file, "validation_file")):
+        languages = languages_of_sets(config.answer_language, [each.name for each in sets])
+        config = replace(config, answer_language=languages or config.answer_language)
     return replace(config, dataset_name=None, dataset_config_name=None, **files), split
 
 

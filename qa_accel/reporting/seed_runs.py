@@ -55,7 +55,10 @@ def read_seed_run(folder: Path) -> SeedRun:
 
 def _training_of(model: Any) -> SeedRun:
     """Of the model that gave answers, if it is a folder that a training run left."""
-    folder = Path(model) if isinstance(model, str) else None
+    try:
+        folder = Path(model) if isinstance(model, str) and Path(model).is_dir() else None
+    except (OSError, ValueError):  # a name that no folder can have
+        folder = None
     if folder is None or "learning_rate" not in (read_settings(folder / run_layout.SETTINGS) or {}):
         return SeedRun(str(model), None, {})
     return read_seed_run(folder)

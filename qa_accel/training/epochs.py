@@ -64,7 +64,8 @@ def windows_of_epochs(
     """
     windows, report = train.windows, train.report
     chosen = _chosen(loop, train, seed, weights)
-    if len(chosen) == len(windows) or report is None or report.windows is None:
+    every_window_once = isinstance(chosen, EpochWindows) and len(chosen) == len(windows)
+    if every_window_once or report is None or report.windows is None:
         return chosen, train
     numbers = EpochReport(chosen.with_answer, chosen.without_answer)
     report = dataclasses.replace(report, windows=dataclasses.replace(report.windows, epoch=numbers))
@@ -78,9 +79,14 @@ def _chosen(loop: LoopConfig, train: Split, seed: int, weights: Mapping[str, flo
         raise ValueError(
             f"--sampling_temperature {temperature:g} is for several named training sets: --train_file a=A.json b=B.json"
         )
+    sets = SetRows.of(train.questions)
+    if missing := weights.keys() - set(sets.names if sets is not None else ()):
+        raise ValueError(
+            f"the set {min(missing)} has no training question left: the answers of all are not at their offsets. Look at the audit "
+            "(scripts/prepare.py), or take the set out of --train_file"
+        )
     if (temperature or 1) == 1 and all(weight == 1 for weight in weights.values()):
         return EpochWindows(with_answer_W, loop.negative_window_ratio, seed=seed, left_out_W=windows.left_out_W)
-    sets = SetRows.of(train.questions)
     assert sets is not None, "sets that have weights have names"
     return SetMixture(
         sets.names,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from qa_accel.batching.epoch_windows import EpochWindows
 from qa_accel.batching.set_mixture import SetMixture, quotas
 
 SET_W = np.repeat([0, 1, 2], [100, 10, 5])
@@ -52,7 +53,7 @@ def test_a_weight_is_how_often_a_window_comes():
     assert of_a[0] | of_a[1] == set(range(100))
 
 
-def test_windows_without_answer_are_limited_within_each_set():
+def test_windows_without_answer_are_limited_in_each_set_by_the_same_share():
     """Ratio 2: 20 + 40, 2 + 4 and 1 + 2 windows; the weights then count these."""
     mixed = mixture(weights=(1, 2, 1), ratio=2)
     windows = mixed.of_epoch(4)
@@ -73,5 +74,21 @@ def test_a_set_that_an_epoch_cannot_have_is_refused_by_name():
     with pytest.raises(ValueError, match="the set c has no training window"):
         SetMixture("abc", (1, 1, 1), np.minimum(SET_W, 1), ANSWER_W, temperature=1, negative_window_ratio=None, seed=0)
     without = ANSWER_W & (SET_W != 1)
-    with pytest.raises(ValueError, match="the set b: --negative_window_ratio 1: none of the 10 training windows"):
-        SetMixture("abc", (1, 1, 1), SET_W, without, temperature=1, negative_window_ratio=1, seed=0)
+    with pytest.raises(
+        ValueError, match="the set b has no window with an answer, and --negative_window_ratio leaves none"
+    ):
+        SetMixture("abc", (1, 2, 1), SET_W, without, temperature=1, negative_window_ratio=0.1, seed=0)
+
+
+def test_the_ratio_is_that_of_all_sets_with_and_without_weights():
+    """Breaks if the ratio counts within each set as soon as one has a weight: a set without any answer would be refused, or another
+    number of windows be taught because of a weight of 1.0000001. 21 windows with an answer, 21 of 94 others, 10 of these in b: 2."""
+    without = ANSWER_W & (SET_W != 1)
+    mixed = SetMixture("abc", (1, 1.0000001, 1), SET_W, without, temperature=1, negative_window_ratio=1, seed=0)
+    union = EpochWindows(without, 1, seed=0)
+    assert counts(mixed.of_epoch(0)) == [38, 2, 2] and len(mixed) == len(union) == 42
+
+
+def test_a_set_that_is_seen_little_keeps_a_window_with_an_answer():
+    mixed = mixture(weights=(1, 0.1, 1), ratio=2)
+    assert ANSWER_W[[row for row in mixed.of_epoch(0) if SET_W[row] == 1]].tolist() == [True]

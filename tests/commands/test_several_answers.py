@@ -193,6 +193,10 @@ def test_calibrate_tunes_the_least_score_and_keeps_it_afterwards(place, common, 
     assert read(place / "figures" / "calibration.json")["several_answers"].items() <= stored.items()
     done("calibrate", **settings)
     assert read(model / "config.json")[CONFIG_KEY]["min_answer_score"] == policy["min_answer_score"]
+    # too few questions for a calibration are enough for a least score, as in a training run
+    output = done("calibrate", **settings, answers="all", max_eval_samples=3)
+    assert "confidences are not calibrated: " in output
+    assert 0 <= read(model / "config.json")[CONFIG_KEY]["min_answer_score"] <= 1
 
 
 def test_a_training_run_tunes_stores_and_scores_them(toy, place):

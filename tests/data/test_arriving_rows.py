@@ -125,7 +125,14 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, m
 LINE = b'{"question": "a"}\n'
 
 
-@pytest.mark.parametrize("behind", [b"", b"\n\n", b'{"question": "b'], ids=["nothing", "blank lines", "half a row"])
+NO_QUESTION = b'{"id": "z", "type": "yesno", "body": "x", "snippets": []}\n'
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [b"", b"\n\n", b'{"question": "b', NO_QUESTION],
+    ids=["nothing", "blank lines", "half a row", "a line of another layout without a question"],
+)
 def test_a_row_that_is_there_waits_for_no_other_one(behind):
     """The pipe stays open until the row is there, or for 20 seconds. Breaks if a list is only given out when it is full, or
     when the next row is whole."""
@@ -146,7 +153,7 @@ def test_a_row_that_is_there_waits_for_no_other_one(behind):
     given_out.set()
     closing.join()
     assert closed_early == [False] and first == [row(1, question="a")]
-    assert len(list(ready)) == (1 if behind.startswith(b"{") else 0)
+    assert len(list(ready)) == (1 if behind.startswith(b'{"question') else 0)
     os.close(reading)
 
 

@@ -237,3 +237,11 @@ def test_training_needs_offsets(tmp_path):
     config = DataConfig(train_file=(str(tmp_path / "q.jsonl"),), cache_dir=str(tmp_path))
     with pytest.raises(ValueError, match="found 'Paris' among the answers; each needs text and answer_start"):
         load_questions(config, "train")
+
+
+@pytest.mark.parametrize("nothing", [None, "", " "])
+def test_a_column_of_accepted_answers_that_a_row_leaves_empty_hides_nothing(nothing):
+    """Parquet fills in null, CSV an empty cell. Breaks if such a row cannot be scored, or loses its is_impossible."""
+    answers = {"text": ["Ada"], "answer_start": [0]}
+    assert gold_texts({"answers": answers, "accepted_answers": nothing}, "answers") == ["Ada"]
+    assert gold_texts({"answers": None, "is_impossible": True, "accepted_answers": nothing}, "answers") == []

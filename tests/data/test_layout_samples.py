@@ -173,6 +173,24 @@ def test_regions_that_fit_neither_way_are_left_for_the_audit(tmp_path):
     assert read(path, "train") == [Question("1", WHO, BRIDGE, [("Dana Holt", 5)])]
 
 
+def test_a_relation_between_regions_is_no_answer(tmp_path):
+    """Breaks if an export with relations cannot be read."""
+    relation = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"}
+    one = task(1, WHO, [annotated((39, 48, "Dana Holt"))])
+    one["annotations"][0]["result"].append(relation)
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps([one]))
+    assert read(path, "train") == [Question("1", WHO, BRIDGE, [("Dana Holt", 39)])]
+
+
+def test_texts_of_a_factoid_are_spellings_of_one_answer(tmp_path):
+    """In BioASQ a factoid has one item. Breaks if a short spelling that occurs twice hides the long one that occurs once."""
+    question = {"id": "f", "type": "factoid", "body": "Who?", "snippets": [{"text": "Ada Holt met Ada."}]}
+    path = tmp_path / "bioasq.json"
+    path.write_text(json.dumps({"questions": [question | {"exact_answer": ["Ada", "Ada Holt"]}]}))
+    assert [each.answers for each in read(path, "train")] == [[("Ada Holt", 0)]]
+
+
 # Damage
 
 

@@ -46,6 +46,10 @@ def test_path_that_exists_is_a_path(folder):
     (folder / "a.jsonl").rename(folder / "lang=en" / "a.jsonl")
     (folder / "b.jsonl").rename(folder / "b.jsonl:2")
     assert named_files(("lang=en/a.jsonl",), "train_file") is None
+    assert (
+        named_files(("lang=en/*.jsonl",), "train_file") is None
+        and named_files(("lang=*/a.jsonl",), "train_file") is None
+    )
     assert named_files(("x=b.jsonl:2",), "train_file") == (NamedFiles("x", ("b.jsonl:2",), None),)
     assert name_and_path("lang=en/a.jsonl") == ("", "lang=en/a.jsonl")
     assert name_and_path("x=data/a.jsonl:2") == ("x=", "data/a.jsonl:2")
@@ -56,6 +60,9 @@ def test_path_that_exists_is_a_path(folder):
     [
         (("x=a.jsonl", "b.jsonl"), "b.jsonl: has no name, but others have"),
         (("mean=a.jsonl",), "a set cannot be called mean"),
+        (("x=a.jsonl", "x_best=b.jsonl"), "a set cannot be called x_best: best is a part of other scores' names"),
+        (("multi_exact=a.jsonl",), "multi is a part of other scores' names"),
+        (("x_HasAns=a.jsonl",), "HasAns is a part of other scores' names"),
         (("x=a.jsonl:0",), "a weight is a number above 0, found '0'"),
         (("x=a.jsonl:1e999",), "a weight is a number above 0"),
         (("x=a.jsonl:1", "x=b.jsonl:2"), "the set x has the weights 1 and 2"),

@@ -1,7 +1,7 @@
 """BioASQ's task B: questions with snippets and answers without offsets -> a row per question and snippet.
 
-Only factoid and list questions have answers that are spans. An item of `exact_answer` is a text or a list of synonyms. An
-item is in a snippet if one of its texts occurs there once, as whole words, else without regard to case. A snippet with an
+Only factoid and list questions have answers that are spans. An item of `exact_answer` is a text or a list of synonyms; a list of
+texts is that of the items of a list question, and of the synonyms of a factoid's one item. An item is in a snippet if one of its texts occurs there once, as whole words, else without regard to case. A snippet with an
 item that occurs several times is left out, since nobody knows which place was meant, and so is one that holds no item,
 since it may answer in other words. Questions of a test file have no `exact_answer`.
 """
@@ -32,7 +32,7 @@ def _rows(element: dict[str, Any], position: int, file: File) -> Iterator[NotedR
         raise place.error(f"'type' is {shown(type)}; {NAME} has one of {', '.join(READ + NOT_READ)} there")
     if not element.get("snippets"):
         return file.leave_out("questions without a snippet", key)
-    items = None if element.get("exact_answer") is None else _items(element["exact_answer"], place)
+    items = None if element.get("exact_answer") is None else _items(element["exact_answer"], type, place)
     several = len(place.list(element, "snippets")) > 1
     for number, (inner, snippet) in enumerate(place.objects(element, "snippets", "snippet"), start=1):
         name, context = f"{key}_{number:03}" if several else key, inner.text(snippet, "text")
@@ -49,9 +49,11 @@ def _rows(element: dict[str, Any], position: int, file: File) -> Iterator[NotedR
             yield inner.where, values | {"answers": answers}
 
 
-def _items(exact: Any, place: Place) -> list[list[str]]:
+def _items(exact: Any, type: str, place: Place) -> list[list[str]]:
     """The synonyms of each item."""
     items = [exact] if isinstance(exact, str) else exact
+    if type == "factoid" and isinstance(items, list) and all(isinstance(item, str) for item in items):
+        items = [items]
     if isinstance(items, list):
         items = [[item] if isinstance(item, str) else item for item in items]
         if all(isinstance(item, list) and all(isinstance(text, str) for text in item) for item in items):

@@ -37,7 +37,7 @@ def element_rows(element: Any, position: int, file: File) -> Iterator[NotedRow]:
         _refuse_keyed(element, position, file)
         yield "", element
         return
-    if layout.by_split and layout is not file.first:  # the cache knows by the first element that the split counts
+    if (layout.by_split or layout.version) and layout is not file.first:  # the cache knows both by the first element
         raise ValueError(
             f"{file.path}: row {position} has {layout.name}, but row 1 has not; keep layouts in separate files"
         )

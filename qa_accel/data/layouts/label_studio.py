@@ -3,10 +3,12 @@
 (HumanSignal/label-studio, docs/source/templates/question_answering.md and guide/task_format.) Each annotator's regions are
 gold answers; an annotator without a region found no answer, and one who cancelled says nothing. The browser counts UTF-16
 units, so a character such as an emoji shifts what follows (label-studio issues 1347 and 4988); the regions' own texts show
-whether a file counts like that or in characters.
+where a task counts in characters instead.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from qa_accel.data.layouts.layout import File, Layout, NotedRow, Place
@@ -55,7 +57,9 @@ def _regions(element: dict[str, Any], place: Place) -> list[_Region] | None:
     regions = []
     for inner, annotation in done:
         for at, result in inner.objects(annotation, "result", "result"):
-            value = at.object(result.get("value"))
+            if "value" not in result:  # a relation of two regions
+                continue
+            value = at.object(result["value"])
             if "start" in value and "end" in value:  # a choice or a comment has none
                 regions.append(_region(value, at))
     return regions if done else None
@@ -69,8 +73,9 @@ def _region(value: dict[str, Any], place: Place) -> _Region:
 
 
 def _answers(regions: list[_Region], context: str, place: Place) -> list[dict[str, Any]]:
+    units = list(accumulate(1 + (ord(character) > 0xFFFF) for character in context))
     in_characters = [
-        region._replace(start=_characters(context, region.start), end=_characters(context, region.end))
+        region._replace(start=_characters(units, region.start), end=_characters(units, region.end))
         for region in regions
     ]
     # what fits neither way is left for the audit to find
@@ -88,11 +93,9 @@ def _fit(regions: list[_Region], context: str) -> bool:
     return all(context.startswith(text or "", start) for start, _, text in regions)
 
 
-def _characters(text: str, units: int) -> int:
-    """Number of characters of the first UTF-16 units."""
-    if units >= 2 * len(text) or text.isascii():
-        return units
-    return len(text.encode("utf-16-le", "surrogatepass")[: 2 * units].decode("utf-16-le", "replace"))
+def _characters(units: list[int], place: int) -> int:
+    """Place in characters of a place in UTF-16 units. `units`: those up to the end of each character."""
+    return bisect_left(units, place) + 1 if units and 0 < place <= units[-1] else place
 
 
 LABEL_STUDIO = Layout(NAME, ("id", "data", "annotations"), _is_own, _rows)

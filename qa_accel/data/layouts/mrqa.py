@@ -25,13 +25,13 @@ def _is_own(element: dict[str, Any]) -> bool:
 
 
 def _rows(element: dict[str, Any], position: int, file: File) -> Iterator[NotedRow]:
-    if position == 1 and element.keys() == {"header"}:
+    if element.keys() == {"header"}:  # the first line, and others where files were joined
         return
     place = file.place(NAME, f"paragraph {position}")
     for note, values in paragraph_questions(element, place):
-        accepted = values.pop("answers", None)
+        accepted = values.get("answers")
         if isinstance(accepted, list) and accepted and all(isinstance(text, str) for text in accepted):
-            values[ACCEPTED] = accepted
+            values[ACCEPTED] = values.pop("answers")
         if "detected_answers" in values:
             values["answers"] = _answers(values, place)
         yield note, values | {"id": values.get("qid", values.get("id"))}
