@@ -93,6 +93,8 @@ def run(settings: CalibrateConfig) -> None:
             f"{span_config.min_answer_score:.4g}, {of_several['best_multi_exact_f1']:.2f} of at least "
             f"{policy.min_answer_score:.4g}"
         )
+    fitted: Calibration | None = None
+    found: Mapping[str, Any]
     try:
         fitted, found = _fit_and_judge(
             answered.answers,
@@ -105,9 +107,9 @@ def run(settings: CalibrateConfig) -> None:
             raise ValueError(f"these questions cannot calibrate a model: {error}; give more of them") from error
         # the least score needs no halves; a calibration that the model has stays
         console.print(f"confidences are not calibrated: {error}")
-        fitted, found = None, {"not_calibrated": str(error)}
-    columns = {name: found[name] for name in ("before", "after", "swapped") if name in found}
-    if fitted is not None:
+        found = {"not_calibrated": str(error)}
+    else:
+        columns = {name: found[name] for name in ("before", "after", "swapped") if name in found}
         console.print(score_tables.calibration_table(columns))
         console.print(
             "before: softmax over the n-best list. after: fitted on the other half. swapped: as after, the halves exchanged"
