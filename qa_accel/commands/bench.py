@@ -32,7 +32,7 @@ from qa_accel.data.splits import Split
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import GoldSpans, WindowConfig
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import strategy
+from qa_accel.distributed import allocator, strategy
 from qa_accel.evaluation import scoring
 from qa_accel.inference import predictor
 from qa_accel.inference.postprocess import SpanConfig, best_answers
@@ -96,6 +96,8 @@ Config = BenchConfig
 
 def run(config: BenchConfig) -> None:
     """Measure, print one JSON line each. One process."""
+    if not torch.accelerator.is_available():
+        allocator.keep_memory()  # as train.py does
     accelerator = runtime.make_accelerator(runtime.RuntimeConfig(), bfloat16_where_fast=True)
     Bench(config, accelerator).run()
 

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from rich.console import Console
 from rich.text import Text
 
-from qa_accel.distributed import precision, stop, strategy
+from qa_accel.distributed import allocator, precision, stop, strategy
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
 from qa_accel.terminal import make_console, visible
 
@@ -45,7 +45,8 @@ def make_accelerator(
 
     accelerate takes strategy and precision from the launch. If neither launch nor environment names a precision, it is
     fp32, or bf16 if `bfloat16_where_fast` is set and the device supports it (ACCELERATE_MIXED_PRECISION=no forbids it).
-    `training`: split the training state if the launch requests FSDP or DeepSpeed; else each process holds all of it.
+    `training`: split the training state if the launch requests FSDP or DeepSpeed, else each process holds all of it; on a CPU
+    the process keeps the memory that a step frees.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     if launched > 1 and "LOCAL_RANK" not in os.environ:
@@ -54,6 +55,8 @@ def make_accelerator(
             "would wait for others that nobody started. Unset WORLD_SIZE for a single process, or use `accelerate launch`"
         )
     has_device = torch.accelerator.is_available()
+    if training and not has_device:
+        allocator.keep_memory()
     group: dict[str, Any] = {"timeout": timedelta(seconds=config.ddp_timeout)}
     if training:
         strategy.check_launch()

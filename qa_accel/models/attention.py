@@ -24,6 +24,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from qa_accel.models.architectures import packed_support
+from qa_accel.models.cpu_attention import bias, block_attention
 from qa_accel.models.fast_layers import dropout as drop
 
 PACKED, CPU = "packed", "cpu"
@@ -173,6 +174,9 @@ def cpu_attention(
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     with torch.autocast("cpu", enabled=False):  # else softmax returns fp32, which the next product rounds
+        if not torch.compiler.is_compiling():
+            of_dtype = (x.to(dtype) for x in (query, key, value))
+            return block_attention(*of_dtype, attention_mask, dropout=dropout, factor=factor), None
         scores = (query * factor).to(dtype) @ key.to(dtype).transpose(2, 3)
         if attention_mask is not None:
             scores += bias(attention_mask, dtype)
@@ -180,13 +184,6 @@ def cpu_attention(
         if dropout:
             shares = drop(shares, dropout)
         return (shares @ value.to(dtype)).transpose(1, 2).contiguous(), None
-
-
-def bias(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Mask -> bias of the scores. Half of the lowest number: no sum overflows, so a row without any key gives no NaN."""
-    if mask.dtype != torch.bool:
-        return mask.to(dtype)
-    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min / 2)
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -1,6 +1,7 @@
 """The attention that trains on a CPU computes what transformers' own eager attention does."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,8 @@ from transformers import AutoModelForQuestionAnswering
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from qa_accel.models import attention as attention_module
-from qa_accel.models.attention import bias
+from qa_accel.models import cpu_attention
+from qa_accel.models.cpu_attention import bias, block_attention
 
 LENGTHS = (19, 7, 24)
 
@@ -23,7 +25,11 @@ class Layer(torch.nn.Module):
 
 def without_dropout(monkeypatch) -> None:
     monkeypatch.setattr(F, "dropout", lambda input, *args, **kwargs: input)
-    monkeypatch.setattr(attention_module, "drop", lambda x, rate: x)
+    monkeypatch.setattr(attention_module, "block_attention", partial(block_without_dropout, block_attention))
+
+
+def block_without_dropout(attention, *tensors, dropout: float, **settings) -> torch.Tensor:
+    return attention(*tensors, dropout=0.0, **settings)
 
 
 def answers(folder, attention: str, **settings) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,3 +106,70 @@ def test_outside_of_training_it_is_torchs_kernel():
     q, k, v = torch.randn(3, 2, 4, 10, 8)
     expected, _ = sdpa_attention_forward(layer, q, k, v, None, is_causal=False)
     assert torch.equal(called(layer, None, dropout=0.5), expected)
+
+
+def masks(B: int, heads: int, L: int) -> dict[str, torch.Tensor | None]:
+    length_B1 = torch.tensor([[L], [L - 3], [5]])[:B]
+    place_L = torch.arange(L)
+    right, left = place_L < length_B1, place_L >= L - length_B1
+    near = (place_L[:, None] - place_L).abs() < 4
+    return {
+        "none": None,
+        "right padding": right[:, None, None, :].expand(B, 1, L, L),
+        "left padding": left[:, None, None, :].expand(B, 1, L, L),
+        "one row, keys only": right[1:2, None, None, :],
+        "neighbours": near.expand(B, 1, L, L),
+        # each query sees a key: what a row without any gives is another question
+        "neighbours and padding": near & (right[:, None, None, :] | torch.eye(L, dtype=torch.bool)),
+        "per head": torch.rand(B, heads, L, L) < 0.8,
+        "bias": torch.randn(B, heads, L, L, dtype=torch.float64),
+    }
+
+
+@pytest.mark.parametrize("block_bytes", [1, 30_000, 1 << 20], ids=["one head", "some", "all at once"])
+@pytest.mark.parametrize("kind", masks(1, 1, 9))
+def test_blocks_give_what_torchs_attention_gives(kind, block_bytes, monkeypatch):
+    """In float64, of 3 rows of 23 tokens and 4 heads. Breaks if a block takes the keys or the bias of another row or head, if
+    its gradients are put elsewhere, or if a buffer is used again before its values are."""
+    monkeypatch.setattr(cpu_attention, "BLOCK_BYTES", block_bytes)
+    torch.manual_seed(0)
+    leaves = [torch.randn(3, 23, 4, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    q, k, v = (leaf.transpose(1, 2) for leaf in leaves)
+    mask = masks(3, 4, 23)[kind]
+    weight = torch.randn(3, 23, 4, 8, dtype=torch.float64)
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=0.3).transpose(1, 2)
+    expected_grads = torch.autograd.grad((expected * weight).sum(), leaves)
+    result = block_attention(q, k, v, mask, dropout=0.0, factor=0.3)
+    grads = torch.autograd.grad((result * weight).sum(), leaves)
+    torch.testing.assert_close(result, expected, atol=1e-12, rtol=1e-12)
+    for grad, expected_grad in zip(grads, expected_grads):
+        torch.testing.assert_close(grad, expected_grad, atol=1e-12, rtol=1e-12)
+
+
+def test_gradients_belong_to_the_shares_that_were_dropped():
+    """Against differences of the function under the same draws; breaks if the backward pass drops others, or scales otherwise."""
+    torch.manual_seed(1)
+    q, k, v = (torch.randn(2, 3, 6, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    mask = torch.rand(2, 1, 6, 6) < 0.8
+
+    def same_draws(*tensors: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(7)
+        return block_attention(*tensors, mask, dropout=0.4, factor=0.5)
+
+    assert torch.autograd.gradcheck(same_draws, (q, k, v))
+
+
+def test_keys_that_no_query_sees_are_not_multiplied(monkeypatch):
+    """Of a padded row, nearly all of the work is its tokens'; breaks if blocks take all keys, which gives the same result."""
+    monkeypatch.setattr(cpu_attention, "BLOCK_BYTES", 1)
+    widths, torchs = [], torch.bmm
+
+    def counted(left, right, **settings):
+        widths.append(right.shape[2])
+        return torchs(left, right, **settings)
+
+    monkeypatch.setattr(torch, "bmm", counted)
+    q, k, v = torch.randn(3, 2, 1, 50, 8)
+    mask = (torch.arange(50) < torch.tensor([[50], [11]]))[:, None, None, :].expand(2, 1, 50, 50)
+    block_attention(q, k, v, mask, dropout=0.0, factor=1.0)
+    assert widths == [50, 8, 11, 8]
