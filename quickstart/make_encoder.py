@@ -11,8 +11,8 @@ part of the entity's name, is it part of a value of that entity, is it part of a
 names that it has never seen and to compare statements; the meaning of questions and the content of the real corpus are left to
 fine-tuning. The heads for pointing and for the hints are discarded.
 
-Seed 20240817, 2,800 steps: 1,067 CPU seconds on one (shared) core with AVX512-BF16. The vocabulary differs a little from run to run:
-the trainer of the tokenizers library breaks ties at random. What is in encoder/ is described in README.md.
+2,800 steps take 1,067 CPU seconds on one (shared) core with AVX512-BF16, 2,100 on one with AVX2 alone. The vocabulary differs a little
+from run to run: the trainer of the tokenizers library breaks ties at random. README.md says how encoder/ was made, and what is in it.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def train(model: BertForQuestionAnswering, easy: Iterator, full: Iterator, args:
             sums = Counter()
 
 
-def main() -> None:
+def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output_dir", type=Path, default=HERE / "encoder")
     parser.add_argument("--start_from", type=Path, help="folder of an encoder to train further, with its tokenizer")
@@ -198,7 +198,11 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=48)
     parser.add_argument("--steps", type=int, default=2800)
     parser.add_argument("--easy_share", type=float, default=0.27, help="steps on paragraphs of two entities first")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = read_arguments()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     rng = random.Random(args.seed)

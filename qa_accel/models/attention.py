@@ -9,9 +9,8 @@ A model type is packable (models/architectures.py) if tests/models/test_attentio
 gradients equal the padded ones. Such a model must pass its keyword arguments on to a registered attention function, take
 position_ids, and must not mix tokens of a row anywhere else.
 
-CPU: matrix products with as few passes over the scores as possible. torch's fused kernel for the CPU has no dropout. Its
-fallback, like the eager code of the models, makes one pass over the scores (B, heads, L, L) for each of: scaling, mask, cast,
-softmax, cast and dropout. In evaluation `cpu_attention` is torch's fused kernel, as in prediction.
+CPU: blocks of scores that stay in the cache (cpu_attention.py), or where a CPU compiles, operations on whole batches.
+torch's fused kernel for the CPU has no dropout. In evaluation `cpu_attention` is that kernel, as in prediction.
 """
 
 from typing import Any

@@ -140,6 +140,7 @@ def check_script(script: Path, flags: list[str]) -> Any:
         return check_flags(command[1], flags)
     arguments = pytest.MonkeyPatch()
     arguments.setattr(sys, "argv", [script.name, *flags])
+    arguments.syspath_prepend(script.parent)  # as python does: a script may import its neighbours
     try:
         return runpy.run_path(str(script))["read_arguments"]()
     finally:
