@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_maker import WindowMaker
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 from qa_accel.inference.answer_lists import Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.call_settings import CallSettings
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.exported_model import ExportedModel, ExportedPredictor
-from qa_accel.inference.postprocess import Candidates, SpanConfig, best_answers
+from qa_accel.inference.postprocess import Candidates, best_answers
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import shown
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from qa_accel.inference.local_predictor import LocalPredictor
 
-Backend = Literal["torch", "onnx"]
+
 Attention = Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"]
 
 
@@ -124,12 +126,13 @@ def _of_torch(
     compile: bool,
 ) -> ReaderModel:
 
-    from qa_accel.batching.mode import BatchingConfig
+    from qa_accel.batching.settings import BatchingConfig
     from qa_accel.inference.compiled import CompiledModel
     from qa_accel.inference.local_predictor import LocalPredictor
     from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
     from qa_accel.inference.qa_model import load_task
-    from qa_accel.models.loading import ModelConfig, available_positions, quiet
+    from qa_accel.models.loading import available_positions, quiet
+    from qa_accel.models.settings import ModelConfig
 
     place = choose_device(device)
     dtype_name = choose_dtype(dtype, place)
