@@ -15,6 +15,7 @@ from qa_accel.inference.exported_model import ExportedModel, ExportedPredictor
 from qa_accel.inference.postprocess import Candidates, best_answers
 from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import shown
+from qa_accel.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     import torch
@@ -125,18 +126,18 @@ def _of_torch(
     attn_implementation: Attention,
     compile: bool,
 ) -> ReaderModel:
-
     from qa_accel.batching.settings import BatchingConfig
-    from qa_accel.inference.compiled import CompiledModel
-    from qa_accel.inference.local_predictor import LocalPredictor
-    from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
-    from qa_accel.inference.qa_model import load_task
-    from qa_accel.models.loading import available_positions, quiet
     from qa_accel.models.settings import ModelConfig
+
+    with quick_imports():
+        from qa_accel.inference.local_predictor import LocalPredictor
+        from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
+        from qa_accel.inference.qa_model import load_task
+        from qa_accel.models.loading import available_positions, quiet
 
     place = choose_device(device)
     dtype_name = choose_dtype(dtype, place)
-    with quiet():
+    with quiet(), quick_imports():  # the model's own module is imported here
         task = load_task(
             ModelConfig(name, dtype=dtype_name),
             windows,
@@ -147,7 +148,10 @@ def _of_torch(
         calibration = _calibration(task.answer_policy, name, min_confidence)
         qa = task.load_model(trained=True)
     qa.model.to(place).eval()
-    qa = qa.with_model(CompiledModel(qa.model)) if compile else qa
+    if compile:
+        from qa_accel.inference.compiled import CompiledModel  # with torch's compiler
+
+        qa = qa.with_model(CompiledModel(qa.model))
     longest = available_positions(task.config)
     predictor, maker = LocalPredictor(qa, place), WindowMaker(qa.tokenizer)
     return ReaderModel(qa, predictor, place, task.windows, longest, calibration, maker)
