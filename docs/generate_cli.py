@@ -61,7 +61,7 @@ def page() -> str:
         _table(("command", "what it does"), [(f"[{name}](#{name})", what) for name, what in cli.COMMANDS.items()]),
     ]
     for name in cli.COMMANDS:
-        module = importlib.import_module(f"qa_accel.commands.{name}")
+        module = importlib.import_module(f"qa_accel.commands.settings.{name}")
         parts.append(f"\n## {name}\n\n{_description(module.__doc__ or '')}")
         if module.Config in described:
             other = described[module.Config]

@@ -1,6 +1,8 @@
-"""`qa-accel COMMAND ...`: the name of a command -> its module of `commands/`, imported only then.
+"""`qa-accel COMMAND ...`: the name of a command -> its settings, then its module of `commands/`, imported only then.
 
-Each of those modules has a `Config`, whose fields are the flags, and `run(config)`. scripts/*.py call the same `main`.
+`commands/settings/` has a module per command: its help, and a `Config` whose fields are the flags. They import nothing heavy,
+so that --help and a refusal come at once. Only for settings that are right `commands/`, with its `run(config)`, is imported.
+scripts/*.py call the same `main`.
 """
 
 import difflib
@@ -11,6 +13,7 @@ from typing import Any
 
 import qa_accel
 from qa_accel.distributed import signals
+from qa_accel.quick_imports import quick_imports
 from qa_accel.terminal import log_warnings, show_all_characters, visible_lines
 from qa_accel.training.stage_timer import StageTimer
 
@@ -33,8 +36,8 @@ COMMANDS = {
     "learning_curve": "train on growing parts of the data, say what more data would give",
 }
 WITHOUT_TORCH = ("ask", "decode", "ensemble", "report", "score", "serve", "summary")
-"""Commands whose help and refusals must come in a fraction of a second; `ask` and `serve` import torch when they load the
-model."""
+"""Commands that need no process group, and whose own refusals must come in a fraction of a second; `ask` and `serve` import
+torch when they load the model."""
 
 
 def main(command: str | None = None) -> None:
@@ -49,19 +52,13 @@ def main(command: str | None = None) -> None:
         signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
     if command == "ask":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
-    module = importlib.import_module(f"qa_accel.commands.{command}")
-
-    def run() -> int | None:
-        from qa_accel import config
-
-        settings = config.parse(module.Config, arguments, description=module.__doc__)
-        options: dict[str, Any] = {"timer": timer} if command == "train" else {}
-        return module.run(settings, **options)
-
+    settings = settings_of(command, arguments)
+    with quick_imports():
+        module = importlib.import_module(f"qa_accel.commands.{command}")
     if command in WITHOUT_TORCH:
         log_warnings()
         try:
-            code = run()
+            code = module.run(settings)
         except (ValueError, OSError) as error:
             print(f"{command}: {visible_lines(error)}", file=sys.stderr)
             raise SystemExit(2) from error
@@ -71,7 +68,16 @@ def main(command: str | None = None) -> None:
     from qa_accel.distributed import entry
 
     timer.end_stage("imports")
-    entry.main(run)
+    options: dict[str, Any] = {"timer": timer} if command == "train" else {}
+    entry.main(lambda: module.run(settings, **options))
+
+
+def settings_of(command: str, arguments: list[str]) -> Any:
+    """The command's `Config` with these flags. Exits with code 0 after --help, with 2 and one message for what is refused."""
+    module = importlib.import_module(f"qa_accel.commands.settings.{command}")
+    from qa_accel import config
+
+    return config.parse(module.Config, arguments, description=module.__doc__)
 
 
 def listens_early(command: str, arguments: list[str]) -> bool:

@@ -22,6 +22,7 @@ from huggingface_hub.utils import (
 )
 
 from qa_accel.hub_errors import LOGIN, Busy, explained
+from qa_accel.hub_settings import HubConfig, check_id
 from qa_accel.input_files import read_json
 from qa_accel.messages import short
 
@@ -40,29 +41,6 @@ PLACEHOLDER = "path/to/this/folder"
 """How the card names the model in its commands. The uploaded card has the repository's id in its place."""
 SECONDS = 30
 """For each answer to a check."""
-BRANCH = re.compile(r"(?!.*(\.\.|//|\.lock$))[A-Za-z0-9_][A-Za-z0-9_./-]*(?<![./])")
-
-
-@dataclass(frozen=True)
-class HubConfig:
-    push_to_hub: bool = False
-    """Upload model, tokenizer, card, scores and report.html to the hub at the end, and nothing else. The token is that of HF_TOKEN
-    or of `hf auth login`."""
-    hub_model_id: str | None = None
-    """Repository to upload to, as OWNER/NAME or NAME. None takes the folder's name; without an owner it is the token's."""
-    hub_private_repo: bool | None = None
-    """Whether a repository that is created is private; None: as the owner's account creates them. With `true` a public repository
-    that exists is refused."""
-    hub_revision: str | None = None
-    """Branch to upload to, created if it is missing; None: main."""
-
-    def __post_init__(self):
-        if self.hub_model_id is not None:
-            _check_id(self.hub_model_id, "--hub_model_id")
-        if self.hub_revision is not None and not BRANCH.fullmatch(self.hub_revision):
-            raise ValueError(
-                f"--hub_revision {short(self.hub_revision)}: is no name of a branch; use letters, digits, -, _, . and /"
-            )
 
 
 @dataclass(frozen=True)
@@ -195,7 +173,7 @@ def _addition(folder: Path, name: str, repo_id: str) -> CommitOperationAdd:
 def _token(config: HubConfig, folder: Path) -> str:
     """The token, after all that can be refused without a request."""
     if config.hub_model_id is None:
-        _check_id(folder.resolve().name, f"--push_to_hub: the name of the folder {folder}", "; give --hub_model_id")
+        check_id(folder.resolve().name, f"--push_to_hub: the name of the folder {folder}", "; give --hub_model_id")
     if constants.HF_HUB_OFFLINE:
         raise ValueError(
             "--push_to_hub: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set; unset it, or leave --push_to_hub out and upload "
@@ -248,13 +226,3 @@ def _get(path: str, token: str, *, missing_ok: bool = False, body: bool = True) 
         return None
     hf_raise_for_status(response)
     return response.json() if body else None
-
-
-def _check_id(name: str, place: str, remedy: str = "") -> None:
-    try:
-        validate_repo_id(name)
-    except ValueError:
-        raise ValueError(
-            f"{place} {short(repr(name))}: is no id of a repository: expected OWNER/NAME or NAME, of letters, digits, -, _ "
-            f"and ., at most 96 each, none of -- or .. in it, no - or . at an end, no .git at the end{remedy}"
-        ) from None

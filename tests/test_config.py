@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qa_accel import config
-from qa_accel.commands.predict import PredictConfig
+from qa_accel.commands.settings.predict import PredictConfig
 from qa_accel.training.settings import TrainConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]

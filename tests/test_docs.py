@@ -17,7 +17,8 @@ from transformers import BertForQuestionAnswering
 
 import qa_accel
 from qa_accel import cli
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"

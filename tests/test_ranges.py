@@ -11,8 +11,8 @@ from types import UnionType
 import pytest
 
 from qa_accel import cli, config
-from qa_accel.commands.serve import ServeConfig
-from qa_accel.models.loading import ModelConfig
+from qa_accel.commands.settings.serve import ServeConfig
+from qa_accel.models.settings import ModelConfig
 from qa_accel.ranges import COUNT, LARGEST, check_ranges
 from qa_accel.training.settings import TrainConfig
 

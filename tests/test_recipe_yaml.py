@@ -5,9 +5,9 @@ import os
 import pytest
 
 from qa_accel import config
-from qa_accel.commands.predict import PredictConfig
 from qa_accel.commands.prepare import Config as PrepareConfig
-from qa_accel.commands.summary import SummaryConfig
+from qa_accel.commands.settings.predict import PredictConfig
+from qa_accel.commands.settings.summary import SummaryConfig
 from qa_accel.training.settings import TrainConfig
 
 HEAD = "model_name_or_path: m\n"

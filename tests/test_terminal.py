@@ -24,7 +24,7 @@ from qa_accel.preflight.checks import Finding, Network
 from qa_accel.preflight.probe import HostProbe
 from qa_accel.terminal import make_console, visible, visible_lines
 from qa_accel.training import checkpoint
-from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.part_settings import CheckpointConfig
 
 HOSTILE = {
     "[/] who?": "[/] who?",

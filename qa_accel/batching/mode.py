@@ -6,7 +6,7 @@ Packed batches are faster on CUDA in half precision; padded ones work everywhere
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from transformers import MODEL_FOR_QUESTION_ANSWERING_MAPPING, PretrainedConfig, PreTrainedModel
@@ -16,6 +16,7 @@ from transformers.utils import is_flash_attn_2_available
 from qa_accel.batching import plan
 from qa_accel.batching.collate import PackedCollator, PaddedCollator
 from qa_accel.batching.rows import PaddingRules
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data.windows import Windows
 from qa_accel.models import architectures, attention, loading
 from qa_accel.models.attention import NO_VARLEN_KERNEL, kernel_is_here, use_packed_attention
@@ -31,16 +32,6 @@ SUPPORT = {
     "flex_attention": "_supports_flex_attn",
 }
 """Name of an attention -> the attribute by which transformers' classes offer it. All models support eager."""
-
-
-@dataclass(frozen=True)
-class BatchingConfig:
-    batching: Literal["auto", "packed", "padded"] = "auto"
-    """`padded`: a row per window, windows of like length together. `packed`: all windows of a batch in one row, without
-    padding and without attention dropout. `auto`: packed on CUDA in half precision where the model can, else padded."""
-    attn_implementation: Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"] = "auto"
-    """Attention of padded batches (packed ones have their own). `auto`: the fastest that is installed and that the model
-    offers."""
 
 
 @dataclass(frozen=True)

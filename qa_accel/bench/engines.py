@@ -16,8 +16,8 @@ from qa_accel.bench.synthetic import training_flops
 from qa_accel.data.window_maker import WindowMaker
 from qa_accel.distributed.precision import cpu_has_units
 from qa_accel.inference import reader_backends
-from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.reader_backends import ReaderModel
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.training.compile import graphs_compiled
 
 PRODUCT = 1024

@@ -19,8 +19,9 @@ from qa_accel.bench.synthetic import make_model, training_flops
 from qa_accel.data.windows import Windows
 from qa_accel.models.loading import ModelInputs
 from qa_accel.training import optim
-from qa_accel.training.compile import CompileConfig, LossFunction, graphs_compiled
-from qa_accel.training.epochs import EpochPlans, LoopConfig
+from qa_accel.training.compile import LossFunction, graphs_compiled
+from qa_accel.training.epochs import EpochPlans
+from qa_accel.training.part_settings import CompileConfig, LoopConfig
 from qa_accel.training.step import OptimizerStep
 
 TOKENIZER: Any = SimpleNamespace(

@@ -4,7 +4,7 @@ Lengths are drawn like SQuAD's; tokens, answers and scores are random, since con
 """
 
 import copy
-from typing import Any, Literal
+from typing import Any
 
 import datasets
 import numpy as np
@@ -13,8 +13,6 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering, PretrainedCo
 
 from qa_accel.data.windows import Windows
 from qa_accel.inference.postprocess import Candidates
-
-ModelName = Literal["minilm", "distilbert", "bert-base", "bert-large", "modernbert-base"]
 
 SHAPES: dict[str, dict[str, Any]] = {
     "minilm": {"model_type": "bert", "hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},

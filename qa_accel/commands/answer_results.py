@@ -12,7 +12,8 @@ from qa_accel.data.splits import Split
 from qa_accel.evaluation import score_tables, scoring
 from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.confidence import withheld
-from qa_accel.inference.postprocess import Answers, SpanConfig
+from qa_accel.inference.postprocess import Answers
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.run_layout import FINISHED
 
 logger = logging.getLogger(__name__)

@@ -11,24 +11,23 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
 
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data import audit, splits
-from qa_accel.data.logit_file import LogitsDtype
-from qa_accel.data.questions import DataConfig, SplitName, cache_folder
+from qa_accel.data.questions import cache_folder
+from qa_accel.data.settings import DataConfig, LogitsDtype, SplitName, WindowConfig
 from qa_accel.data.splits import Split
-from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.settings import RuntimeConfig
 from qa_accel.inference import qa_model, saved_logits
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.logit_rounds import LogitRounds
-from qa_accel.inference.postprocess import Answers, SpanConfig, best_answers
-from qa_accel.inference.predictor import PredictorConfig, answer_split
+from qa_accel.inference.postprocess import Answers, best_answers
+from qa_accel.inference.predictor import answer_split
 from qa_accel.inference.qa_model import QAModel, QATask
-from qa_accel.inference.reader_backends import Backend
 from qa_accel.inference.saved_candidates import candidates_of
-from qa_accel.models.loading import ModelConfig
+from qa_accel.inference.settings import Backend, PredictorConfig, SpanConfig
+from qa_accel.models.settings import ModelConfig
 
 
 def make_accelerator(backend: Backend, config: RuntimeConfig) -> Accelerator:

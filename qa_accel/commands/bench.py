@@ -1,11 +1,4 @@
-"""Measure how fast each part runs on this machine; prints one JSON line per measurement.
-
-python scripts/bench.py --model minilm --compare
-
-Each figure is the median over repeats after a warm-up. With `compare` the baseline (random order, padding to each
-batch's longest window, eager, torch's default AdamW) runs in the same process, so that a ratio does not depend on the
-machine. Models are made from a config with random weights: nothing is downloaded, and the values of the weights do not affect speed.
-"""
+"""Measure how fast each part runs on this machine; prints one JSON line per measurement."""
 
 import json
 import os
@@ -13,82 +6,39 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 
 from qa_accel.batching import plan
 from qa_accel.batching.collate import batch_loader
-from qa_accel.batching.mode import BatchingConfig, choose
+from qa_accel.batching.mode import choose
 from qa_accel.bench.engines import Engines, cpu_engines, table
 from qa_accel.bench.reader import QUESTIONS, ReaderBench, random_reader
+from qa_accel.bench.settings import BenchConfig
 from qa_accel.bench.steps import TOKENIZER, StepBench, planned, precision_name, wait
-from qa_accel.bench.synthetic import ModelName, make_model, model_config, random_answers, squad_like_windows
+from qa_accel.bench.synthetic import make_model, model_config, random_answers, squad_like_windows
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import Split
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import GoldSpans, WindowConfig
+from qa_accel.data.windows import GoldSpans
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import allocator, strategy
 from qa_accel.evaluation import scoring
 from qa_accel.inference import predictor
-from qa_accel.inference.postprocess import SpanConfig, best_answers
+from qa_accel.inference.postprocess import best_answers
 from qa_accel.inference.reader import Reader
-from qa_accel.models.loading import ModelConfig, ModelInputs, load_tokenizer
-from qa_accel.ranges import COUNT, NATURAL, check_ranges
-from qa_accel.training.compile import CompileConfig
+from qa_accel.inference.settings import SpanConfig
+from qa_accel.models.loading import ModelInputs, load_tokenizer
+from qa_accel.models.settings import ModelConfig
 
 PRODUCTS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """What a run in this precision multiplies."""
 ENGINE_QUESTIONS = 64
 """Of the part `reader`, for each of the engines: a round takes some ten seconds per engine."""
-MOST_WINDOWS = 10_000_000
-"""They are all made in memory: 12 GB."""
-Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess", "reader"]
-
-
-@dataclass(frozen=True)
-class BenchConfig:
-    model: ModelName = "bert-base"
-    """Which shape, with random weights."""
-    train_file: tuple[str, ...] = ("quickstart/train.json.gz",)
-    """Questions for the parts `prepare` and `reader`."""
-    tokenizer_name: str = "quickstart/encoder"
-    """Tokenizer for the part `prepare`, and for `reader` without `reader_model`."""
-    reader_model: str | None = None
-    """Hub name or folder of a fine-tuned model for the part `reader`; not given: the shape of `model`, with random weights."""
-    onnx_model: tuple[str, ...] = ()
-    """Folders that scripts/export.py wrote from `reader_model`, for the engines of the part `reader`."""
-    windows: int = 4096
-    """Windows with lengths drawn like SQuAD's, and random tokens."""
-    per_device_train_batch_size: int = 32
-    """Windows per step in training and per forward pass in prediction."""
-    steps: int = 20
-    """Steps of one repeat."""
-    repeats: int = 3
-    """Repeats after the warm-up; the median is printed."""
-    warmup_steps: int = 5
-    """Steps that are not counted: compilation, first allocations."""
-    compare: bool = False
-    """Run the baseline too, in fp32 and in this run's precision, and print the ratios."""
-    parts: tuple[Part, ...] = ("matmul", "prepare", "input", "train", "predict", "postprocess")
-    """What to measure."""
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    compile: CompileConfig = field(default_factory=CompileConfig)
-
-    def __post_init__(self):
-        check_ranges(self, windows=f"[1, {MOST_WINDOWS}]", per_device_train_batch_size=COUNT, steps=COUNT)
-        check_ranges(self, repeats=COUNT, warmup_steps=NATURAL)
-        if self.onnx_model and self.reader_model is None:
-            raise ValueError("--onnx_model needs --reader_model: the model that was exported, to compare with")
-        if self.per_device_train_batch_size * self.steps > MOST_WINDOWS:
-            raise ValueError(
-                f"--per_device_train_batch_size {self.per_device_train_batch_size} times --steps {self.steps} must be at most "
-                f"{MOST_WINDOWS} windows"
-            )
 
 
 Config = BenchConfig

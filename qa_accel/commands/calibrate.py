@@ -1,57 +1,31 @@
-"""Fit a model's confidence to questions with gold answers, and store it in the model's config.json.
-
-python scripts/calibrate.py --model_name_or_path runs/squad_v2 --validation_file dev.json
-
-One half of the questions is fitted; the other half shows what confidences were worth before and are worth after. Only the
-calibration is written: the no-answer threshold stays as it is. With --answers all the least score of one of several answers is
-tuned too, on all questions, and written beside it.
-"""
+"""Fit a model's confidence to questions with gold answers, and store it in the model's config.json."""
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from qa_accel import files
-from qa_accel.batching.mode import BatchingConfig
 from qa_accel.commands.answer_results import warn_of_unused
 from qa_accel.commands.answering import Answered, answer
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig
+from qa_accel.commands.settings.calibrate import CalibrateConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import open_answers
 from qa_accel.evaluation import calibration, score_tables, scoring
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.confidence_figures import risk_coverage
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
-from qa_accel.inference.postprocess import Answers, SpanConfig
-from qa_accel.inference.predictor import PredictorConfig
+from qa_accel.inference.postprocess import Answers
 from qa_accel.inference.qa_model import load_task
 from qa_accel.models import model_folder
-from qa_accel.models.loading import ModelConfig
 from qa_accel.terminal import visible
 
 FIGURES = "calibration.json"
-
-
-@dataclass(frozen=True)
-class CalibrateConfig:
-    model: ModelConfig
-    output_dir: str | None = None
-    """Folder for calibration.json: the three numbers, the figures of both halves, the curve of risk and coverage. Needed for a
-    model of the hub, whose config.json cannot be changed."""
-    data: DataConfig = field(default_factory=DataConfig)
-    windows: WindowConfig = field(default_factory=WindowConfig)
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    prediction: PredictorConfig = field(default_factory=PredictorConfig)
-    spans: SpanConfig = field(default_factory=SpanConfig)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
 
 
 Config = CalibrateConfig

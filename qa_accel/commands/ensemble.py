@@ -1,24 +1,18 @@
-"""Join the answers of several models to the same questions into those of an ensemble, and say what that gains.
-
-python scripts/ensemble.py runs/seed-1 runs/seed-2 runs/seed-3 --output_dir runs/ensemble
-
-A run is the output_dir of train.py or predict.py; tokenizers and architectures may differ. Threshold and calibration are tuned again.
-`Reader("runs/ensemble")`, ask and serve answer new questions with all members.
-"""
+"""Join the answers of several models to the same questions into those of an ensemble, and say what that gains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import tyro
 import yaml
 from rich.console import Console
 
 from qa_accel import files
+from qa_accel.commands.settings.ensemble import EnsembleConfig
 from qa_accel.data.named_sets import SetRows
 from qa_accel.data.set_languages import languages_of
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed.run_folder import open_answers_alone
 from qa_accel.evaluation import scoring
 from qa_accel.evaluation.calibration import GoldAnswers
@@ -30,8 +24,9 @@ from qa_accel.inference.answer_files import ANSWER_FILES, write_answers
 from qa_accel.inference.answer_lists import Answers
 from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
 from qa_accel.inference.ensemble_file import EnsembleMember
-from qa_accel.inference.postprocess import SpanConfig, shared_contexts
+from qa_accel.inference.postprocess import shared_contexts
 from qa_accel.inference.reader_models import mean_threshold
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.reporting.console_tables import console_table
 from qa_accel.reporting.ensemble_tables import gains_table, scores_table
 from qa_accel.reporting.listed_answers import has_negative, listed_answers
@@ -41,17 +36,6 @@ from qa_accel.reporting.run_files import RunFiles, policy_of_model, read_run
 from qa_accel.reporting.run_names import run_names
 from qa_accel.run_layout import BEST, CONFIDENCES, ENSEMBLE, FINISHED, SETTINGS, SEVERAL
 from qa_accel.terminal import make_console, visible
-
-
-@dataclass(frozen=True)
-class EnsembleConfig:
-    runs: tyro.conf.Positional[tuple[Path, ...]]
-    """The members: at least two folders of train.py or predict.py with answers to the same questions."""
-    output_dir: str
-    """Folder for the joined answers and ensemble.json; not that of a member or of a training run."""
-    validation_file: tuple[str, ...] | None = None
-    """The questions that were answered, if not where the first run's config.yaml says: they were moved."""
-
 
 Config = EnsembleConfig
 

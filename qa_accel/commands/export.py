@@ -1,16 +1,8 @@
-"""Export a fine-tuned model as a graph that onnxruntime computes on a CPU, in fp32 or with 8 bits.
-
-python scripts/export.py --model_name_or_path runs/squad_v2 --output_dir runs/squad_v2_onnx
-
-python scripts/export.py --model_name_or_path runs/squad_v2 --int8 --validation_file dev.json --output_dir runs/squad_v2_int8
-
-The folder holds model.onnx, tokenizer, config.json with the answer policy, and export.json with figures. It is written only if
-the logits equal torch's and, of an int8 graph, if F1 on the validation file stays: see docs/export.md.
-"""
+"""Export a fine-tuned model as a graph that onnxruntime computes on a CPU, in fp32 or with 8 bits."""
 
 import copy
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +13,22 @@ from rich.console import Console
 
 import qa_accel
 from qa_accel import files
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.commands.answering import Prepared, answers_of, prepare
+from qa_accel.commands.settings.export import ExportConfig
 from qa_accel.data import splits
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import run_folder
-from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.evaluation import scoring
 from qa_accel.inference import onnx_export, quantization
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.onnx_export import TOLERANCE, NotExported
 from qa_accel.inference.onnx_session import METADATA, MODEL, GraphFacts, OnnxSession
-from qa_accel.inference.postprocess import Answers, SpanConfig
-from qa_accel.inference.predictor import PredictorConfig
+from qa_accel.inference.postprocess import Answers
 from qa_accel.inference.qa_model import QAModel, load_task
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.models import model_folder, plain_tokenizer
-from qa_accel.models.loading import ModelConfig
 from qa_accel.terminal import visible
 
 FIGURES = "export.json"
@@ -56,29 +46,6 @@ PAIRS = (
     ("a b", "don't  東京 [SEP] </s> \U0001f468\u200d\U0001f469"),
 )
 """Texts for which the exported tokenizer must do what the model's does."""
-
-
-@dataclass(frozen=True)
-class ExportConfig:
-    model: ModelConfig
-    output_dir: str
-    """Folder for the graph and what belongs to it: a new one, or that of a former export, which is replaced."""
-    int8: bool = False
-    """Weights and products of 8 bits. Needs validation_file: the graph is refused if F1 falls by more than 0.5. Activations
-    are measured on questions of train_file, if it is given, else of validation_file."""
-    data: DataConfig = field(default_factory=DataConfig)
-    windows: WindowConfig = field(default_factory=WindowConfig)
-    prediction: PredictorConfig = field(default_factory=PredictorConfig)
-    spans: SpanConfig = field(default_factory=SpanConfig)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-
-    def __post_init__(self):
-        if self.int8 and not (self.data.validation_file or self.data.dataset_name):
-            raise ValueError("--int8 needs --validation_file: questions with gold answers, to see what F1 it costs")
-        if self.model.dtype != "float32":
-            raise ValueError(
-                f"--dtype {self.model.dtype}: a graph is exported in float32; leave it out, or give --int8"
-            )
 
 
 Config = ExportConfig

@@ -1,70 +1,32 @@
-"""Answer the questions of a file with a fine-tuned model, and score the answers where the file has gold ones.
-
-accelerate launch scripts/predict.py --model_name_or_path runs/squad_v2 --test_file questions.json --output_dir runs/answers
-"""
+"""Answer the questions of a file with a fine-tuned model, and score the answers where the file has gold ones."""
 
 import logging
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from qa_accel import config, files
-from qa_accel.batching.mode import BatchingConfig
 from qa_accel.commands.answer_results import warn_of_unused, write_results
 from qa_accel.commands.answering import Answered, answer, load_task, make_accelerator
-from qa_accel.commands.predict_corpus import CorpusConfig, predict_corpus
+from qa_accel.commands.predict_corpus import predict_corpus
+from qa_accel.commands.settings.predict import PredictConfig
 from qa_accel.data import questions
-from qa_accel.data.logit_file import LogitsDtype
-from qa_accel.data.questions import DataConfig, cache_folder
+from qa_accel.data.questions import cache_folder
 from qa_accel.data.window_cache import windows_file
-from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import environment
-from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.run_folder import open_answers
 from qa_accel.inference import logits_record
 from qa_accel.inference.answer_files import ANSWER_FILES
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.logits_record import AnsweredSplit, LogitsRecord
-from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.inference.predictor import PredictorConfig
 from qa_accel.inference.qa_model import QATask
-from qa_accel.inference.reader_backends import Backend
-from qa_accel.models.loading import ModelConfig
-from qa_accel.ranges import check_ranges
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.run_layout import CONFIDENCES, ENVIRONMENT, FINISHED, LOGITS, SETTINGS, SEVERAL
 from qa_accel.terminal import visible
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    model: ModelConfig
-    output_dir: str
-    """Folder for predictions.json, nbest_predictions.json, null_odds.json, of a calibrated model confidences.json, with
-    --answers all answers.json and, where the file has answers, all_results.json; not that of a training run."""
-    min_confidence: float | None = None
-    """Answer with "" below this confidence, 0 to 1; confidences.json tells that from "no answer". The model must be
-    calibrated (scripts/calibrate.py)."""
-    save_logits: bool = False
-    """Keep the logits of every window in a file beside the windows' cache, and its place in logits.json, so that
-    scripts/decode.py answers under other settings without the model."""
-    logits_dtype: LogitsDtype = "float32"
-    """Type of the saved logits. From `float32` decode.py gives these answers to the bit; `float16` is half as large."""
-    backend: Backend = "torch"
-    """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
-    corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    windows: WindowConfig = field(default_factory=WindowConfig)
-    batching: BatchingConfig = field(default_factory=BatchingConfig)
-    prediction: PredictorConfig = field(default_factory=PredictorConfig)
-    spans: SpanConfig = field(default_factory=SpanConfig)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-
-    def __post_init__(self):
-        check_ranges(self, min_confidence="[0, 1]")
 
 
 Config = PredictConfig

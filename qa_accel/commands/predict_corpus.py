@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import accelerate
@@ -21,16 +21,18 @@ from rich.progress import Progress
 
 import qa_accel
 from qa_accel import files
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.commands.answering import load_task, make_accelerator, prepare_model
+from qa_accel.commands.settings.predict import CorpusConfig
 from qa_accel.data import corpus_pieces, corpus_rows, passages
-from qa_accel.data.questions import DataConfig, cache_folder
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.questions import cache_folder
+from qa_accel.data.settings import DataConfig, WindowConfig
+from qa_accel.data.windows import Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import signals, strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
 from qa_accel.distributed.ranks import Rank, leave_launch
 from qa_accel.distributed.run_folder import open_shared
+from qa_accel.distributed.settings import RuntimeConfig
 from qa_accel.inference import corpus
 from qa_accel.inference.answer_files import ANSWER_FILES
 from qa_accel.inference.answer_policy import ANSWER_SCORE_KEY, AnswerPolicy
@@ -40,38 +42,16 @@ from qa_accel.inference.corpus_folder import CorpusFolder, Identity, named_piece
 from qa_accel.inference.corpus_progress import CorpusProgress
 from qa_accel.inference.corpus_worker import Work
 from qa_accel.inference.onnx_session import OnnxSession
-from qa_accel.inference.postprocess import Candidates, SpanConfig
-from qa_accel.inference.predictor import PredictorConfig, predict_windows
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.inference.predictor import predict_windows
 from qa_accel.inference.qa_model import QAModel
-from qa_accel.inference.reader_backends import Backend
-from qa_accel.models.loading import ModelConfig
-from qa_accel.ranges import check_ranges
+from qa_accel.inference.settings import Backend, PredictorConfig, SpanConfig
+from qa_accel.models.settings import ModelConfig
 from qa_accel.run_layout import FINISHED
 from qa_accel.terminal import make_console, visible
 
 SECONDS_ON_A_TERMINAL = 2
 SECONDS_BETWEEN_LINES = 30
-
-
-@dataclass(frozen=True)
-class CorpusConfig:
-    shard_output: bool = False
-    """Answer a corpus that need not fit into memory: `test_file`, Parquet or JSON lines, is read in pieces, and output_dir
-    gets a Parquet file for each, with the columns id, context_id, file, place, answer, start, end, score, confidence and
-    null_odds. The same command computes what is missing, on any number of processes (docs/scale.md)."""
-    piece_megabytes: float = 16.0
-    """Input per piece, in MB: what a killed process loses at most."""
-    shard_nbest: bool = False
-    """Also write the n-best list of each question, as the column nbest."""
-    passages_file: tuple[str, ...] | None = None
-    """Contexts by id, with shard_output: paths or globs of Parquet or JSON lines with the columns id and text. Questions
-    then have a column context_id, an id or a list of ids, in place of the context."""
-
-    def __post_init__(self):
-        check_ranges(self, piece_megabytes="(0, 10000]")
-        for name in ("shard_nbest", "passages_file"):
-            if getattr(self, name) and not self.shard_output:
-                raise ValueError(f"--{name} is for prediction in pieces: give --shard_output, too")
 
 
 class Stopped(Exception):

@@ -1,7 +1,4 @@
-"""Fill the cache of a training run before it starts: one process, no process group, no GPU.
-
-python scripts/prepare.py --config scripts/recipes/squad_v2.yaml
-"""
+"""Fill the cache of a training run before it starts: one process, no process group, no GPU."""
 
 from pathlib import Path
 

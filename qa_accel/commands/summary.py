@@ -1,25 +1,18 @@
-"""Mean, spread and 95 % interval of each score over finished runs that differ in their seed and in nothing else.
-
-python scripts/summary.py runs/seeds/seed-*/all_results.json --output_file runs/seeds/summary.json
-
-Prints a table and, with --output_file, writes JSON. Runs that differ in more than the seed are refused, with the difference.
-No torch, no network.
-"""
+"""Mean, spread and 95 % interval of each score over finished runs that differ in their seed and in nothing else."""
 
 import importlib.util
 import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tyro
 from rich.table import Table
 
 from qa_accel import files, run_layout
 from qa_accel.answer_language import ENGLISH
+from qa_accel.commands.settings.summary import SummaryConfig
 from qa_accel.evaluation.significance import seed_interval
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, shown
@@ -28,14 +21,6 @@ from qa_accel.terminal import make_console, visible
 
 SCORES = ("exact", "f1", "HasAns_f1", "NoAns_exact", "best_exact", "best_f1", "mean_exact", "mean_f1")
 """What is summed up, where the runs have it."""
-
-
-@dataclass(frozen=True)
-class SummaryConfig:
-    results: tyro.conf.Positional[tuple[Path, ...]]
-    """all_results.json of each run."""
-    output_file: Path | None = None
-    """Where to write the summary as JSON."""
 
 
 Config = SummaryConfig

@@ -18,7 +18,8 @@ from qa_accel.data.contexts import Contexts
 from qa_accel.data.gold_answers import IMPOSSIBLE_WITH_ANSWER, POSSIBLE_WITHOUT_ANSWER
 from qa_accel.data.label_audit import LabelReport, SeveralAnswers, UnlikeLabel, audit_labels
 from qa_accel.data.questions import answer_counts, contradicting_ids, select_rows
-from qa_accel.data.windows import LabelledAnswers, Windows
+from qa_accel.data.settings import LabelledAnswers
+from qa_accel.data.windows import Windows
 from qa_accel.messages import quoted
 
 ROWS = 2000  # questions in memory at once

@@ -9,7 +9,7 @@ import pyarrow.parquet
 
 from qa_accel.data import squad_format
 from qa_accel.data.corpus_pieces import LONGEST_LINE, CorpusFile, Piece
-from qa_accel.data.squad_format import Columns
+from qa_accel.data.settings import Columns
 from qa_accel.input_files import parse_json
 from qa_accel.messages import first_line, quoted, shown
 

@@ -10,9 +10,10 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from qa_accel.data.settings import LabelledAnswers
 from qa_accel.data.window_assembly import ranges
 from qa_accel.data.window_cache import gold_answers
-from qa_accel.data.windows import GoldSpans, LabelledAnswers, Windows, end_of_character
+from qa_accel.data.windows import GoldSpans, Windows, end_of_character
 
 ROWS = 2000  # questions in memory at once
 

@@ -12,16 +12,15 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
 from qa_accel.data import cache_file
 from qa_accel.data.laid_out import lay_out
+from qa_accel.data.settings import LogitsDtype
 from qa_accel.data.windows import Windows
 
-LogitsDtype = Literal["float16", "float32"]
 LARGEST_FLOAT16 = 65504.0
 LSE = ("lse_start", "lse_end")
 

@@ -15,8 +15,9 @@ from itertools import chain
 
 import numpy as np
 
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_assembly import PairTemplate, TokenizedTexts, assemble, gold_tokens, label, offsets_of, ranges
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, Windows
 
 # Hard cases: empty text, blanks, accents (composed or not), wide characters, right-to-left text, characters
 # outside of the basic plane, line ends, control characters, ligatures that grow, long words, question marks of two widths.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 
 MANY = 0.01
 """Share of the questions above which cutting them is said."""

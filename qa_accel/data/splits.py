@@ -17,10 +17,11 @@ from qa_accel.answer_language import ENGLISH, AnswerLanguage
 from qa_accel.data import audit
 from qa_accel.data.audit_table import report_table
 from qa_accel.data.question_lengths import cut_questions
-from qa_accel.data.questions import DataConfig, SplitName, cache_folder, has_split, has_unanswerable, load_questions
+from qa_accel.data.questions import cache_folder, has_split, has_unanswerable, load_questions
 from qa_accel.data.set_languages import languages_of
+from qa_accel.data.settings import DataConfig, SplitName, WindowConfig
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ One column is ours: contradiction, what `is_impossible` says against the answers
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ import pyarrow as pa
 from qa_accel.data.file_rows import ROWS, Row, place
 from qa_accel.data.gold_answers import NO_ANSWER, Gold, gold_answers, gold_texts
 from qa_accel.data.layouts.known import nearest
+from qa_accel.data.settings import Columns
 from qa_accel.messages import listed, quoted, shown
 
 VERSION = 3
@@ -36,15 +37,6 @@ MOST_ROWS = 20 * ROWS
 """Rows of one batch. Those beyond ROWS have contexts that are in the batch already, and are stored once in it."""
 OPTIONAL = ("title", "answers", "contradiction")
 """Columns that a source may lack: null in every row."""
-
-
-class Columns(NamedTuple):
-    """Names of a source's columns."""
-
-    id: str = "id"
-    question: str = "question"
-    context: str = "context"
-    answers: str = "answers"
 
 
 def question_batches(rows: Iterable[Row], columns: Columns) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import GoldSpans, Windows
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from qa_accel import files
 from qa_accel.data import cache_file
 from qa_accel.data.contexts import Contexts
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.settings import LabelledAnswers, WindowConfig
 from qa_accel.data.window_store import features, lengths, read, table_of, write_in_question_order
-from qa_accel.data.windows import GoldSpans, LabelledAnswers, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, Windows
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel.data.document_tokens import DocumentTokens
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows, end_of_character
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import GoldSpans, Windows, end_of_character
 
 
 class WindowMaker:

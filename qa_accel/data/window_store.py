@@ -15,8 +15,9 @@ from datasets import List as ListOf
 
 from qa_accel.data import cache_file
 from qa_accel.data.laid_out import MappedColumns, lay_out
+from qa_accel.data.settings import LabelledAnswers
 from qa_accel.data.window_assembly import offsets_of, ranges
-from qa_accel.data.windows import LabelledAnswers, Windows
+from qa_accel.data.windows import Windows
 
 TOKEN_COLUMNS = {"input_ids": "int32", "token_type_ids": "uint8", "offset_start": "int32", "offset_end": "int32"}
 WINDOW_COLUMNS = ("question", "context_begin", "context_end", "null", "start", "end")  # int32

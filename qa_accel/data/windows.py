@@ -7,48 +7,12 @@ import logging
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
-from qa_accel.ranges import COUNT, NATURAL, check_ranges
+from qa_accel.data.settings import LabelledAnswers, WindowConfig
 
 logger = logging.getLogger(__name__)
-
-LabelledAnswers = Literal["first", "any", "all"]
-"""Which gold answers of a question are labels (`DataConfig.answers`)."""
-
-
-@dataclass(frozen=True)
-class WindowConfig:
-    max_seq_length: int = 384
-    """Maximum number of tokens per window, including question and special tokens."""
-    doc_stride: int = 128
-    """Tokens that two neighbouring windows of one context share."""
-    max_query_length: int = 64
-    """Tokens kept of a question; the rest is cut, and counted."""
-
-    @classmethod
-    def of_length(cls, max_seq_length: int, special_tokens: int) -> "WindowConfig":
-        """The defaults for windows of at most this length. Short windows keep room for a context and its overlap."""
-        max_query_length = min(cls.max_query_length, max(1, (max_seq_length - special_tokens) // 2))
-        room = max_seq_length - max_query_length - special_tokens
-        doc_stride = max(0, min(cls.doc_stride, max_seq_length // 2, room // 2))
-        return cls(max_seq_length, doc_stride, max_query_length)
-
-    @classmethod
-    def of_model(cls, tokenizer, positions: int | None) -> "WindowConfig":
-        """The defaults, shorter where the model has fewer positions (None: any number) or the tokenizer's
-        `model_max_length` is less."""
-        longest = min(cls.max_seq_length, positions or cls.max_seq_length, int(tokenizer.model_max_length))
-        return cls.of_length(longest, tokenizer.num_special_tokens_to_add(pair=True))
-
-    def __post_init__(self):
-        check_ranges(self, max_seq_length=COUNT, doc_stride=NATURAL, max_query_length=COUNT)
-        if self.max_seq_length <= self.max_query_length:
-            raise ValueError(
-                f"max_seq_length must be more than max_query_length ({self.max_query_length}), got {self.max_seq_length}"
-            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,19 +15,8 @@ from rich.console import Console
 from rich.text import Text
 
 from qa_accel.distributed import allocator, precision, stop, strategy
-from qa_accel.ranges import COUNT, NATURAL, check_ranges
+from qa_accel.distributed.settings import RuntimeConfig
 from qa_accel.terminal import make_console, visible
-
-
-@dataclass(frozen=True)
-class RuntimeConfig:
-    seed: int = 42
-    """Seed of the head's first weights, of dropout and of every epoch's order."""
-    ddp_timeout: int = 1800
-    """Seconds after which ranks stop waiting for another rank."""
-
-    def __post_init__(self):
-        check_ranges(self, seed=NATURAL, ddp_timeout=COUNT)
 
 
 def make_accelerator(

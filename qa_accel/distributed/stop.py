@@ -7,7 +7,6 @@ no rank waits for another's device, and all ranks read the same result at the sa
 import os
 import socket
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from accelerate.utils import gather_object
 
 from qa_accel import files
 from qa_accel.distributed import signals
-from qa_accel.ranges import check_ranges
+from qa_accel.distributed.settings import StopConfig
 from qa_accel.run_layout import MARKER, STOP_FILE
 
 EXIT_CODE = 75
@@ -27,17 +26,6 @@ SECONDS_BEFORE_THE_END = 60
 """A run exits this long before its Slurm job ends, plus twice the time of its slowest save."""
 
 CONTINUE, SAVE, STOP = range(3)
-
-
-@dataclass(frozen=True)
-class StopConfig:
-    stop_signals: tuple[str, ...] = signals.STOP_SIGNALS
-    """Signals on which a run saves and exits; leave out those that another library needs (e.g. NCCL: SIGUSR1)."""
-    max_train_hours: float | None = None
-    """Save and exit after this many hours, counted from this start; the same command continues the run."""
-
-    def __post_init__(self):
-        check_ranges(self, max_train_hours="(0, inf)")
 
 
 class StopRequested(Exception):

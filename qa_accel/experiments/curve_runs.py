@@ -16,7 +16,8 @@ import yaml
 
 from qa_accel import config, files
 from qa_accel.data.named_sets import named_files
-from qa_accel.data.questions import DataConfig, has_split, has_unanswerable, load_questions, select_rows
+from qa_accel.data.questions import has_split, has_unanswerable, load_questions, select_rows
+from qa_accel.data.settings import DataConfig
 from qa_accel.experiments import child_run, training_parts
 from qa_accel.experiments.child_run import ChildResult
 from qa_accel.experiments.space import RESERVED

@@ -16,7 +16,7 @@ import datasets
 import numpy as np
 
 from qa_accel import files
-from qa_accel.data.squad_format import Columns
+from qa_accel.data.settings import Columns
 
 ROWS = 1000
 """Questions that are held in memory at a time."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qa_accel import files
 from qa_accel.answer_language import ENGLISH, KNOWN
 from qa_accel.inference.confidence import Calibration
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.several_answers import UNTUNED
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, short

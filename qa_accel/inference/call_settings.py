@@ -5,8 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qa_accel.data.windows import WindowConfig
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.data.settings import WindowConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import listed, shown
 
 OLD_NAMES = {

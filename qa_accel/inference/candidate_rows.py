@@ -11,7 +11,8 @@ import torch
 
 from qa_accel.batching.collate import Batch, window_logits
 from qa_accel.batching.rows import ArrayBatch
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.spans_apart import best_spans_apart
 from qa_accel.inference.topk_spans import best_spans
 from qa_accel.inference.window_rows import WindowRows, window_rows

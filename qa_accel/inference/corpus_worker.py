@@ -27,14 +27,15 @@ from qa_accel.data.corpus_rows import Chunk
 from qa_accel.data.document_tokens import DocumentTokens
 from qa_accel.data.pair_tokenizer import PairTokenizer
 from qa_accel.data.passages import PassageTable
-from qa_accel.data.squad_format import Columns
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.settings import Columns, WindowConfig
+from qa_accel.data.windows import GoldSpans, Windows
 from qa_accel.distributed.signals import STOP_SIGNALS
 from qa_accel.inference import corpus_table
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.corpus_folder import NamedPiece
 from qa_accel.inference.corpus_table import PieceWriter
-from qa_accel.inference.postprocess import Candidates, SpanConfig, best_answers
+from qa_accel.inference.postprocess import Candidates, best_answers
+from qa_accel.inference.settings import SpanConfig
 
 AHEAD = 2
 """Chunks at the device or on their way to it, of each worker."""

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.inference.answer_policy import ANSWER_SCORE_KEY, CONFIG_KEY, THRESHOLD_KEY, AnswerPolicy
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.input_files import read_json
 from qa_accel.messages import shown
 from qa_accel.run_layout import ENSEMBLE

@@ -9,10 +9,12 @@ from typing import Any
 from qa_accel.batching import plan
 from qa_accel.batching.plan import NOTHING
 from qa_accel.batching.rows import PaddedRows
-from qa_accel.data.windows import WindowConfig, Windows, check_tokenizer
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import Windows, check_tokenizer
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.onnx_session import AGAIN, MODEL, OnnxSession
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.window_rows import WindowRows, window_rows
 from qa_accel.messages import short
 from qa_accel.models import model_folder, plain_tokenizer

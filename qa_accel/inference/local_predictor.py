@@ -7,8 +7,9 @@ import torch
 from qa_accel.batching.plan import NOTHING
 from qa_accel.data.windows import Windows
 from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
 from qa_accel.inference.qa_model import QAModel
+from qa_accel.inference.settings import SpanConfig
 
 
 class LocalPredictor:

@@ -20,7 +20,7 @@ from transformers.dynamic_module_utils import get_relative_import_files
 from qa_accel import files
 from qa_accel.batching.collate import PackedCollator
 from qa_accel.batching.mode import padding_rules
-from qa_accel.data.logit_file import LogitsDtype
+from qa_accel.data.settings import LogitsDtype
 from qa_accel.data.windows import Windows
 from qa_accel.distributed import strategy
 from qa_accel.inference.answer_policy import CONFIG_KEY, THRESHOLD_KEY

@@ -9,9 +9,9 @@ from typing import Literal
 from qa_accel import files
 from qa_accel.answer_language import ENGLISH, check_language
 from qa_accel.config import written_settings
-from qa_accel.data.logit_file import LogitsDtype
+from qa_accel.data.settings import LogitsDtype
 from qa_accel.inference.confidence import Calibration
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.input_files import read_json
 from qa_accel.messages import listed, shown
 from qa_accel.ranges import LARGEST, check_ranges

@@ -19,36 +19,11 @@ import numpy as np
 from qa_accel.data.windows import Windows, end_of_character
 from qa_accel.inference.answer_lists import Answers, Listing, NBestEntry, SeveralEntry
 from qa_accel.inference.confidence import Calibration
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.several_answers import several_answers
-from qa_accel.ranges import COUNT, check_ranges
 
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
-
-
-@dataclass(frozen=True)
-class SpanConfig:
-    n_best_size: int = 20
-    """Spans kept per window, and listed per question in nbest_predictions.json; with several answers per question, also their
-    greatest number."""
-    max_answer_length: int = 30
-    """Longest answer, in tokens."""
-    null_score_diff_threshold: float | None = None
-    """Null odds above which a question is answered with "", where the data has unanswerable questions. Not given: 0, that
-    is, where "no answer" scores higher than the best span; or the model's own, where one was tuned and stored with it. inf:
-    never; -inf: always."""
-    min_answer_score: float | None = None
-    """With --answers all, the least score of a listed answer, 0 to 1: probability of its start times that of its end in its
-    window, "no answer" among the alternatives. Not given: the model's own, where one was tuned and stored with it, else 0.1."""
-
-    def __post_init__(self):
-        check_ranges(self, n_best_size="[1, 10000]", max_answer_length=COUNT, null_score_diff_threshold="[-inf, inf]")
-        check_ranges(self, min_answer_score="[0, 1]")
-
-    @property
-    def several(self) -> bool:
-        """Whether several answers are asked for: the settings that post-processing gets have a least score only then."""
-        return self.min_answer_score is not None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ needs no guess about what was added. What is gathered is a few numbers per windo
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,18 +22,9 @@ from qa_accel.distributed import strategy
 from qa_accel.inference.candidate_rows import GatheredRows, candidate_rows
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.logit_rounds import LogitRounds
-from qa_accel.inference.postprocess import Answers, Candidates, SpanConfig, best_answers
+from qa_accel.inference.postprocess import Answers, Candidates, best_answers
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.window_rows import columns
-from qa_accel.ranges import COUNT, check_ranges
-
-
-@dataclass(frozen=True)
-class PredictorConfig:
-    per_device_eval_batch_size: int = 32
-    """Windows per process and forward pass in evaluation and prediction."""
-
-    def __post_init__(self):
-        check_ranges(self, per_device_eval_batch_size=COUNT)
 
 
 def answer_split(

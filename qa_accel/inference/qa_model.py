@@ -11,13 +11,16 @@ import numpy as np
 from transformers import PretrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel.batching.mode import BatchingConfig, BatchingMode, Collator, choose, padding_rules
-from qa_accel.data.windows import WindowConfig, Windows, check_tokenizer
+from qa_accel.batching.mode import BatchingMode, Collator, choose, padding_rules
+from qa_accel.batching.settings import BatchingConfig
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import Windows, check_tokenizer
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.exported_model import check_config, open_graph
 from qa_accel.inference.onnx_session import AGAIN, MODEL, OnnxSession
 from qa_accel.models import architectures, loading, model_folder
-from qa_accel.models.loading import ModelConfig, ModelInputs
+from qa_accel.models.loading import ModelInputs
+from qa_accel.models.settings import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import Windows
 from qa_accel.inference import ensemble, pipeline_form, reader_models
 from qa_accel.inference.answer_lists import Answers, NBestEntry
 from qa_accel.inference.call_settings import CallSettings, refuse_unknown
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
 from qa_accel.inference.ranking import RankSettings, ranking
-from qa_accel.inference.reader_backends import Attention, Backend
+from qa_accel.inference.reader_backends import Attention
 from qa_accel.inference.reader_inputs import (
     as_list,
     call_inputs,
@@ -22,6 +23,7 @@ from qa_accel.inference.reader_inputs import (
     is_many,
     question_and_context,
 )
+from qa_accel.inference.settings import Backend, SpanConfig
 from qa_accel.messages import shown
 
 if TYPE_CHECKING:  # an exported model does without it

@@ -4,22 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_maker import WindowMaker
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 from qa_accel.inference.answer_lists import Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.call_settings import CallSettings
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.exported_model import ExportedModel, ExportedPredictor
-from qa_accel.inference.postprocess import Candidates, SpanConfig, best_answers
+from qa_accel.inference.postprocess import Candidates, best_answers
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import shown
+from qa_accel.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     import torch
 
     from qa_accel.inference.local_predictor import LocalPredictor
 
-Backend = Literal["torch", "onnx"]
+
 Attention = Literal["auto", "sdpa", "flash_attention_2", "flex_attention", "eager"]
 
 
@@ -123,17 +126,18 @@ def _of_torch(
     attn_implementation: Attention,
     compile: bool,
 ) -> ReaderModel:
+    from qa_accel.batching.settings import BatchingConfig
+    from qa_accel.models.settings import ModelConfig
 
-    from qa_accel.batching.mode import BatchingConfig
-    from qa_accel.inference.compiled import CompiledModel
-    from qa_accel.inference.local_predictor import LocalPredictor
-    from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
-    from qa_accel.inference.qa_model import load_task
-    from qa_accel.models.loading import ModelConfig, available_positions, quiet
+    with quick_imports():
+        from qa_accel.inference.local_predictor import LocalPredictor
+        from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
+        from qa_accel.inference.qa_model import load_task
+        from qa_accel.models.loading import available_positions, quiet
 
     place = choose_device(device)
     dtype_name = choose_dtype(dtype, place)
-    with quiet():
+    with quiet(), quick_imports():  # the model's own module is imported here
         task = load_task(
             ModelConfig(name, dtype=dtype_name),
             windows,
@@ -144,7 +148,10 @@ def _of_torch(
         calibration = _calibration(task.answer_policy, name, min_confidence)
         qa = task.load_model(trained=True)
     qa.model.to(place).eval()
-    qa = qa.with_model(CompiledModel(qa.model)) if compile else qa
+    if compile:
+        from qa_accel.inference.compiled import CompiledModel  # with torch's compiler
+
+        qa = qa.with_model(CompiledModel(qa.model))
     longest = available_positions(task.config)
     predictor, maker = LocalPredictor(qa, place), WindowMaker(qa.tokenizer)
     return ReaderModel(qa, predictor, place, task.windows, longest, calibration, maker)

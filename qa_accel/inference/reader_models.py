@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.inference import ensemble_file, reader_backends
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.ensemble_file import EnsembleMember
-from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.reader_backends import ReaderModel
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import shown
 
 Models = str | Path | Sequence[str | Path]

@@ -8,7 +8,8 @@ import numpy as np
 
 from qa_accel.data.logit_file import SavedLogits
 from qa_accel.data.windows import Windows
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.window_rows import WindowRows, columns, fill_row, normalisers
 
 WINDOWS_AT_ONCE = 1024

@@ -18,18 +18,19 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 
 from qa_accel import files
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data import cache_file
-from qa_accel.data.logit_file import LogitFileWriter, LogitsDtype, SavedLogits, read
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.logit_file import LogitFileWriter, SavedLogits, read
+from qa_accel.data.settings import LogitsDtype, WindowConfig
+from qa_accel.data.windows import Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
 from qa_accel.inference import logits_fingerprint, predictor
 from qa_accel.inference.logit_rounds import LogitRounds
-from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import listed
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 __all__ = ["LogitsFile", "SavedLogits", "filling", "locate", "logits_of_checkpoints", "read", "save_logits"]
 

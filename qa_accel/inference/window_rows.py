@@ -9,7 +9,8 @@ import numpy as np
 
 from qa_accel.batching.plan import NOTHING
 from qa_accel.batching.rows import ArrayBatch
-from qa_accel.inference.postprocess import Candidates, SeveralCandidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates, SeveralCandidates
+from qa_accel.inference.settings import SpanConfig
 
 
 def columns(config: SpanConfig) -> int:

@@ -5,8 +5,6 @@ peft saves them, with the head, which is trained whole; or merged into plain wei
 """
 
 import copy
-import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +15,10 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from qa_accel.models import architectures
-from qa_accel.ranges import NATURAL, check_ranges
+from qa_accel.models.settings import AdapterConfig
 
 ADAPTER = "default"
 """peft's name of the one adapter."""
-
-
-@dataclass(frozen=True)
-class AdapterConfig:
-    freeze_layers: int | None = None
-    """Keep the embeddings and the first so many layers as they are; 0: the embeddings only."""
-    lora_r: int = 0
-    """Rank of the low-rank adapter that is trained, with the head, in place of the model's weights; 0: no adapter."""
-    lora_alpha: float = 16.0
-    """The adapter's product is scaled by lora_alpha / lora_r."""
-    lora_dropout: float = 0.0
-    """Dropout before the adapter."""
-    lora_target_modules: tuple[str, ...] = ()
-    """Names, or ends of names, of the linear layers that get an adapter; none given: all but the head's."""
-    merge_lora: bool = False
-    """End with plain weights, the adapter added to them, which load without peft; else with the adapter alone."""
-
-    def __post_init__(self):
-        check_ranges(self, freeze_layers=NATURAL, lora_r=NATURAL, lora_alpha="(0, inf)", lora_dropout="[0, 1)")
-        if self.freeze_layers is not None and self.lora_r:
-            raise ValueError(
-                "--freeze_layers is for training without an adapter: --lora_r freezes all layers by itself"
-            )
-        if not self.lora_r and (self.merge_lora or self.lora_target_modules):
-            raise ValueError("--merge_lora and --lora_target_modules mean nothing without --lora_r")
-        if self.lora_r and importlib.util.find_spec("peft") is None:
-            raise ValueError("--lora_r needs the package peft: pip install 'qa-accel[lora]'")
 
 
 def apply(qa_model: PreTrainedModel, config: AdapterConfig) -> str:

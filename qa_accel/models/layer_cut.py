@@ -5,7 +5,6 @@ What cannot be cut is refused from the config, on a model without storage, befor
 """
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,24 +30,6 @@ NOT_CUT = {
     "reformer": _BY_PATTERN,
 }
 """Model types whose layers cannot be chosen one by one, with the reason."""
-
-
-@dataclass(frozen=True)
-class LayerCutConfig:
-    keep_layers: tuple[int, ...] | None = None
-    """Train only these layers of the model, counted from 0, in this order: `0 2 4` makes three layers of six."""
-
-    def __post_init__(self):
-        kept = self.keep_layers
-        if kept is None:
-            return
-        shown = " ".join(map(str, kept))
-        if not kept:
-            raise ValueError("--keep_layers: give the numbers of the layers, or leave it out to keep all")
-        if min(kept) < 0:
-            raise ValueError(f"--keep_layers {shown}: layers are counted from 0; {min(kept)} is none")
-        if len(set(kept)) < len(kept):
-            raise ValueError(f"--keep_layers {shown}: a layer is named twice; name each once")
 
 
 def cut_config(model_config: PretrainedConfig, kept: tuple[int, ...], name: str) -> PretrainedConfig:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering, AutoTokenizer, PretrainedConfig, PreTrainedModel
@@ -16,23 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from qa_accel.models import architectures, layer_cut, loaded_weights, model_folder, plain_tokenizer, saved_adapter
 from qa_accel.models.model_folder import reading
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    model_name_or_path: str
-    """Hub name or folder of the encoder, fine-tuned or not."""
-    tokenizer_name: str | None = None
-    """Hub name or folder of the tokenizer; the model's own if not given."""
-    model_revision: str = "main"
-    """Branch, tag or commit of the hub model."""
-    trust_remote_code: bool = False
-    """Run the model's own code from the hub."""
-    dtype: Literal["float32", "auto", "bfloat16", "float16"] = "float32"
-    """Type of the weights in memory, whatever their file holds; `auto`: the file's. Training in half precision loses small
-    updates; autocast (accelerate's mixed precision) does not need it."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+from qa_accel.models.settings import ModelConfig
 
 
 @contextmanager

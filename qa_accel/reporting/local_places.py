@@ -6,7 +6,8 @@ from typing import Any
 
 from qa_accel import config
 from qa_accel.data.named_sets import name_and_path
-from qa_accel.hub import HubConfig, is_hub_id
+from qa_accel.hub import is_hub_id
+from qa_accel.hub_settings import HubConfig
 
 FILES = ("train_file", "validation_file", "test_file")
 PLACES = ("output_dir", "cache_dir", "resume_from_checkpoint")

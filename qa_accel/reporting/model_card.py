@@ -14,14 +14,13 @@ import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
 from qa_accel import config, shell_words
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data.named_sets import name_and_path
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.evaluation.score_tables import CONFIDENCE, SCORES
 from qa_accel.hub import PLACEHOLDER, is_hub_id
 from qa_accel.inference.answer_policy import THRESHOLD_KEY
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.reporting.local_places import FILES, NOT_REPEATED, last_part, public, without_place
 from qa_accel.terminal import visible
 

@@ -13,11 +13,12 @@ from qa_accel.config import written_settings
 from qa_accel.data import questions as question_data
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.named_sets import SET, named_files
-from qa_accel.data.questions import DataConfig, SplitName
 from qa_accel.data.set_languages import languages_of
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.settings import DataConfig, SplitName, WindowConfig
+from qa_accel.data.windows import Windows
 from qa_accel.evaluation.window_reach import WindowReach
-from qa_accel.inference.postprocess import SpanConfig, shared_contexts
+from qa_accel.inference.postprocess import shared_contexts
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.language_by_set import languages_of_sets
 from qa_accel.reporting.local_places import without_place
 from qa_accel.reporting.run_files import RunFiles
@@ -186,7 +187,8 @@ def _windows(run: RunFiles, config: DataConfig, rows: datasets.Dataset) -> tuple
         return None, "the members of an ensemble have windows of their own"
     # imports torch, which nothing else of a report needs
     from qa_accel.data.window_cache import prepare_windows
-    from qa_accel.models.loading import ModelConfig, load_tokenizer
+    from qa_accel.models.loading import load_tokenizer
+    from qa_accel.models.settings import ModelConfig
 
     window_config = WindowConfig(**stored_settings(WindowConfig, run))
     # the folder may be somebody else's: none of its code is run, and nothing is fetched

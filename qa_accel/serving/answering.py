@@ -19,9 +19,9 @@ from qa_accel.serving.settings import LimitsConfig
 
 if TYPE_CHECKING:
     from qa_accel.inference.answer_lists import Answers
-    from qa_accel.inference.postprocess import SpanConfig
     from qa_accel.inference.reader import Reader
     from qa_accel.inference.reader_backends import ReaderModel
+    from qa_accel.inference.settings import SpanConfig
 
 PASSAGE_SIZE = 240
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qa_accel.data.windows import Windows
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.inference.settings import SpanConfig
 
 if TYPE_CHECKING:  # the model's module may import torch, which takes seconds
     from qa_accel.inference.reader_backends import ReaderModel

@@ -10,7 +10,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,10 @@ from qa_accel.data.windows import TaughtWindows, Windows
 from qa_accel.distributed import strategy
 from qa_accel.files import damage_of, write_manifest
 from qa_accel.inference.answer_files import ANSWER_FILES
-from qa_accel.models.adapters import AdapterConfig
-from qa_accel.ranges import COUNT, check_ranges
+from qa_accel.models.settings import AdapterConfig
 from qa_accel.run_layout import BEST, CONFIDENCES, ERROR_ANALYSIS, FINISHED, METRICS, REPORT, SEVERAL
 from qa_accel.terminal import visible
-from qa_accel.training.optim import OptimConfig
+from qa_accel.training.part_settings import CheckpointConfig, OptimConfig
 from qa_accel.training.progress import Progress
 
 PROGRESS = "progress.json"
@@ -43,29 +41,6 @@ SET_WEIGHTS = "weights of sets"
 """Entry of a fingerprint where some set has another weight than 1."""
 TEACHERS_LOGITS = "teachers' logits"
 """Entry of a fingerprint: hash of what the same teachers may say in other bits (versions, device, batches of their pass)."""
-
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    output_dir: str
-    """Folder of the run: model, predictions, scores, metrics, checkpoints."""
-    overwrite_output_dir: bool = False
-    """Start over even if the folder holds a finished or an interrupted run; its files are replaced."""
-    resume_from_checkpoint: str = "auto"
-    """`auto`: continue this folder's interrupted run from its latest whole checkpoint; or a checkpoint's path; or `no`."""
-    resume_with_changed_settings: bool = False
-    """Resume although data, seed, batch sizes or the like are not those of the checkpoint."""
-    trust_checkpoint: bool = False
-    """Let the files of a checkpoint run code. Only for one whose maker you know, if it is refused without this."""
-    save_steps: int | None = None
-    """Optimizer steps between checkpoints; there is one at the end of each epoch in any case."""
-    save_minutes: float | None = None
-    """Minutes after which a checkpoint is written if none was in between."""
-    save_total_limit: int = 2
-    """Checkpoints that are kept, the latest ones."""
-
-    def __post_init__(self):
-        check_ranges(self, save_steps=COUNT, save_minutes="(0, inf)", save_total_limit=COUNT)
 
 
 def run_fingerprint(

@@ -11,8 +11,6 @@ their names and the results stay the same.
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,17 +23,11 @@ from transformers import PreTrainedModel
 from qa_accel.batching.collate import Batch
 from qa_accel.distributed import strategy
 from qa_accel.models import architectures, fast_layers
-from qa_accel.training.loss import Distillation, loss_parts
+from qa_accel.training.loss import loss_parts
+from qa_accel.training.part_settings import CompileConfig, Distillation
 
 LINEAR = (F.linear, torch._C._nn.linear)  # type: ignore[attr-defined]
 AUTOCAST = (torch.amp.autocast_mode._enter_autocast, torch.amp.autocast_mode._exit_autocast)
-
-
-@dataclass(frozen=True)
-class CompileConfig:
-    compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of forward and loss: `auto` on CUDA with packed batches, whose shapes never change; a minute once. On
-    one process the whole step is then replayed as a CUDA graph, unless the run is in fp16."""
 
 
 class LossFunction:

@@ -17,45 +17,20 @@ from rich.console import Console
 from rich.progress import Progress
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data.logit_file import read
 from qa_accel.data.pair_tokenizer import same
-from qa_accel.data.questions import DataConfig, cache_folder
+from qa_accel.data.questions import cache_folder
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import Split
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import TaughtWindows, WindowConfig, Windows
+from qa_accel.data.windows import TaughtWindows, Windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.inference.qa_model import load_tokenizer_and_config
 from qa_accel.inference.saved_logits import logits_of_checkpoints
 from qa_accel.models import model_folder
-from qa_accel.models.loading import ModelConfig
-from qa_accel.ranges import check_ranges
-from qa_accel.training.loss import Distillation
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    teacher: tuple[str, ...] = ()
-    """Folders or hub names of fine-tuned models with this model's tokenizer, whose answers this one learns to give; of several
-    the mean counts. `name@revision`: a branch, tag or commit of the hub model."""
-    distill_temperature: float = 2.0
-    """Logits of teacher and student are divided by this before they are compared: the higher, the more small ones count."""
-    distill_weight: float = 0.75
-    """Share of the teachers' term in the loss; the labels' term has the rest."""
-
-    def __post_init__(self):
-        check_ranges(self, distill_temperature="[0.1, 100]", distill_weight="[0, 1]")
-        usual = DistillConfig.distill_temperature, DistillConfig.distill_weight
-        if not self.teacher and (self.distill_temperature, self.distill_weight) != usual:
-            raise ValueError("--distill_temperature and --distill_weight mean nothing without --teacher")
-        for name in self.teacher:
-            if self.teacher.count(name) > 1:
-                raise ValueError(f"--teacher: {name!r} is named twice; its logits would count twice. Name each once")
-
-    @property
-    def term(self) -> Distillation | None:
-        """What the loss needs to know; None without a teacher."""
-        return Distillation(self.distill_temperature, self.distill_weight) if self.teacher else None
+from qa_accel.models.settings import ModelConfig
+from qa_accel.training.part_settings import DistillConfig
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ epoch is with how many ranks how many steps of it were made.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,32 +15,8 @@ from qa_accel.batching.set_mixture import SetMixture
 from qa_accel.data.audit import EpochReport
 from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
-from qa_accel.ranges import COUNT, check_ranges
+from qa_accel.training.part_settings import LoopConfig
 from qa_accel.training.progress import Progress
-
-
-@dataclass(frozen=True)
-class LoopConfig:
-    per_device_train_batch_size: int = 16
-    """Windows per process and forward pass."""
-    gradient_accumulation_steps: int = 1
-    """Batches per process and optimizer step."""
-    num_train_epochs: int = 2
-    """Times that every training window is seen."""
-    max_train_steps: int | None = None
-    """Optimizer steps of the whole run; wins over num_train_epochs."""
-    sampling_temperature: float | None = None
-    """Of several named training sets: their sizes are raised to the power 1 / temperature, and their sum is kept, so that above 1
-    small sets are seen more often and large ones less. None leaves them, as 1 does."""
-    negative_window_ratio: float | None = None
-    """Windows without answer in each epoch, at most, for each window with an answer. They take turns: each epoch has others.
-    None takes every window. For long documents, where nearly all windows hold no answer."""
-
-    def __post_init__(self):
-        check_ranges(self, per_device_train_batch_size=COUNT, gradient_accumulation_steps=COUNT)
-        check_ranges(self, num_train_epochs=COUNT, max_train_steps=COUNT, negative_window_ratio="[0, inf)")
-        check_ranges(self, sampling_temperature="(0, inf)")
-
 
 DIFFERENT_EPOCHS = 256
 """Orders of the windows; then they repeat. Packed rows are as long as the fullest batch of all orders, and a run that its

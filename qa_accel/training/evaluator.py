@@ -1,8 +1,6 @@
 """Evaluates during training, keeps the best model, counts the evaluations without a gain."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -11,45 +9,13 @@ from qa_accel.data.named_sets import SET
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import scoring
 from qa_accel.inference.answer_policy import AnswerPolicy
-from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.inference.predictor import PredictorConfig, answer_split
+from qa_accel.inference.predictor import answer_split
 from qa_accel.inference.qa_model import QAModel
-from qa_accel.ranges import COUNT, check_ranges
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog
+from qa_accel.training.part_settings import EvaluationConfig
 from qa_accel.training.progress import Progress
-
-BestModelMetric = Literal[
-    "f1",
-    "exact",
-    "best_f1",
-    "best_exact",
-    "mean_f1",
-    "mean_exact",
-    "multi_exact_f1",
-    "best_multi_exact_f1",
-    "aupr",
-]
-
-
-@dataclass(frozen=True)
-class EvaluationConfig:
-    """All that decides about a run's evaluations, but for what an answer is (`SpanConfig`) and what the data are (`DataConfig`)."""
-
-    eval_steps: int | None = None
-    """Optimizer steps between evaluations; there is one at the end of each epoch in any case."""
-    metric_for_best_model: BestModelMetric = "f1"
-    """The score that decides which model is the best; best_* are those at the tuned no-answer threshold, mean_* those of
-    named validation sets in which every set counts the same. With --answers all also multi_exact_f1, best_multi_exact_f1
-    (at the tuned least score) and aupr."""
-    load_best_model_at_end: bool = True
-    """End with the best evaluated model rather than with the last one."""
-    early_stopping_patience: int | None = None
-    """Stop after this many evaluations in a row without a better score."""
-    prediction: PredictorConfig = field(default_factory=PredictorConfig)
-
-    def __post_init__(self):
-        check_ranges(self, eval_steps=COUNT, early_stopping_patience=COUNT)
 
 
 class Evaluator:

@@ -6,18 +6,14 @@ Losses and gradient norms stay on the device until `flush`, so that no step wait
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import get_available_trackers
-from accelerate.utils import LoggerType
 from rich import progress as bars
 from rich.console import Console
 from rich.text import Text
@@ -25,37 +21,10 @@ from rich.text import Text
 from qa_accel import files
 from qa_accel.batching.plan import NOTHING
 from qa_accel.data.named_sets import SetRows
-from qa_accel.ranges import COUNT, check_ranges
 from qa_accel.reporting import blocks, trackers
 from qa_accel.training import loss
+from qa_accel.training.part_settings import LogConfig
 from qa_accel.training.progress import Progress
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    logging_steps: int = 10
-    """Steps between device-to-host synchronisations. Each step has a line in metrics.jsonl; this many are written at once."""
-    report_to: tuple[str, ...] = ()
-    """Trackers of accelerate (tensorboard, wandb, ...) in addition to metrics.jsonl; keys come from their own environment variables."""
-    project_name: str = "qa-accel"
-    """Name of the project in the trackers."""
-
-    def __post_init__(self):
-        check_ranges(self, logging_steps=COUNT)
-        # TensorBoard makes it a folder in the run's
-        if not re.fullmatch(r"[\w .-]{1,100}", self.project_name) or self.project_name.startswith(
-            ("ranks", "best", "check", ".")
-        ):
-            raise ValueError(f"--project_name {self.project_name!r}: use letters, digits, blanks, -, _ and .")
-        for name in self.report_to:
-            if name not in LoggerType.list():
-                raise ValueError(
-                    f"--report_to {name}: accelerate has no such tracker; known: {', '.join(LoggerType.list())}"
-                )
-            installed = get_available_trackers()
-            if not installed or LoggerType(name) not in (LoggerType.ALL, *installed):
-                get = "pip install 'qa-accel[tracking]'" if name in ("all", "tensorboard", "wandb") else "install it"
-                raise ValueError(f"--report_to {name}: its package is not installed; {get}, or leave the name out")
 
 
 class NonFiniteLoss(RuntimeError):

@@ -5,22 +5,13 @@ step, over all ranks and micro-batches. The metrics show each of them.
 """
 
 import operator
-from dataclasses import dataclass
 from functools import reduce
 
 import torch
 import torch.nn.functional as F
 
 from qa_accel.batching.collate import Batch, window_logits
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """How much a batch's teacher counts. Numbers of the whole run: a compiled step may hold them as constants."""
-
-    temperature: float
-    weight: float
-    """Share of the teacher's term, 0 to 1; the labels' term has the rest."""
+from qa_accel.training.part_settings import Distillation
 
 
 def loss_parts(

@@ -6,10 +6,11 @@ Training, `prepare.py` and `preflight.py` all come through here.
 from transformers import PretrainedConfig
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from qa_accel.data.windows import WindowConfig
-from qa_accel.models.layer_cut import LayerCutConfig, cut_config
-from qa_accel.models.loading import ModelConfig
-from qa_accel.training.distillation import DistillConfig, Teacher, load_teachers
+from qa_accel.data.settings import WindowConfig
+from qa_accel.models.layer_cut import cut_config
+from qa_accel.models.settings import LayerCutConfig, ModelConfig
+from qa_accel.training.distillation import Teacher, load_teachers
+from qa_accel.training.part_settings import DistillConfig
 
 
 def teachers_of(

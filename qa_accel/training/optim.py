@@ -1,7 +1,6 @@
 """Model -> AdamW with decay where it belongs; whole run's optimizer steps -> learning rate schedule."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,36 +12,7 @@ from transformers import (
 )
 
 from qa_accel.models import architectures
-from qa_accel.ranges import NATURAL, check_ranges
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    learning_rate: float = 3e-5
-    """Highest learning rate of the schedule."""
-    weight_decay: float = 0.01
-    """AdamW's decay; biases and normalisation weights have none."""
-    adam_beta1: float = 0.9
-    """AdamW's decay rate of the first moment."""
-    adam_beta2: float = 0.999
-    """AdamW's decay rate of the second moment."""
-    adam_epsilon: float = 1e-8
-    """AdamW's epsilon."""
-    layerwise_lr_decay: float = 1.0
-    """Learning rate of a layer over that of the layer above it, the head having the full one; 1: all the same."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this L2 norm; 0 turns clipping off."""
-    lr_scheduler_type: Literal["linear", "cosine", "constant"] = "linear"
-    """Shape of the learning rate after warm-up."""
-    warmup_ratio: float = 0.0
-    """Warm-up as a share of the whole run's optimizer steps."""
-    num_warmup_steps: int | None = None
-    """Warm-up in optimizer steps; wins over warmup_ratio."""
-
-    def __post_init__(self):
-        check_ranges(self, learning_rate="(0, inf)", weight_decay="[0, inf)", layerwise_lr_decay="(0, 1]")
-        check_ranges(self, adam_beta1="[0, 1)", adam_beta2="[0, 1)", adam_epsilon="(0, inf)", max_grad_norm="[0, inf)")
-        check_ranges(self, warmup_ratio="[0, 1]", num_warmup_steps=NATURAL)
+from qa_accel.training.part_settings import OptimConfig
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, layerwise_lr_decay: float = 1.0) -> list[dict[str, Any]]:

@@ -2,23 +2,21 @@
 
 from dataclasses import dataclass, field
 
-from qa_accel.batching.mode import BatchingConfig
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig
-from qa_accel.distributed.accelerator import RuntimeConfig
-from qa_accel.distributed.stop import StopConfig
-from qa_accel.hub import HubConfig
-from qa_accel.inference.postprocess import SpanConfig
-from qa_accel.models.adapters import AdapterConfig
-from qa_accel.models.layer_cut import LayerCutConfig
-from qa_accel.models.loading import ModelConfig
-from qa_accel.training.checkpoint import CheckpointConfig
-from qa_accel.training.compile import CompileConfig
-from qa_accel.training.distillation import DistillConfig
-from qa_accel.training.epochs import LoopConfig
-from qa_accel.training.evaluator import EvaluationConfig
-from qa_accel.training.log import LogConfig
-from qa_accel.training.optim import OptimConfig
+from qa_accel.batching.settings import BatchingConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
+from qa_accel.distributed.settings import RuntimeConfig, StopConfig
+from qa_accel.hub_settings import HubConfig
+from qa_accel.inference.settings import SpanConfig
+from qa_accel.models.settings import AdapterConfig, LayerCutConfig, ModelConfig
+from qa_accel.training.part_settings import (
+    CheckpointConfig,
+    CompileConfig,
+    DistillConfig,
+    EvaluationConfig,
+    LogConfig,
+    LoopConfig,
+    OptimConfig,
+)
 
 
 @dataclass(frozen=True)

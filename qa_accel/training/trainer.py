@@ -37,12 +37,12 @@ from qa_accel.reporting.model_card import CardOfRun
 from qa_accel.run_layout import BEST, PREDICTIONS, REPORT
 from qa_accel.terminal import visible
 from qa_accel.training import checkpoint, final_report
-from qa_accel.training.checkpoint import CheckpointConfig
 from qa_accel.training.compile import LossFunction
 from qa_accel.training.epochs import EpochPlans
-from qa_accel.training.evaluator import EvaluationConfig, Evaluator
+from qa_accel.training.evaluator import Evaluator
 from qa_accel.training.export import KeptModel
 from qa_accel.training.log import MetricsLog, NonFiniteLoss
+from qa_accel.training.part_settings import CheckpointConfig, EvaluationConfig
 from qa_accel.training.progress import Progress
 from qa_accel.training.settings import TrainConfig
 from qa_accel.training.stage_timer import StageTimer

@@ -8,7 +8,8 @@ import zoo
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.batching import mode
-from qa_accel.batching.mode import BatchingConfig, choose_attention
+from qa_accel.batching.mode import choose_attention
+from qa_accel.batching.settings import BatchingConfig
 
 CPU: Any = dict(device="cpu", precision="no", training=False)
 GPU: Any = dict(device="cuda", precision="bf16", training=True)

@@ -19,8 +19,8 @@ from processes import run
 from toy import NAMES, context_about
 
 from qa_accel import Reader, cli
-from qa_accel.commands.ask import AskConfig
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.commands.settings.ask import AskConfig
+from qa_accel.inference.settings import SpanConfig
 
 ROWS = [
     {"id": f"{name}-{number}", "question": question, "context": context_about(name)}

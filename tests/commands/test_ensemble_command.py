@@ -12,7 +12,7 @@ from answered_runs import question_rows, right_answers, write_answers, write_que
 
 from qa_accel import cli
 from qa_accel.commands import ensemble
-from qa_accel.commands.ensemble import EnsembleConfig
+from qa_accel.commands.settings.ensemble import EnsembleConfig
 from qa_accel.evaluation.squad_scores import squad_scores
 
 CONTEXTS = 30

@@ -10,13 +10,13 @@ from processes import Left, run
 from toy import WINDOWS, flags
 
 from qa_accel import Reader, config
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.commands import export
 from qa_accel.commands.answering import load_task
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed import entry
 from qa_accel.inference.answer_policy import CONFIG_KEY
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 POLICY = {"null_score_diff_threshold": 0.125, "temperature": 1.5, "null_odds_weight": 0.2, "null_odds_bias": 0.1}
 

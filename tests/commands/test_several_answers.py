@@ -13,11 +13,11 @@ from toy import NAMES, WINDOWS, Toy, context_about, flags
 
 from qa_accel import config
 from qa_accel.commands import calibrate, decode, ensemble, predict, report, score, train
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed import entry
 from qa_accel.inference.answer_policy import CONFIG_KEY
-from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.reader import Reader
+from qa_accel.inference.settings import SpanConfig
 
 ANSWERS = ("predictions.json", "nbest_predictions.json", "null_odds.json")
 ALL = (*ANSWERS, "answers.json", "all_results.json")

@@ -6,7 +6,8 @@ import pytest
 
 from qa_accel.data import answer_scripts
 from qa_accel.data.answer_scripts import likely_language, some_answers, warning_of
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from qa_accel.data.audit import SplitReport, audit_questions, audit_windows, report_as_dict
 from qa_accel.data.audit_table import report_table
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 from qa_accel.data.windows import Windows
 
 # By characters: the rocket is 0, "Ada" 2; the tilde is one of its own, so "Sa\u0303o" is four characters from 12 on.

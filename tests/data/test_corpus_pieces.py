@@ -10,7 +10,7 @@ import pytest
 
 from qa_accel.data import corpus_rows
 from qa_accel.data.corpus_pieces import Piece, corpus_files, pieces
-from qa_accel.data.squad_format import Columns
+from qa_accel.data.settings import Columns
 
 COLUMNS = {"id": "id_column", "question": "question_column", "context": "context_column"}
 

@@ -5,7 +5,8 @@ import gzip
 
 import pytest
 
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 
 NAMES = ["id", "question", "context", "answer_text", "answer_start"]
 CONTEXT = 'Dana, Ilse; and\tOtto|met "there".'

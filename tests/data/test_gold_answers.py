@@ -9,7 +9,8 @@ from question_files import as_csv, as_json, as_lines, file_of, row
 
 from qa_accel.data.audit import audit_questions
 from qa_accel.data.gold_answers import NO_ANSWER, gold_answers, gold_texts, is_impossible
-from qa_accel.data.questions import DataConfig, has_unanswerable, load_questions
+from qa_accel.data.questions import has_unanswerable, load_questions
+from qa_accel.data.settings import DataConfig
 from qa_accel.data.splits import Split, version_2_with_negative
 
 PARIS = {"text": ["Paris"], "answer_start": [0]}

@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerFast
 
 from qa_accel.data.audit import audit_windows
 from qa_accel.data.label_audit import LabelReport, UnlikeLabel, audit_labels
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import WindowConfig
 
 SMALL = WindowConfig(
     max_seq_length=9, doc_stride=1, max_query_length=2

@@ -16,10 +16,10 @@ from qa_accel.data.audit import SplitReport, audit_questions, audit_windows
 from qa_accel.data.audit_table import counts, remarks
 from qa_accel.data.label_audit import SeveralAnswers
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.questions import DataConfig
+from qa_accel.data.settings import DataConfig, LabelledAnswers, WindowConfig
 from qa_accel.data.splits import Split, prepare_split
 from qa_accel.data.window_cache import gold_answers, prepare_windows, windows_file
-from qa_accel.data.windows import LabelledAnswers, WindowConfig, Windows
+from qa_accel.data.windows import Windows
 
 FOUR = WindowConfig(max_seq_length=9, doc_stride=1, max_query_length=2)
 """Four words of context beside two of a question."""

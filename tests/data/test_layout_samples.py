@@ -31,12 +31,14 @@ from layout_samples import (
     task,
 )
 
-from qa_accel.commands.score import ScoreConfig, scores
+from qa_accel.commands.score import scores
+from qa_accel.commands.settings.score import ScoreConfig
 from qa_accel.data.arriving_rows import ArrivingLines, ArrivingRow, question_rows, ready_rows
 from qa_accel.data.corpus_pieces import corpus_files, pieces
 from qa_accel.data.file_rows import file_rows
-from qa_accel.data.questions import DataConfig, load_questions
-from qa_accel.data.squad_format import Columns, gold_texts_by_id, question_batches
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import Columns, DataConfig
+from qa_accel.data.squad_format import gold_texts_by_id, question_batches
 
 
 def read(path: Path, split: str) -> list[Question]:

@@ -12,7 +12,8 @@ from qa_accel.data import squad_format, window_cache
 from qa_accel.data.audit import audit_questions
 from qa_accel.data.file_rows import Row
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 from qa_accel.data.window_cache import prepare_windows
 from qa_accel.data.windows import GoldSpans
 

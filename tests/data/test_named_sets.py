@@ -4,7 +4,8 @@ import pytest
 from question_files import as_lines, row
 
 from qa_accel.data.named_sets import NamedFiles, SetRows, name_and_path, named_files, named_sources
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 
 
 @pytest.fixture

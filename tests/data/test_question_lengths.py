@@ -12,8 +12,8 @@ from toy_tokenizers import FAMILIES
 
 from qa_accel.data import splits
 from qa_accel.data.question_lengths import CutQuestions, cut_questions
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig, check_tokenizer
+from qa_accel.data.settings import DataConfig, WindowConfig
+from qa_accel.data.windows import check_tokenizer
 
 SQUAD = WindowConfig()  # 384, 128, 64
 

@@ -15,7 +15,8 @@ from speed import scaled
 
 from qa_accel.data import questions as questions_module
 from qa_accel.data import sources, squad_format
-from qa_accel.data.questions import DataConfig, has_split, has_unanswerable, load_questions
+from qa_accel.data.questions import has_split, has_unanswerable, load_questions
+from qa_accel.data.settings import DataConfig
 
 # The cache and the fingerprint
 

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from qa_accel.data import window_cache
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 
 
 def squad(path: Path) -> datasets.Dataset:

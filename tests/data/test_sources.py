@@ -8,7 +8,8 @@ import datasets
 import pytest
 from question_files import QUESTIONS, as_csv, as_json, as_lines, file_of, nested, pairs, row
 
-from qa_accel.data.questions import DataConfig, has_split, load_questions
+from qa_accel.data.questions import has_split, load_questions
+from qa_accel.data.settings import DataConfig
 
 
 def as_parquet(rows):

@@ -5,7 +5,8 @@ import json
 import pytest
 from question_files import QUESTIONS, as_csv, as_lines, file_of, nested, row
 
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 
 
 def test_a_title_is_kept_and_other_columns_are_dropped(tmp_path):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from toy_tokenizers import FAMILIES, TEXT, not_composable
 
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_assembly import TokenizedTexts, context_slices, gold_tokens, offsets_of, ranges
-from qa_accel.data.windows import GoldSpans, WindowConfig
+from qa_accel.data.windows import GoldSpans
 
 NASTY = [
     *TEXT.split()[:40],

@@ -12,8 +12,8 @@ from transformers import AutoTokenizer
 
 from qa_accel.data import window_cache
 from qa_accel.data.pair_tokenizer import PairTokenizer
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_cache import prepare_windows, windows_file
-from qa_accel.data.windows import WindowConfig
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from toy_questions import TINY
 from toy_tokenizers import FAMILIES, not_composable
 
 from qa_accel.data.pair_tokenizer import PairTokenizer, same
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_maker import WindowMaker
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.windows import GoldSpans, Windows
 
 CONTEXTS = [
     "Ana Müller wrote the first of seven novels in Zürich in 1862, and sold 3,000 copies of it within a year.",

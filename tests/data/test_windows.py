@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerFast
 
 from qa_accel.data import window_cache
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_cache import CODE_VERSION, prepare_windows
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows, check_tokenizer
+from qa_accel.data.windows import GoldSpans, Windows, check_tokenizer
 
 
 def row_by_row(questions: datasets.Dataset, tokenizer, config: WindowConfig) -> list[dict]:

@@ -12,7 +12,7 @@ from processes import call, run
 
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.settings import RuntimeConfig
 
 
 def group() -> tuple[int, int, str, str]:
@@ -172,7 +172,7 @@ def end_with(kind: str) -> None:
 
 def raise_in_the_package() -> None:
     RuntimeConfig()
-    from qa_accel.training.optim import OptimConfig
+    from qa_accel.training.part_settings import OptimConfig
 
     OptimConfig(learning_rate=-1)
 

@@ -10,7 +10,7 @@ from processes import call, launch_environment, run
 
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, precision
-from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.settings import RuntimeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "accelerate_configs"
 UNITS, NO_UNITS = {"QA_ACCEL_CPU_BF16": "1"}, {"QA_ACCEL_CPU_BF16": "0"}

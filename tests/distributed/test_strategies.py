@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, strategy
-from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.settings import RuntimeConfig
 from qa_accel.models import loading as model
 from qa_accel.training import optim
 

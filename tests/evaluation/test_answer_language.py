@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from qa_accel.answer_language import KNOWN, RULES, check_language
 from qa_accel.answer_text import answer_tokens
-from qa_accel.commands.score import ScoreConfig
-from qa_accel.data.questions import DataConfig
+from qa_accel.commands.settings.score import ScoreConfig
+from qa_accel.data.settings import DataConfig
 from qa_accel.evaluation.error_kinds import Place, kind_of
 from qa_accel.evaluation.outcomes import Outcomes
 from qa_accel.evaluation.squad_metric import SquadMetric

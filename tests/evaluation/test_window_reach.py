@@ -9,8 +9,9 @@ from toy_questions import questions_of
 from toy_tokenizers import FAMILIES, not_composable
 
 from qa_accel.data.label_audit import audit_labels
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_cache import prepare_windows
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 from qa_accel.evaluation.window_reach import WindowReach
 
 SMALL = WindowConfig(max_seq_length=24, doc_stride=3, max_query_length=6)

@@ -15,8 +15,9 @@ from toy import WINDOWS, flags
 
 from qa_accel import config
 from qa_accel.commands import learning_curve
-from qa_accel.commands.learning_curve import LearningCurveConfig
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.commands.settings.learning_curve import LearningCurveConfig
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 from qa_accel.distributed import run_folder
 from qa_accel.experiments import curve_page, curve_report, curve_runs
 from qa_accel.experiments.curve_results import LearningCurve, as_dict, forecast, read_curve

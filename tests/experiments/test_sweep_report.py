@@ -15,7 +15,7 @@ from sweep_folders import SPACE, plan, trial, usual_trials, write_sweep
 
 from qa_accel import config
 from qa_accel.commands import report as report_command
-from qa_accel.commands.report import ReportConfig
+from qa_accel.commands.settings.report import ReportConfig
 from qa_accel.experiments import sweep_figures, sweep_page
 from qa_accel.experiments.space import Parameter
 from qa_accel.experiments.sweep_report import write_sweep_report

@@ -7,8 +7,8 @@ import datasets
 import numpy as np
 import pytest
 
-from qa_accel.data.questions import DataConfig, load_questions
-from qa_accel.data.squad_format import Columns
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import Columns, DataConfig
 from qa_accel.experiments.training_parts import nested_parts, paragraphs_of, write_questions
 
 

@@ -15,14 +15,13 @@ from toy_tokenizers import not_composable
 from qa_accel import files
 from qa_accel.data import passages
 from qa_accel.data.corpus_pieces import corpus_files, pieces
-from qa_accel.data.squad_format import Columns
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import Columns, WindowConfig
 from qa_accel.distributed.ranks import Rank
 from qa_accel.inference import corpus_table
 from qa_accel.inference.corpus import answer_pieces, claimed
 from qa_accel.inference.corpus_folder import CorpusFolder, Identity, NamedPiece, named_pieces
 from qa_accel.inference.corpus_worker import Work
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 
 ALONE = Rank(number=0, count=1, on_this_host=1, speaks=True, exit_code=75)
 

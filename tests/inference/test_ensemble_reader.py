@@ -12,9 +12,9 @@ from zoo import make
 
 from qa_accel import Reader, config
 from qa_accel.commands import ensemble, predict
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed import entry
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.models import model_folder
 
 THRESHOLD = 0.375

@@ -16,7 +16,7 @@ from toy import WINDOWS, flags
 
 from qa_accel import Reader, config
 from qa_accel.commands import export, predict
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed import entry
 from qa_accel.inference.answer_policy import CONFIG_KEY
 

@@ -8,17 +8,18 @@ import onnx
 import pytest
 import zoo
 
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.data.window_maker import WindowMaker
-from qa_accel.data.windows import WindowConfig
 from qa_accel.inference import onnx_export
 from qa_accel.inference.exported_model import ExportedModel, ExportedPredictor
 from qa_accel.inference.local_predictor import LocalPredictor
 from qa_accel.inference.onnx_export import NotExported
-from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.qa_model import QAModel, load_task
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.models import plain_tokenizer
-from qa_accel.models.loading import ModelConfig, quiet
+from qa_accel.models.loading import quiet
+from qa_accel.models.settings import ModelConfig
 
 EXPORTED = ("albert", "bart", "bert", "camembert", "deberta-v2", "deberta-v3", "distilbert", "electra", "gpt2", "llama")
 EXPORTED += ("mistral", "mobilebert", "modernbert", "mpnet", "qwen2", "qwen3", "roberta", "squeezebert", "xlm-roberta")

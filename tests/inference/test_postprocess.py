@@ -17,7 +17,8 @@ from reference_decoder import Window, candidates_of, decode, windows_of
 from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.confidence import Calibration
-from qa_accel.inference.postprocess import SpanConfig, best_answers
+from qa_accel.inference.postprocess import best_answers
+from qa_accel.inference.settings import SpanConfig
 
 CONTEXT = "Paris is in France"
 WORDS = {"Paris": (0, 5), "is": (6, 8), "in": (9, 11), "France": (12, 18)}

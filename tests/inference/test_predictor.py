@@ -18,10 +18,11 @@ from transformers.modeling_outputs import QuestionAnsweringModelOutput
 from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import PaddedCollator
 from qa_accel.data import splits
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.settings import DataConfig, WindowConfig
+from qa_accel.data.windows import Windows
 from qa_accel.inference import predictor
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.models.loading import ModelInputs
 
 

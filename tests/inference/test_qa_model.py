@@ -9,16 +9,15 @@ import torch
 from processes import call, run
 from toy import WINDOWS
 
-from qa_accel.batching.mode import BatchingConfig
-from qa_accel.data.questions import DataConfig
+from qa_accel.batching.settings import BatchingConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import prepare_split
-from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
-from qa_accel.inference.postprocess import SpanConfig
 from qa_accel.inference.predictor import answer_split
 from qa_accel.inference.qa_model import QAModel, load_task
-from qa_accel.models.loading import ModelConfig
+from qa_accel.inference.settings import SpanConfig
+from qa_accel.models.settings import ModelConfig
 
 
 class ExportedSession:

@@ -14,7 +14,7 @@ from toy import WINDOWS, Toy, flags
 from qa_accel import Reader, config
 from qa_accel.commands import predict
 from qa_accel.data import splits
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed import entry
 from qa_accel.evaluation import scoring
 from qa_accel.inference import postprocess

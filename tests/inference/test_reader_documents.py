@@ -10,7 +10,7 @@ import pytest
 from toy import NAMES, WINDOWS, context_about
 
 from qa_accel import Reader
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.inference.answer_policy import CONFIG_KEY
 from qa_accel.inference.confidence import Calibration, sigmoid
 

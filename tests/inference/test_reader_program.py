@@ -16,9 +16,9 @@ import torch
 from toy import LONGEST, NAMES, WINDOWS, context_about
 
 from qa_accel import Reader
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.distributed import precision
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 
 PAIRS = [(f"Where was {name} born?", context_about(name)) for name in NAMES]
 

@@ -25,13 +25,13 @@ from toy import WINDOWS
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.settings import RuntimeConfig
 from qa_accel.inference import logits_fingerprint, saved_logits
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.qa_model import QAModel
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 
 def in_all_modes(case: Case) -> dict[str, tuple[str, str]]:

@@ -11,7 +11,8 @@ from reference_decoder import Window, candidates_of, normalisers, token_spans, w
 
 from qa_accel.data.windows import Windows
 from qa_accel.inference import spans_apart, topk_spans, window_rows
-from qa_accel.inference.postprocess import Candidates, SeveralCandidates, SpanConfig, best_answers
+from qa_accel.inference.postprocess import Candidates, SeveralCandidates, best_answers
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.several_answers import several_answers
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.cuda)]

@@ -11,7 +11,7 @@ from qa_accel.batching.rows import ArrayBatch
 from qa_accel.data.windows import Windows
 from qa_accel.inference import topk_spans
 from qa_accel.inference.candidate_rows import candidate_rows
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.window_rows import WindowRows, best_spans, columns, window_rows
 
 

@@ -18,11 +18,9 @@ from qa_accel import config
 from qa_accel.commands import predict as predict_module
 from qa_accel.distributed import entry
 from qa_accel.models import adapters, architectures, layer_cut, loading
-from qa_accel.models.adapters import AdapterConfig
-from qa_accel.models.layer_cut import LayerCutConfig
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import AdapterConfig, LayerCutConfig, ModelConfig
 from qa_accel.training import optim
-from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.part_settings import CheckpointConfig
 from qa_accel.training.settings import TrainConfig
 
 SHORT: Any = dict(max_train_steps=4, save_steps=2, learning_rate=1e-2)

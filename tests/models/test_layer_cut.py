@@ -11,8 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForQuestionAnswering, LongformerConfig, ModernBertConfig
 
 from qa_accel.models import architectures, layer_cut, loading
-from qa_accel.models.layer_cut import LayerCutConfig
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import LayerCutConfig, ModelConfig
 
 REFUSED = {
     "albert": "share one set of weights",

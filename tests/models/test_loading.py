@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from qa_accel.models import architectures, loading
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 
 def copied(folder, target):

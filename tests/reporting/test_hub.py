@@ -11,7 +11,8 @@ from huggingface_hub import constants
 from processes import free_port
 
 from qa_accel import hub as pushing
-from qa_accel.hub import PLACEHOLDER, HubConfig, check, push
+from qa_accel.hub import PLACEHOLDER, check, push
+from qa_accel.hub_settings import HubConfig
 
 CARD = f"---\npipeline_tag: question-answering\n---\n\nReader('{PLACEHOLDER}')\n"
 MODEL = {

@@ -13,7 +13,8 @@ from speed import scaled
 from toy import flags
 from training_runs import leave_at_once, results_of
 
-from qa_accel.hub import PLACEHOLDER, HubConfig, push
+from qa_accel.hub import PLACEHOLDER, push
+from qa_accel.hub_settings import HubConfig
 
 
 def note_leaving(folder: Path) -> None:

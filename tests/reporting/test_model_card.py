@@ -15,12 +15,12 @@ from launches import SCRIPTS
 from processes import run, script
 
 from qa_accel import config, shell_words
-from qa_accel.data.questions import DataConfig
-from qa_accel.hub import PLACEHOLDER, HubConfig
-from qa_accel.models.adapters import AdapterConfig
-from qa_accel.models.loading import ModelConfig
+from qa_accel.data.settings import DataConfig
+from qa_accel.hub import PLACEHOLDER
+from qa_accel.hub_settings import HubConfig
+from qa_accel.models.settings import AdapterConfig, ModelConfig
 from qa_accel.reporting.model_card import CardOfRun
-from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.part_settings import CheckpointConfig
 from qa_accel.training.settings import TrainConfig
 
 SCORES = {

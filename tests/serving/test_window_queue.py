@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qa_accel.inference.postprocess import SpanConfig
+from qa_accel.inference.settings import SpanConfig
 from qa_accel.serving.jobs import Job
 from qa_accel.serving.window_queue import LOOKAHEAD, SHARE, WindowQueue
 

@@ -30,11 +30,13 @@ from toy import flags
 
 from qa_accel.data import corpus_pieces, corpus_rows
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.squad_format import Columns
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.settings import Columns, WindowConfig
+from qa_accel.data.windows import GoldSpans, Windows
 from qa_accel.inference import corpus_table
-from qa_accel.inference.postprocess import Candidates, SpanConfig, best_answers
-from qa_accel.models.loading import ModelConfig, load_tokenizer
+from qa_accel.inference.postprocess import Candidates, best_answers
+from qa_accel.inference.settings import SpanConfig
+from qa_accel.models.loading import load_tokenizer
+from qa_accel.models.settings import ModelConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BILLION = 10**9

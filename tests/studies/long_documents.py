@@ -58,9 +58,8 @@ def measure(model: str, folder: Path) -> dict[str, float]:
     """Read, audit and window the questions of folder/train.json, in this process."""
     from transformers import AutoTokenizer
 
-    from qa_accel.data.questions import DataConfig
+    from qa_accel.data.settings import DataConfig, WindowConfig
     from qa_accel.data.splits import prepare_split
-    from qa_accel.data.windows import WindowConfig
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer("warm up")

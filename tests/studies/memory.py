@@ -33,7 +33,8 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import entry, strategy
 from qa_accel.models import loading as loading_module
 from qa_accel.training import optim
-from qa_accel.training.compile import CompileConfig, LossFunction
+from qa_accel.training.compile import LossFunction
+from qa_accel.training.part_settings import CompileConfig
 from qa_accel.training.step import OptimizerStep
 
 BATCH, TOKENS, STEPS = 4, 128, 2

@@ -32,7 +32,8 @@ from transformers.utils import logging
 
 from qa_accel.batching import mode
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import GoldSpans, Windows
 from qa_accel.models import architectures
 from qa_accel.models import loading as model
 from qa_accel.models.loading import ModelInputs

@@ -37,7 +37,7 @@ from ranking_statistics import (
     probability,
 )
 
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 
 COLLECTIONS = {
     "own": {"own": 1},

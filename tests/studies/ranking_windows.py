@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 from ranking_documents import Documents, Questions
 
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data.pair_tokenizer import PairTokenizer
-from qa_accel.data.windows import GoldSpans, WindowConfig, Windows, end_of_character
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import GoldSpans, Windows, end_of_character
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
-from qa_accel.inference.postprocess import Candidates, SpanConfig
+from qa_accel.inference.postprocess import Candidates
 from qa_accel.inference.predictor import predict_windows
 from qa_accel.inference.qa_model import load_task
-from qa_accel.models.loading import ModelConfig
+from qa_accel.inference.settings import SpanConfig
+from qa_accel.models.settings import ModelConfig
 
 
 @dataclass(frozen=True)

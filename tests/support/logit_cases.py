@@ -13,14 +13,13 @@ from toy import WINDOWS
 from transformers import AutoTokenizer, PretrainedConfig
 from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data import splits
-from qa_accel.data.questions import DataConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import Split
-from qa_accel.data.windows import WindowConfig
 from qa_accel.inference import saved_logits
 from qa_accel.inference.qa_model import QAModel, load_task
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 BATCH_SIZE = 7
 WINDOW_CONFIG = WindowConfig(**WINDOWS)

@@ -12,11 +12,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.qa_model import load_tokenizer_and_config
 from qa_accel.models import loading
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 WINDOWS = WindowConfig(max_seq_length=64, doc_stride=16, max_query_length=24)
 

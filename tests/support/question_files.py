@@ -3,7 +3,7 @@
 import csv
 import json
 
-from qa_accel.data.questions import DataConfig
+from qa_accel.data.settings import DataConfig
 
 # Offsets by hand, in characters: the rocket is one (four bytes, two UTF-16 units), the combining tilde is another.
 ADA = "🚀 Ada is in Sa\u0303o Paulo.  "

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from qa_accel.training import checkpoint, restoring
-from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.part_settings import CheckpointConfig
 from qa_accel.training.progress import Progress
 
 

@@ -3,7 +3,8 @@
 import datasets
 import numpy as np
 
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import Windows
 
 TINY = WindowConfig(max_seq_length=32, doc_stride=6, max_query_length=10)
 

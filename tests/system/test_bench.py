@@ -13,7 +13,7 @@ from toy import NAMES, context_about
 from qa_accel import Reader
 from qa_accel.bench.engines import Engines, cpu_engines, table
 from qa_accel.bench.reader import PipelineWay
-from qa_accel.commands.bench import BenchConfig
+from qa_accel.bench.settings import BenchConfig
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts" / "bench.py"
 SMALL = shlex.split(

@@ -16,8 +16,7 @@ from toy import WINDOWS, flags
 from transformers import AutoTokenizer
 
 from qa_accel.data import splits
-from qa_accel.data.questions import DataConfig
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.distributed import run_folder
 from qa_accel.training import checkpoint
 

@@ -18,10 +18,11 @@ from processes import run
 from qa_accel import config
 from qa_accel.commands import train
 from qa_accel.data import window_store
-from qa_accel.data.questions import DataConfig, load_questions
+from qa_accel.data.questions import load_questions
+from qa_accel.data.settings import DataConfig
 from qa_accel.distributed import entry
 from qa_accel.models import loading
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 
 def script(mark: Path) -> str:

@@ -13,7 +13,7 @@ from model_matrix import generated_tables, row_of, rows_of
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.models import architectures, loading
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import ModelConfig
 
 FIXED_WIDTH = {name for name, row in architectures.ARCHITECTURES.items() if row.fixed_width}
 ROWS = [(name, batches) for name in zoo.KINDS for batches in rows_of(name)]

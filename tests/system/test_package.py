@@ -1,5 +1,6 @@
 """The package as `pip install` leaves it: every module, the command, the names that it shows, and no torch before it is needed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import qa_accel
+from qa_accel import cli
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,64 @@ def test_importing_the_package_or_showing_help_imports_no_torch(repository):
     program = "import sys, qa_accel; qa_accel.train; print('torch' in sys.modules)"
     used = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True)
     assert used.stdout.strip() == "True", used.stderr
+
+
+HEAVY = "torch transformers datasets accelerate pyarrow numpy pandas tokenizers evaluate huggingface_hub deepspeed onnxruntime"
+"""Each takes a tenth of a second to seconds to import."""
+SAID_WITHOUT_THEM = """
+import contextlib, io, json, runpy, sys
+
+heavy, asked = json.load(sys.stdin)
+said = []
+for words in asked:
+    sys.argv = words
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        try:
+            runpy.run_path(words[0], run_name="__main__")
+        except SystemExit as end:
+            said.append([end.code, text.getvalue(), sorted(set(heavy) & sys.modules.keys())])
+json.dump(said, sys.stdout)
+"""
+
+
+def test_help_and_refusals_of_every_command_import_nothing_heavy(repository):
+    """Breaks if the settings of any stage, or what reads them, come to import a library that takes a part of a second: --help and
+    a typing error would cost what the command costs. One process asks for all, so an import by one command shows in the next."""
+    model = ["--model_name_or_path", "m", "--output_dir", "o"]
+    out_of_range = {
+        "train": [*model, "--learning_rate", "-1"],
+        "prepare": [*model, "--negative_window_ratio", "-1"],
+        "preflight": [*model, "--max_train_hours", "0"],
+        "predict": [*model, "--piece_megabytes", "0"],
+        "calibrate": [*model, "--per_device_eval_batch_size", "0"],
+        "export": [*model, "--dtype", "float16"],
+        "decode": ["p", "--output_dir", "o", "--n_best_size", "0"],
+        "ask": ["m", "--top_k", "0"],
+        "serve": ["--model", "m", "--max_documents", "0"],
+        "bench": ["--steps", "0"],
+        "score": ["--validation_file", "v", "--predictions_file", "p", "--answer_language", "xx"],
+        "report": ["r", "--hub_revision", "a b"],
+        "sweep": ["--space", "s", "--output_dir", "o", "--trials", "0"],
+        "learning_curve": ["--recipe", "r", "--output_dir", "o", "--seeds", "0"],
+    }
+    scripts = {command: str(repository / "scripts" / f"{command}.py") for command in cli.COMMANDS if command != "ask"}
+    scripts["ask"] = str(repository / "qa_accel" / "cli.py")
+    first_words = {command: [script, "ask"] if command == "ask" else [script] for command, script in scripts.items()}
+    asked = [[*words, "--help"] for words in first_words.values()]
+    asked += [[*words, "--no_such_flag", "1"] for words in first_words.values()]
+    asked += [[*first_words[command], *words] for command, words in out_of_range.items()]
+    given = json.dumps([HEAVY.split(), asked])
+    done = subprocess.run(
+        [sys.executable, "-c", SAID_WITHOUT_THEM], cwd=repository, input=given, capture_output=True, text=True
+    )
+    said = json.loads(done.stdout)
+    assert len(said) == len(asked) == 2 * 16 + 14, done.stderr
+    for words, (code, text, imported) in zip(asked, said):
+        assert not imported, f"{words} imports {imported}"
+        assert code == (0 if "--help" in words else 2) and text, words
+    for words, (_, text, _) in zip(asked[32:], said[32:]):
+        assert words[-2].lstrip("-") in text or words[-1] in text, f"{words} was refused for something else: {text}"
 
 
 def test_help_answers_within_a_second(repository):

@@ -13,7 +13,7 @@ from ranking_statistics import auroc, best_score
 from toy import NAMES, context_about, questions_about
 
 from qa_accel import Reader
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 from qa_accel.evaluation.squad_scores import squad_scores
 
 WINDOWS = WindowConfig(max_seq_length=64, doc_stride=16, max_query_length=16)

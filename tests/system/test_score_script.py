@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qa_accel.commands import score as score_command
-from qa_accel.commands.score import ScoreConfig
+from qa_accel.commands.settings.score import ScoreConfig
 
 QUESTIONS = [
     ("capital", "Paris is the capital of France.", [("Paris", 0)]),

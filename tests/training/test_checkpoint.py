@@ -12,7 +12,7 @@ from processes import call, run
 from small_run import save_many, small_training, train_a_little
 
 from qa_accel.training import checkpoint
-from qa_accel.training.checkpoint import CheckpointConfig
+from qa_accel.training.part_settings import CheckpointConfig
 from qa_accel.training.progress import Progress
 
 

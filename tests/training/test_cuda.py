@@ -9,15 +9,15 @@ from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qa_accel.batching import collate as collate_module
 from qa_accel.batching import mode, plan
-from qa_accel.batching.mode import BatchingConfig
+from qa_accel.batching.settings import BatchingConfig
 from qa_accel.bench import steps, synthetic
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import strategy
 from qa_accel.models.loading import ModelInputs
 from qa_accel.training import compile as compile_module
 from qa_accel.training import optim, step
-from qa_accel.training.compile import CompileConfig
-from qa_accel.training.epochs import EpochPlans, LoopConfig
+from qa_accel.training.epochs import EpochPlans
+from qa_accel.training.part_settings import CompileConfig, LoopConfig
 
 pytestmark = pytest.mark.cuda
 

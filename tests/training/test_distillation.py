@@ -19,17 +19,16 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from qa_accel import config
 from qa_accel.commands import prepare
 from qa_accel.data import splits
-from qa_accel.data.questions import DataConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import Split
-from qa_accel.data.windows import TaughtWindows, WindowConfig
+from qa_accel.data.windows import TaughtWindows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.models import loading
-from qa_accel.models.layer_cut import LayerCutConfig
-from qa_accel.models.loading import ModelConfig
+from qa_accel.models.settings import LayerCutConfig, ModelConfig
 from qa_accel.preflight import checks, probe
 from qa_accel.training import distillation
-from qa_accel.training.checkpoint import CheckpointConfig, run_fingerprint
-from qa_accel.training.distillation import DistillConfig
+from qa_accel.training.checkpoint import run_fingerprint
+from qa_accel.training.part_settings import CheckpointConfig, DistillConfig
 from qa_accel.training.settings import TrainConfig
 
 TOY_WINDOWS = WindowConfig(**WINDOWS)

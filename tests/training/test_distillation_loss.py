@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator, window_logits
 from qa_accel.data.windows import TaughtWindows
-from qa_accel.training.loss import Distillation, distillation_loss, loss_parts, span_loss, total
+from qa_accel.training.loss import distillation_loss, loss_parts, span_loss, total
+from qa_accel.training.part_settings import Distillation
 
 LENGTHS = [7, 12, 5, 9]
 INDEX = np.array([2, 0, -1, 3, 1])

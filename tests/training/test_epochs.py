@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from qa_accel.batching import plan
 from qa_accel.batching.epoch_windows import EpochWindows
-from qa_accel.training.epochs import EpochPlans, LoopConfig, few_answers
-from qa_accel.training.evaluator import EvaluationConfig
+from qa_accel.training.epochs import EpochPlans, few_answers
+from qa_accel.training.part_settings import EvaluationConfig, LoopConfig
 from qa_accel.training.progress import Progress
 
 

@@ -12,9 +12,9 @@ from toy import LONGEST, NAMES, WINDOWS, Toy, context_about, questions_about
 from training_runs import Trainer, assert_same_weights, kill_after, lines_of, note_windows, steps_of
 from transformers import AutoModelForQuestionAnswering
 
-from qa_accel.data.questions import DataConfig
+from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import prepare_split
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.windows import Windows
 from qa_accel.models import loading
 
 SETTINGS: dict[str, Any] = dict(validation_file=None, num_train_epochs=1, save_steps=3)

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForQuestionAnswering, ModernBertConfig, ModernBertForQuestionAnswering
 
 from qa_accel.training import optim
-from qa_accel.training.optim import OptimConfig
+from qa_accel.training.part_settings import OptimConfig
 
 
 def names_without_decay(model: nn.Module) -> set[str]:

@@ -9,7 +9,8 @@ from torch._dynamo.utils import counters
 from qa_accel.batching.collate import Batch
 from qa_accel.data.windows import TaughtWindows
 from qa_accel.models.architectures import PACKABLE
-from qa_accel.training.loss import Distillation, loss_parts, total
+from qa_accel.training.loss import loss_parts, total
+from qa_accel.training.part_settings import Distillation
 
 
 def compiled_loss(kind: str, backend: str) -> list[tuple[float, float]]:

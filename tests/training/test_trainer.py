@@ -26,7 +26,8 @@ from transformers import AutoModelForQuestionAnswering
 
 from qa_accel import config
 from qa_accel.data import questions, splits
-from qa_accel.data.windows import WindowConfig, Windows
+from qa_accel.data.settings import WindowConfig
+from qa_accel.data.windows import Windows
 from qa_accel.models import loading
 from qa_accel.training import checkpoint
 from qa_accel.training import trainer as trainer_module

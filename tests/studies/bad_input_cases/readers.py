@@ -76,7 +76,7 @@ def inputs() -> dict[str, tuple[Callable[[], Any], Expected]]:
 
 def answer(folder: Path, model: str, name: str, settings: dict[str, Any]) -> None:
     """What a child process does: the answers to an input, and those to each pair alone."""
-    from qa_accel.data.windows import WindowConfig
+    from qa_accel.data.settings import WindowConfig
     from qa_accel.distributed import entry
     from qa_accel.inference.reader import Reader
 
