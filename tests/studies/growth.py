@@ -2,7 +2,8 @@
 
 Seconds and memory a question of what is done once for all questions, at several numbers of them: preparing, finding prepared data,
 planning an epoch, rank 0's part of predict.py (candidates into answers, files and scores), and train.py from its start to its first
-step on prepared windows. Questions are copies of the quickstart's, with other ids and contexts; candidates are random, the model
+step on prepared windows. Seconds a question are those of the processor, which other work on the machine affects less; "first step"
+has those of the whole run, and of its wall time the part to the first step. Questions are copies of the quickstart's, with other ids and contexts; candidates are random, the model
 is tiny. Each line is a process of its own. "private" is the most memory that no file backs (RssAnon) beyond what the process had
 before, "resident" its ru_maxrss, mapped files included. At 5 M questions the cache takes some 40 GB of disk.
 """
@@ -142,13 +143,14 @@ def measure(part: str, folder: Path) -> None:
 
     watching = threading.Thread(target=watch)
     watching.start()
-    began = time.perf_counter()
+    began, began_cpu = time.perf_counter(), time.process_time()
     work()
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     most[0] = max(most[0], private_memory(os.getpid()))
     ended.set()
     watching.join()
-    _say(seconds, most[0] - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "private": most[0] - before, "resident": resident}))
 
 
 def first_step(folder: Path, environment: dict[str, str]) -> dict[str, float]:
@@ -158,28 +160,16 @@ def first_step(folder: Path, environment: dict[str, str]) -> dict[str, float]:
     words = [*files, "--cache_dir", folder / "cache", "--output_dir", place, "--overwrite_output_dir", *SETTINGS]
     command = [sys.executable, REPOSITORY / "scripts" / "train.py", *words]
     process = subprocess.Popen(list(map(str, command)), cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    private = resident = 0
-    while process.poll() is None:
+    private = 0
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
         private = max(private, private_memory(process.pid))
-        resident = max(resident, peak_resident(process.pid))
         time.sleep(0.05)
-    assert process.returncode == 0, "train.py failed"
+    _, status, used = ended
+    assert status == 0, "train.py failed"
     stages = json.loads((place / "all_results.json").read_text())["seconds_of"]
     before = sum(stages.get(stage, 0.0) for stage in ("start", "data", "model", "first step"))
-    return {"seconds": before, "private": private, "resident": resident}
-
-
-def peak_resident(pid: int) -> int:
-    """Bytes; 0 of a process that has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-
-
-def _say(seconds: float, private: int, resident: int) -> None:
-    print(json.dumps({"seconds": seconds, "private": private, "resident": resident}))
+    cpu, resident = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
+    return {"seconds": before, "cpu": cpu, "private": private, "resident": resident}
 
 
 def measured(part: str, folder: Path) -> dict[str, float]:
@@ -206,7 +196,16 @@ def main() -> None:
         measure(arguments.of_part[0], Path(arguments.of_part[1]))
         return
     table = Table(title="By number of questions")
-    for column in ("part", "questions", "seconds", "us a question", "private MB", "bytes a question", "resident MB"):
+    for column in (
+        "part",
+        "questions",
+        "seconds",
+        "CPU s",
+        "us a question",
+        "private MB",
+        "bytes a question",
+        "resident MB",
+    ):
         table.add_column(column, justify="left" if column == "part" else "right")
     with tempfile.TemporaryDirectory() as place:
         for count in arguments.questions:
@@ -219,8 +218,13 @@ def main() -> None:
                 if part not in arguments.parts:
                     continue
                 found = measured(part, folder)
-                seconds, private = found["seconds"], found["private"]
-                figures = [f"{seconds:,.1f}", f"{1e6 * seconds / count:,.1f}", f"{private / 1e6:,.0f}"]
+                cpu, private = found["cpu"], found["private"]
+                figures = [
+                    f"{found['seconds']:,.1f}",
+                    f"{cpu:,.1f}",
+                    f"{1e6 * cpu / count:,.1f}",
+                    f"{private / 1e6:,.0f}",
+                ]
                 figures += [f"{private / count:,.0f}", f"{found['resident'] / 1e6:,.0f}"]
                 table.add_row(part, f"{count:,}", *figures)
                 print(part, count, found, flush=True)
