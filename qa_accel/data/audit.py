@@ -6,7 +6,7 @@ evaluation stays whatever it holds, since a score counts every question.
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,16 @@ class SplitReport:
 
 def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[datasets.Dataset, QuestionReport]:
     """The kept questions (the same object if all are kept) and the report."""
+    dropped, report = audit_rows(questions, training=training)
+    return without_rows(questions, dropped), report
+
+
+def without_rows(questions: datasets.Dataset, dropped: Sequence[int]) -> datasets.Dataset:
+    return select_rows(questions, np.delete(np.arange(len(questions)), np.array(dropped, np.int64)))
+
+
+def audit_rows(questions: datasets.Dataset, *, training: bool) -> tuple[list[int], QuestionReport]:
+    """The rows that are to be dropped, and the report."""
     has_answers = "answers" in questions.column_names
     ids: list[str] = []
     contexts: set[int] = set()
@@ -179,8 +189,7 @@ def audit_questions(questions: datasets.Dataset, *, training: bool) -> tuple[dat
             f"none of {len(ids)} training questions is left, since no answer is at its offset (first: "
             f"{report.misplaced_answers[0].described()}); offsets count characters of the context"
         )
-    kept_Q = np.delete(np.arange(len(ids)), list(misplaced)) if training else np.arange(len(ids))
-    return select_rows(questions, kept_Q), report
+    return list(misplaced) if training else [], report
 
 
 def audit_windows(

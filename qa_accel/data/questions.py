@@ -150,7 +150,8 @@ def _selection(config: DataConfig, split: SplitName, count: int, source: str) ->
             )
         if parts > 1:
             rows = rows.shard(num_shards=parts, index=part)
-    return np.asarray(rows.with_format("numpy")[:limit]["row"], dtype=np.int64)
+    table: Any = rows.with_format("arrow")[:limit]  # as numpy, datasets looks at each number
+    return table["row"].to_numpy().astype(np.int64)
 
 
 def _source(config: DataConfig, split: SplitName) -> Source:

@@ -14,13 +14,13 @@ from rich.table import Table
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from qa_accel.answer_language import ENGLISH, AnswerLanguage
-from qa_accel.data import audit
+from qa_accel.data import audit, audit_cache
 from qa_accel.data.audit_table import report_table
 from qa_accel.data.question_lengths import cut_questions
 from qa_accel.data.questions import cache_folder, has_split, has_unanswerable, load_questions
 from qa_accel.data.set_languages import languages_of
 from qa_accel.data.settings import DataConfig, SplitName, WindowConfig
-from qa_accel.data.window_cache import prepare_windows
+from qa_accel.data.window_cache import prepare_windows, windows_file
 from qa_accel.data.windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -53,19 +53,31 @@ def prepare_split(
     """
     labelled = data_config.answers if split == "train" else "any"
     questions = load_questions(data_config, split, check_cache=check_cache)
-    questions, question_report = audit.audit_questions(questions, training=split == "train")
+    cache_dir = cache_folder(data_config)
+    of_all = windows_file(questions, tokenizer, window_config, cache_dir=cache_dir, labelled=labelled)
+    kept_audit = audit_cache.audit_file(of_all, training=split == "train", max_answer_length=max_answer_length)
+    known = audit_cache.read(kept_audit)
+    if known is None:
+        dropped, question_report = audit.audit_rows(questions, training=split == "train")
+    else:
+        dropped, question_report = known[0], known[1].questions
+    questions = audit.without_rows(questions, dropped)
     windows = prepare_windows(
         questions,
         tokenizer,
         window_config,
-        cache_dir=cache_folder(data_config),
+        cache_dir=cache_dir,
         num_proc=data_config.preprocessing_num_workers,
         check_cache=check_cache,
         labelled=labelled,
     )
-    window_report = audit.audit_windows(
-        windows, questions, max_answer_length, labelled=labelled if split == "train" else None
-    )
+    if known is None or known[1].windows is None:
+        window_report = audit.audit_windows(
+            windows, questions, max_answer_length, labelled=labelled if split == "train" else None
+        )
+        audit_cache.write(kept_audit, dropped, audit.SplitReport(question_report, window_report))
+    else:
+        window_report = known[1].windows
     special_tokens = tokenizer.num_special_tokens_to_add(pair=True)
     cut = cut_questions(windows.question_tokens_Q, window_config, special_tokens)
     if cut is not None:

@@ -12,6 +12,7 @@ So nothing depends on the no-answer threshold, and both are right together where
 
 import hashlib
 import math
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,13 +139,16 @@ def fit(
 
 def _spans(answers: Answers, keys: Sequence[str], language: str) -> tuple[np.ndarray, np.ndarray]:
     """Of each question's K listed spans, the score (-inf where there are fewer), and whether it is the same answer as the best."""
-    listed = [[entry for entry in answers.nbest[key] if entry["text"]] for key in keys]
-    most = max(map(len, listed))
-    score_QK, same_QK = np.full((len(keys), most), -np.inf), np.zeros((len(keys), most), bool)
-    for row, spans in enumerate(listed):
-        score_QK[row, : len(spans)] = [span["start_logit"] + span["end_logit"] for span in spans]
-        best = answer_tokens(answers.best_texts[keys[row]], language)
-        same_QK[row, : len(spans)] = [answer_tokens(span["text"], language) == best for span in spans]
+    score_S, same_S, count_Q = array("d"), array("b"), np.zeros(len(keys), np.int64)
+    for row, key in enumerate(keys):
+        best = answer_tokens(answers.best_texts[key], language)
+        spans = [entry for entry in answers.nbest[key] if entry["text"]]
+        score_S.extend(span["start_logit"] + span["end_logit"] for span in spans)
+        same_S.extend(answer_tokens(span["text"], language) == best for span in spans)
+        count_Q[row] = len(spans)
+    listed_QK = np.arange(count_Q.max()) < count_Q[:, None]
+    score_QK, same_QK = np.full(listed_QK.shape, -np.inf), np.zeros(listed_QK.shape, bool)
+    score_QK[listed_QK], same_QK[listed_QK] = score_S, same_S
     return score_QK, same_QK
 
 

@@ -15,6 +15,7 @@ lines. Equal texts of a question are one answer, with the confidence of the last
 recall looks at all points but the last (confidence 0), and is 0 where no point has that recall.
 """
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -40,15 +41,14 @@ def cuad_scores(
 
     `references` (id -> all gold texts, [] = none) and `predictions` are of the same questions; empty texts do not count.
     """
-    best_of_gold: list[float] = []
-    of_wrong: list[float] = []
+    best_of_gold, of_wrong = array("d"), array("d")
     for key, texts in references.items():
         confidence_of = {each.text: each.confidence for each in predictions[key] if each.text}
         golds = [text for text in texts if text]
         hits = [[matches(gold, text, key) for text in confidence_of] for gold in golds]
         found = list(confidence_of.values())
-        best_of_gold += [max((one for one, hit in zip(found, row) if hit), default=-1.0) for row in hits]
-        of_wrong += [one for place, one in enumerate(found) if not any(row[place] for row in hits)]
+        best_of_gold.extend(max((one for one, hit in zip(found, row) if hit), default=-1.0) for row in hits)
+        of_wrong.extend(one for place, one in enumerate(found) if not any(row[place] for row in hits))
     if not best_of_gold:
         return {}
     right_T, wrong_T = _above(best_of_gold), _above(of_wrong)

@@ -15,6 +15,7 @@ found. The script's first version gave two empty sets 0 in exact match; this is 
 """
 
 import difflib
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -100,29 +101,36 @@ def best_least_score(
 
     `candidates`: by id, best first. Where each question has an answer, the best candidate always counts.
     """
-    predicted = gold = exact = 0
-    events: list[tuple[float, str, str]] = []
-    taken: dict[str, set[str]] = {}
-    golds = {key: text_set(texts, language_of(language, key)) for key, texts in references.items()}
-    for key, of_question in golds.items():
-        taken[key] = set()
-        predicted, gold, exact = predicted + 1, gold + max(len(of_question), 1), exact + (not of_question)
-        for place, entry in enumerate(candidates[key]):
-            [text] = text_set([entry["text"]], language_of(language, key))
-            always = place == 0 and not version_2_with_negative
-            events.append((np.inf if always else entry["score"], key, text))
-    events.sort(key=lambda event: -event[0])
-    best, least = exact / (predicted + gold), 1.0
-    for place, (score, key, text) in enumerate(events):
-        if text not in taken[key]:
-            first = not taken[key]
-            taken[key].add(text)
-            predicted += not first
-            exact += (text in golds[key]) - (first and not golds[key])
-        if place + 1 < len(events) and events[place + 1][0] == score:
-            continue  # a least score takes all candidates of this score or none
-        if score == np.inf:
-            best = exact / (predicted + gold)
-        elif exact / (predicted + gold) > best:
-            best, least = exact / (predicted + gold), score
+    gold = exact = 0
+    score_E, predicted_E, exact_E = array("d"), array("b"), array("b")
+    """Of each text of a question that counts with its score: by how much the numbers of answers and of exact ones change then."""
+    for key, texts in references.items():
+        of_question = text_set(texts, language_of(language, key))
+        gold, exact = gold + max(len(of_question), 1), exact + (not of_question)
+        entries = candidates[key]
+        scores = [
+            np.inf if place == 0 and not version_2_with_negative else each["score"]
+            for place, each in enumerate(entries)
+        ]
+        taken: set[str] = set()
+        for place in sorted(range(len(entries)), key=lambda place: -scores[place]):
+            [text] = text_set([entries[place]["text"]], language_of(language, key))
+            if text not in taken:
+                score_E.append(scores[place])
+                predicted_E.append(bool(taken))
+                exact_E.append((text in of_question) - (not taken and not of_question))
+                taken.add(text)
+    order = np.argsort(-np.array(score_E), kind="stable")
+    sorted_E = np.array(score_E)[order]
+    last_T = np.flatnonzero(np.append(sorted_E[1:] != sorted_E[:-1], True)) if len(order) else order
+    """A least score takes all candidates of this score or none."""
+    answers_T = len(references) + gold + np.cumsum(np.array(predicted_E, np.int64)[order])[last_T]
+    half_f1_T = (exact + np.cumsum(np.array(exact_E, np.int64)[order])[last_T]) / answers_T
+    least_T = sorted_E[last_T]
+    best, least = exact / (len(references) + gold), 1.0
+    if len(least_T) and least_T[0] == np.inf:
+        best, half_f1_T, least_T = float(half_f1_T[0]), half_f1_T[1:], least_T[1:]
+    if len(least_T) and half_f1_T.max() > best:
+        first = int(half_f1_T.argmax())
+        best, least = float(half_f1_T[first]), float(least_T[first])
     return BestLeastScore(200 * best, least)

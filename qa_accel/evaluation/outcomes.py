@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa_accel.answer_language import ENGLISH, AnswerLanguage, language_of
-from qa_accel.evaluation.squad_scores import exact_and_f1
+from qa_accel.answer_language import ENGLISH, AnswerLanguage
+from qa_accel.evaluation.squad_scores import exact_and_f1_of
 
 EXACT, F1 = 0, 1
 """Columns of scores."""
@@ -45,9 +45,7 @@ class Outcomes:
         return cls(
             ids=list(golds),
             texts=[texts[key] for key in golds],
-            score_Q2=np.array(
-                [exact_and_f1(texts[key], gold, language_of(language, key)) for key, gold in golds.items()], np.float64
-            ).reshape(-1, 2),
+            score_Q2=exact_and_f1_of(texts, golds, language),
             has_answer_Q=np.array([len(gold) > 0 for gold in golds.values()], bool),
             paragraph_Q=np.array([paragraphs.setdefault(contexts[key], len(paragraphs)) for key in golds], np.int64),
             null_odds_Q=None if null_odds is None else np.array([null_odds[key] for key in golds], np.float64),

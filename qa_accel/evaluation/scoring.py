@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from qa_accel.answer_language import ENGLISH, AnswerLanguage, as_entry, language_of
+from qa_accel.answer_language import ENGLISH, AnswerLanguage, as_entry
+from qa_accel.data.made_in_chunks import MadeInChunks, Through
 from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import Split
 from qa_accel.evaluation import calibration
@@ -15,11 +16,13 @@ from qa_accel.evaluation.confidence_figures import figures
 from qa_accel.evaluation.cuad_scores import ScoredText, cuad_scores
 from qa_accel.evaluation.multi_span_scores import best_least_score, multi_span_scores
 from qa_accel.evaluation.set_scores import scores_by_set
-from qa_accel.evaluation.squad_scores import exact_and_f1, squad_scores
+from qa_accel.evaluation.squad_scores import exact_and_f1_of, squad_scores
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.answer_policy import AnswerPolicy
 from qa_accel.inference.postprocess import shared_contexts
 
+GOLDS_AT_ONCE = 2000
+"""Questions whose gold answers are read together."""
 BEST_LEAST_SCORE = "best_multi_exact_f1_score"
 """Key of scores: the least score of an answer with which best_multi_exact_f1 is reached."""
 
@@ -56,11 +59,10 @@ def several_scores(
     that score; best_multi_exact_f1 at the least score that suits this data best, and that score; aupr and
     precision_at_*_recall of all candidates, whatever their score."""
     references, language = gold_texts(split), split.answer_language
-    texts = {key: [entry["text"] for entry in entries] for key, entries in answers.several.items()}
-    scored = {
-        key: [ScoredText(entry["text"], entry["score"]) for entry in entries]
-        for key, entries in answers.candidates.items()
-    }
+    texts = Through(lambda entries: [entry["text"] for entry in entries], answers.several)
+    scored = Through(
+        lambda entries: [ScoredText(entry["text"], entry["score"]) for entry in entries], answers.candidates
+    )
     best = best_least_score(
         answers.candidates, references, version_2_with_negative=version_2_with_negative, language=language
     )
@@ -105,10 +107,14 @@ def scores_against(
     return scores | stated | as_entry(language)
 
 
-def gold_texts(split: Split) -> dict[str, list[str]]:
-    """By id; [] for a question without answer."""
-    golds = (answer["text"] for answer in split.questions["answers"][:])
-    return dict(zip(split.questions["id"][:], golds, strict=True))
+def gold_texts(split: Split) -> Mapping[str, list[str]]:
+    """By id; [] for a question without answer. Read when they are wanted, some questions at a time."""
+    column = split.questions["answers"]
+
+    def texts(first: int, last: int) -> list[list[str]]:
+        return [answer["text"] for answer in column[first:last]]
+
+    return MadeInChunks(split.questions["id"][:], np.arange(0, len(split.questions), GOLDS_AT_ONCE), texts)
 
 
 def gold_answers(split: Split) -> GoldAnswers:
@@ -149,10 +155,8 @@ def confidence_scores(
     """Figures of a calibrated model's confidences; with `min_confidence` also how many questions are answered with at least
     that, and exact match and F1 of these in percent, as the predictions before any was withheld."""
     golds, language = gold_texts(split), split.answer_language
-    exact_and_f1_Q2 = np.array(
-        [exact_and_f1(answers.predictions[key], texts, language_of(language, key)) for key, texts in golds.items()]
-    )
-    confidence_Q = np.array([answers.confidences[key] for key in golds])
+    exact_and_f1_Q2 = exact_and_f1_of(answers.predictions, golds, language)
+    confidence_Q = np.fromiter((answers.confidences[key] for key in golds), np.float64, count=len(golds))
     found = figures(confidence_Q, exact_and_f1_Q2[:, 0])
     if version_2_with_negative:
         found |= calibration.answerability(answers, golds)

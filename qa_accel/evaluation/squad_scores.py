@@ -11,6 +11,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 
 import numpy as np
 
@@ -41,6 +42,14 @@ def exact_and_f1(prediction: str, golds: Iterable[str], language: str = ENGLISH)
     return 0.0, max(f1_of_tokens(predicted, tokens) for tokens in gold_tokens)
 
 
+def exact_and_f1_of(
+    predictions: Mapping[str, str], references: Mapping[str, Sequence[str]], language: AnswerLanguage = ENGLISH
+) -> np.ndarray:
+    """(Q, 2) float64, 0 to 1: of each question, in the order of `references`."""
+    pairs = (exact_and_f1(predictions[key], golds, language_of(language, key)) for key, golds in references.items())
+    return np.fromiter(pairs, np.dtype((np.float64, 2)), count=len(references))
+
+
 def squad_scores(
     predictions: Mapping[str, str],
     references: Mapping[str, Sequence[str]],
@@ -64,13 +73,10 @@ def squad_scores(
     _check(predictions, references, no_answer_scores)
     _check_languages(language, references)
     has_answer_Q = np.fromiter((len(golds) > 0 for golds in references.values()), dtype=bool, count=len(references))
-    raw_Q2 = np.array(
-        [exact_and_f1(predictions[key], golds, language_of(language, key)) for key, golds in references.items()],
-        dtype=np.float64,
-    )
+    raw_Q2 = exact_and_f1_of(predictions, references, language)
     scores_Q2 = raw_Q2
     if no_answer_scores is not None:
-        no_answer_Q = np.array([no_answer_scores[key] for key in references], dtype=np.float64)
+        no_answer_Q = np.fromiter((no_answer_scores[key] for key in references), np.float64, count=len(references))
         scores_Q2 = np.where((no_answer_Q > no_answer_threshold)[:, None], ~has_answer_Q[:, None], raw_Q2)
 
     result = _means(scores_Q2)
@@ -78,19 +84,25 @@ def squad_scores(
         if chosen_Q.any():
             result |= {prefix + name: value for name, value in _means(scores_Q2[chosen_Q]).items()}
     if no_answer_scores is not None:
-        row_of = {key: row for row, key in enumerate(references)}
-        given = [key for key in no_answer_scores if key in row_of]
-        rows = np.array([row_of[key] for key in given])
-        no_answer_Q = np.array([no_answer_scores[key] for key in given], dtype=np.float64)
+        rows = _rows_of(references, no_answer_scores)
+        no_answer_Q = no_answer_Q[rows]
         by_score = np.argsort(no_answer_Q, kind="stable")
         rows, no_answer_Q = rows[by_score], no_answer_Q[by_score]
-        answered_Q = np.array([bool(predictions[given[place]]) for place in by_score])
+        answered_Q = np.fromiter((bool(predictions[key]) for key in references), bool, count=len(references))[rows]
         for column, name in enumerate(("exact", "f1")):
             # what a question adds once its own text counts instead of ""
             gain_Q = np.where(has_answer_Q[rows], raw_Q2[rows, column], -answered_Q.astype(np.float64))
             best, threshold = _best(gain_Q, no_answer_Q, start=float((~has_answer_Q).sum()))
             result |= {f"best_{name}": 100.0 * best / len(references), f"best_{name}_thresh": threshold}
     return result
+
+
+def _rows_of(references: Iterable[str], given: Iterable[str]) -> np.ndarray:
+    """Row among `references` of each id that is given, in its order; others are left out."""
+    if all(key == other for key, other in zip_longest(references, given)):  # nearly always: no table of all rows
+        return np.arange(sum(1 for _ in references))
+    row_of = {key: row for row, key in enumerate(references)}
+    return np.array([row_of[key] for key in given if key in row_of])
 
 
 def _means(scores_Q2: np.ndarray) -> dict[str, float | int]:

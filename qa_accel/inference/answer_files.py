@@ -21,13 +21,13 @@ def write_answers(answers: Answers, folder: Path | str) -> None:
     """
     folder = Path(folder)
     contents: dict[str, Iterable[str]] = {
-        PREDICTIONS: [json.dumps(answers.predictions, indent=2, ensure_ascii=False)],
+        PREDICTIONS: _one_by_question(answers.predictions),
         NBEST: _by_question(answers.nbest),
-        NULL_ODDS: [json.dumps(answers.null_odds, indent=2, ensure_ascii=False, allow_nan=False)],
+        NULL_ODDS: _one_by_question(answers.null_odds),
     }
     assert tuple(contents) == ANSWER_FILES, "whoever clears these files goes by their names"
     if answers.confidences:
-        contents[CONFIDENCES] = [json.dumps(answers.confidences, indent=2, allow_nan=False, ensure_ascii=False)]
+        contents[CONFIDENCES] = _one_by_question(answers.confidences)
     if answers.several:
         contents[SEVERAL] = _by_question(answers.several)
     with files.replacing_all([folder / name for name in contents]) as partials:
@@ -39,16 +39,26 @@ def write_answers(answers: Answers, folder: Path | str) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def _one_by_question(values_by_id: Mapping[str, str] | Mapping[str, float]) -> Iterator[str]:
+    """What `json.dumps(values_by_id, indent=2)` gives, question by question: the whole text is never in memory."""
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+    opening = "{"
+    for key, value in values_by_id.items():
+        yield f"{opening}\n  {encode(key)}: {encode(value)}"
+        opening = ","
+    yield "\n}" if values_by_id else "{}"
+
+
 def _by_question(entries_by_id: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
     """What `json.dumps(entries_by_id, indent=2)` gives, question by question and twice as fast.
 
-    The standard library indents in Python and encodes in C only what is not indented. So each entry is encoded alone,
-    with its line breaks in the separator.
+    The standard library indents in Python and encodes in C only what is not indented. So the line breaks are in the separator;
+    those between entries are found by it, since no text has a line break of its own in JSON.
     """
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",\n      ", ": ")).encode
     opening = "{"
     for key, entries in entries_by_id.items():
-        listed = ",\n    ".join(f"{{\n      {encode(entry)[1:-1]}\n    }}" for entry in entries)
-        yield f"{opening}\n  {encode(key)}: " + (f"[\n    {listed}\n  ]" if entries else "[]")
+        listed = encode(entries)[2:-2].replace("},\n      {", "\n    },\n    {\n      ")
+        yield f"{opening}\n  {encode(key)}: " + (f"[\n    {{\n      {listed}\n    }}\n  ]" if entries else "[]")
         opening = ","
     yield "\n}" if entries_by_id else "{}"

@@ -2,6 +2,7 @@
 `Answers`. What a model, an ensemble and saved logits give has this form."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -52,8 +53,21 @@ def logit_score(entry: NBestEntry) -> float:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """One question's answer and all that could have been one."""
+
+    text: str
+    best_text: str
+    null_odds: float
+    confidence: float | None
+    """None without a calibration."""
+    entries: list[NBestEntry]
+
+
+@dataclass(frozen=True)
 class Answers:
-    """By id, in the order of the questions."""
+    """By id, in the order of the questions. Lists may be made when they are read (`MadeInChunks`): of many questions they take a
+    hundred times the memory of the rest."""
 
     predictions: dict[str, str]
     """The answer, "" for none."""
@@ -61,15 +75,23 @@ class Answers:
     """The best span's text whatever the null odds; thresholds are tuned on it. "" only where there is no span."""
     null_odds: dict[str, float]
     """Null score minus the best span's score; NULL_ODDS_WITHOUT_SPAN where there is no span."""
-    nbest: dict[str, list[NBestEntry]]
+    nbest: Mapping[str, list[NBestEntry]]
     """At most n_best_size spans, best first; also the empty answer, in its place by score, if the data has unanswerable
     questions. Probabilities are a softmax over the list. Never empty: without any span, the empty answer."""
     confidences: dict[str, float] = field(default_factory=dict)
     """Probability that the prediction is right by exact match; empty unless the model is calibrated."""
-    candidates: dict[str, list[SeveralEntry]] = field(default_factory=dict)
+    candidates: Mapping[str, list[SeveralEntry]] = field(default_factory=dict)
     """At most n_best_size spans that share no character, the highest score first; empty unless several answers are asked for."""
-    several: dict[str, list[SeveralEntry]] = field(default_factory=dict)
+    several: Mapping[str, list[SeveralEntry]] = field(default_factory=dict)
     """Those that are answers: [] for none. Empty unless several answers are asked for."""
+
+    def add(self, key: str, decision: Decision) -> None:
+        """All of a question but its list."""
+        self.predictions[key] = decision.text
+        self.best_texts[key] = decision.best_text
+        self.null_odds[key] = decision.null_odds
+        if decision.confidence is not None:
+            self.confidences[key] = decision.confidence
 
 
 @dataclass(frozen=True)
@@ -83,24 +105,17 @@ class Listing:
     empty: NBestEntry
     null_score: float
 
-    def add_to(
-        self,
-        answers: Answers,
-        key: str,
-        threshold: float,
-        calibration: Calibration | None,
-        *,
-        version_2_with_negative: bool,
-    ) -> None:
-        """Decide, and put the question into `answers`."""
+    def decide(self, threshold: float, calibration: Calibration | None, *, version_2_with_negative: bool) -> Decision:
+        """Once: it completes `entries`, which become the decision's."""
         entries, scores, empty = self.entries, self.scores, self.empty
         best_text = entries[0]["text"] if entries else ""
         null_odds = self.null_score - scores[0] if entries else NULL_ODDS_WITHOUT_SPAN
         empty_wins = not entries or (version_2_with_negative and null_odds > threshold)
+        confidence = None
         if calibration is not None:
             odds = null_odds if version_2_with_negative and calibration.knows_no_answer else None
             of_spans, of_empty = _add_confidences(calibration, entries, scores, empty, odds)
-            answers.confidences[key] = of_empty if empty_wins else of_spans[0]
+            confidence = of_empty if empty_wins else of_spans[0]
         if version_2_with_negative or not entries:
             place = sum(score >= self.null_score for score in scores)
             entries.insert(place, empty)
@@ -109,10 +124,7 @@ class Listing:
         total = sum(weights)
         for entry, weight in zip(entries, weights):
             entry["probability"] = weight / total
-        answers.predictions[key] = "" if empty_wins else best_text
-        answers.best_texts[key] = best_text
-        answers.null_odds[key] = null_odds
-        answers.nbest[key] = entries
+        return Decision("" if empty_wins else best_text, best_text, null_odds, confidence, entries)
 
 
 def _add_confidences(

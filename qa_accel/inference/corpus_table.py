@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def table_of(
 
     `context[start:end] == answer`. Score and confidence are those of the answer before `min_confidence` withholds it.
     """
+    if nbest:
+        answers = replace(answers, nbest=dict(answers.nbest))  # read twice: lists are made when they are read
     rows = [_row(answers, key, min_confidence) for key in keys]
     columns: dict[str, Any] = {
         "id": chunk.ids,

@@ -53,7 +53,8 @@ def join(
     assert all(member.nbest.keys() == members[0].nbest.keys() for member in members), "answers to the same questions"
     given = [1.0] * len(members) if weights is None else list(weights)
     assert len(given) == len(members) and min(given) > 0, "a weight above 0 for each member"
-    answers = Answers({}, {}, {}, {})
+    nbest: dict[str, list[NBestEntry]] = {}
+    answers = Answers({}, {}, {}, nbest)
     for key in members[0].nbest:
         try:
             listing = _joined(
@@ -64,7 +65,9 @@ def join(
             )
         except ValueError as error:
             raise ValueError(f"question {quoted(key)}: {error}") from None
-        listing.add_to(answers, key, threshold, calibration, version_2_with_negative=version_2_with_negative)
+        decision = listing.decide(threshold, calibration, version_2_with_negative=version_2_with_negative)
+        answers.add(key, decision)
+        nbest[key] = decision.entries
     return answers
 
 

@@ -1,6 +1,6 @@
 """Best spans of every window -> one answer, an n-best list and a no-answer score for every question.
 
-Spans of all windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
+Spans of a question's windows are compared at once, by the characters that they cover: neighbouring windows share tokens, so
 the same span comes from several, and counts once, with its best score. Among equal scores the span that starts
 first wins, then the one that ends first. Answers are cut out of the context, without blanks at their edges and with the
 accents and vowel signs of their last character; spans that are only blanks are not answers.
@@ -11,13 +11,17 @@ are the null score minus the best span's. Numpy only, no torch: this runs on ran
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qa_accel.data.made_in_chunks import MadeInChunks, Through
 from qa_accel.data.windows import Windows, end_of_character
-from qa_accel.inference.answer_lists import Answers, Listing, NBestEntry, SeveralEntry
+from qa_accel.inference.answer_lists import Answers, Decision, Listing, NBestEntry, SeveralEntry
+from qa_accel.inference.candidates import Candidates, SeveralCandidates
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.settings import SpanConfig
 from qa_accel.inference.several_answers import several_answers
@@ -25,40 +29,8 @@ from qa_accel.inference.several_answers import several_answers
 if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
 
-
-@dataclass(frozen=True)
-class Candidates:
-    """What the device found: of each window the null position's logits and its K best spans, as positions in the window."""
-
-    null_start_W: np.ndarray
-    """float32: start logit at the null position."""
-    null_end_W: np.ndarray
-    """float32: end logit at the null position."""
-    lse_start_W: np.ndarray
-    """float32: log of the sum of exp(start logit) over the context's tokens and the null position."""
-    lse_end_W: np.ndarray
-    """float32: the same of the end logits."""
-    start_WK: np.ndarray
-    """int32, first token; -1 where the window has fewer than K valid spans."""
-    end_WK: np.ndarray
-    """int32, last token, inclusive."""
-    start_logit_WK: np.ndarray
-    """float32"""
-    end_logit_WK: np.ndarray
-    """float32"""
-
-    @property
-    def null_W(self) -> np.ndarray:
-        """float32: the null score, start logit + end logit at the null position."""
-        return self.null_start_W + self.null_end_W
-
-
-@dataclass(frozen=True)
-class SeveralCandidates(Candidates):
-    """What the device found if several answers are asked for."""
-
-    apart: Candidates
-    """The same windows with the K best spans that share no token in place of the K best."""
+CHUNK = 2048
+"""Windows whose candidates are Python objects at a time, or those of one question: some 30 MB with 20 spans each."""
 
 
 def best_answers(
@@ -72,45 +44,107 @@ def best_answers(
 ) -> Answers:
     """Answers to all of `questions` (columns `id` and `context`), each of which has at least one window.
 
-    Where no window has a valid span (an empty context, say) the answer is "", in data without unanswerable questions too.
-    `calibration` adds confidences; nothing else depends on it.
+    What is decided is there at once; lists are made when they are read, some questions at a time, so that of many questions
+    little more than `candidates` is in memory. Where no window has a valid span (an empty context, say) the answer is "", in
+    data without unanswerable questions too. `calibration` adds confidences; nothing else depends on it.
     """
     ids: Sequence[str] = questions["id"][:]
-    contexts = shared_contexts(questions)
-    apart = None
-    if config.several:
-        assert isinstance(candidates, SeveralCandidates), "made with settings that ask for several answers too"
-        apart = _sorted_spans(windows, candidates.apart, config, ids, by_probability=True)
-    spans = _sorted_spans(windows, candidates, config, ids)
-    empty_entries = _empty_entries(windows, candidates, ids)
+    found = _Found(questions, windows, candidates, config, ids)
     threshold = config.null_score_diff_threshold or 0.0
 
-    answers = Answers({}, {}, {}, {})
-    for row, (key, context, (null_score, empty)) in enumerate(zip(ids, contexts, empty_entries, strict=True)):
-        entries, scores = spans.entries(row, context, config.n_best_size)
-        listing = Listing(entries, scores, empty, null_score)
-        listing.add_to(answers, key, threshold, calibration, version_2_with_negative=version_2_with_negative)
-        if apart is not None:
-            found = apart.entries(row, context, config.n_best_size, apart=True)[0]
-            answers.candidates[key] = [
-                SeveralEntry(text=each["text"], start=each["start"], end=each["end"], score=each["score"])
-                for each in found
-            ]
+    def decide(first: int, last: int, n_best_size: int) -> Iterator[Decision]:
+        for listing in found.listings(first, last, n_best_size):
+            yield listing.decide(threshold, calibration, version_2_with_negative=version_2_with_negative)
+
+    def lists(first: int, last: int) -> list[list[NBestEntry]]:
+        return [decision.entries for decision in decide(first, last, config.n_best_size)]
+
+    answers = Answers({}, {}, {}, MadeInChunks(ids, found.begin_C, lists))
     if config.min_answer_score is not None:
-        answers.several.update(
-            several_answers(
-                answers.candidates, config.min_answer_score, version_2_with_negative=version_2_with_negative
-            )
+        apart = MadeInChunks(ids, found.begin_C, found.spans_apart)
+        among = partial(
+            several_answers,
+            min_answer_score=config.min_answer_score,
+            version_2_with_negative=version_2_with_negative,
         )
+        answers = replace(answers, candidates=apart, several=Through(among, apart))
+    # the best span decides; confidences need the others too
+    enough = 1 if calibration is None else config.n_best_size
+    for first, last in pairwise([*found.begin_C.tolist(), len(ids)]):
+        for key, decision in zip(ids[first:last], decide(first, last, enough), strict=True):
+            answers.add(key, decision)
     return answers
 
 
-def shared_contexts(questions: "Dataset | Mapping[str, Sequence[str]]") -> list[str]:
-    """The context of each question. Equal ones are one string: hundreds of questions may share a long document."""
+def shared_contexts(
+    questions: "Dataset | Mapping[str, Sequence[str]]", first: int = 0, last: int | None = None
+) -> list[str]:
+    """The context of each question, or of rows [first, last). Equal ones are one string: hundreds of questions may share a
+    long document."""
     shared: dict[str, str] = {}
     column = questions["context"]
-    pieces = (column[first : first + 100] for first in range(0, len(column), 100))
+    last = len(column) if last is None else last
+    pieces = (column[row : min(row + 100, last)] for row in range(first, last, 100))
     return [shared.setdefault(text, text) for piece in pieces for text in piece]
+
+
+class _Found:
+    """Questions with the candidates of their windows, looked at some questions at a time. Axes: Q questions, C chunks."""
+
+    def __init__(
+        self,
+        questions: "Dataset | Mapping[str, Sequence[str]]",
+        windows: Windows,
+        candidates: Candidates,
+        config: SpanConfig,
+        ids: Sequence[str],
+    ):
+        self.questions, self.windows, self.candidates, self.config = questions, windows, candidates, config
+        parts = [candidates]
+        if config.several:
+            assert isinstance(candidates, SeveralCandidates), "made with settings that ask for several answers too"
+            parts.insert(0, candidates.apart)
+        for part in parts:
+            assert len(part.start_WK) == len(windows.question_W), "one row of candidates per window"
+            assert part.start_WK.shape[1] >= config.n_best_size, "each window gives its n best, or some could be missed"
+            _check_finite(windows, part, ids)
+        question_W = windows.question_W
+        self.window_Q = np.searchsorted(question_W, np.arange(len(ids) + 1))
+        """First window of each question, and the number of all windows."""
+        in_order = np.all(np.diff(question_W) >= 0) and self.window_Q[-1] == len(question_W)
+        assert in_order and np.all(np.diff(self.window_Q) > 0), "windows of every question, in order"
+        self.begin_C = np.flatnonzero(np.diff(self.window_Q[:-1] // CHUNK, prepend=-1))
+        """First question of each chunk."""
+
+    def listings(self, first: int, last: int, n_best_size: int) -> Iterator[Listing]:
+        """Of questions [first, last) the n best answers, not decided yet."""
+        windows, part = self._windows_of(first, last)
+        empty_entries = _empty_entries(part, self.window_Q[first : last + 1] - self.window_Q[first])
+        spans = _sorted_spans(self.windows, part, windows, first, last)
+        contexts = shared_contexts(self.questions, first, last)
+        for row, (context, (null_score, empty)) in enumerate(zip(contexts, empty_entries, strict=True)):
+            entries, scores = spans.entries(row, context, n_best_size)
+            yield Listing(entries, scores, empty, null_score)
+
+    def spans_apart(self, first: int, last: int) -> list[list[SeveralEntry]]:
+        """Of questions [first, last) the best spans that share no character."""
+        windows, part = self._windows_of(first, last, apart=True)
+        spans = _sorted_spans(self.windows, part, windows, first, last, by_probability=True)
+        return [
+            [
+                SeveralEntry(text=each["text"], start=each["start"], end=each["end"], score=each["score"])
+                for each in spans.entries(row, context, self.config.n_best_size, apart=True)[0]
+            ]
+            for row, context in enumerate(shared_contexts(self.questions, first, last))
+        ]
+
+    def _windows_of(self, first: int, last: int, *, apart: bool = False) -> tuple[slice, Candidates]:
+        whole = self.candidates
+        if apart:
+            assert isinstance(whole, SeveralCandidates), "several answers are asked for"
+            whole = whole.apart
+        windows = slice(int(self.window_Q[first]), int(self.window_Q[last]))
+        return windows, Candidates(*(getattr(whole, each.name)[windows] for each in fields(Candidates)))
 
 
 @dataclass(frozen=True)
@@ -169,34 +203,27 @@ class _Spans:
 
 
 def _sorted_spans(
-    windows: Windows,
-    candidates: Candidates,
-    config: SpanConfig,
-    ids: Sequence[str],
-    *,
-    by_probability: bool = False,
+    windows: Windows, candidates: Candidates, own: slice, first: int, last: int, *, by_probability: bool = False
 ) -> _Spans:
-    """All candidates in characters. The same span comes once from each window that holds it, best score first.
+    """Candidates of questions [first, last), whose windows are `own`, in characters. The same span comes once from each window
+    that holds it, best score first.
 
     `by_probability`: the most probable first, each in its own window.
     """
     start_WK, end_WK = candidates.start_WK, candidates.end_WK
-    assert len(start_WK) == len(windows.question_W), "one row of candidates per window"
-    assert start_WK.shape[1] >= config.n_best_size, "each window gives its n best, or the question's could be missed"
     valid_WK = start_WK >= 0
     window_S = np.nonzero(valid_WK)[0]
-    begin_S = windows.begin_W[window_S]
-    question_S = windows.question_W[window_S]
+    begin_S = windows.begin_W[own][window_S]
+    question_S = windows.question_W[own][window_S] - first
     start_S = windows.offset_start_N[begin_S + start_WK[valid_WK]]
     end_S = windows.offset_end_N[begin_S + end_WK[valid_WK]]
     start_logit_S, end_logit_S = candidates.start_logit_WK[valid_WK], candidates.end_logit_WK[valid_WK]
     score_S = start_logit_S + end_logit_S
     lse_S = (candidates.lse_start_W + candidates.lse_end_W)[window_S]
-    _check_finite(score_S, question_S, ids)
     rank_S = score_S.astype(np.float64) - lse_S if by_probability else score_S
     order = np.lexsort((end_S, start_S, -rank_S, question_S))  # stable: what is equal in all stays in window order
     return _Spans(
-        begin_Q=np.searchsorted(question_S, np.arange(len(ids) + 1)).tolist(),
+        begin_Q=np.searchsorted(question_S, np.arange(last - first + 1)).tolist(),
         start_S=start_S[order].tolist(),
         end_S=end_S[order].tolist(),
         start_logit_S=start_logit_S[order].tolist(),
@@ -206,13 +233,14 @@ def _sorted_spans(
     )
 
 
-def _empty_entries(windows: Windows, candidates: Candidates, ids: Sequence[str]) -> Iterator[tuple[float, NBestEntry]]:
-    """Of each question the null score, its lowest over the windows, and the empty answer with that window's logits."""
-    null_W = candidates.null_W
-    _check_finite(null_W, windows.question_W, ids)
-    first_Q, count_Q = np.unique(windows.question_W, return_index=True)[1], len(ids)
-    assert len(first_Q) == count_Q and np.all(np.diff(windows.question_W) >= 0), "windows of every question, in order"
-    lowest_Q = np.lexsort((null_W, windows.question_W))[first_Q]  # sorted, each question's windows keep their places
+def _empty_entries(candidates: Candidates, window_Q: np.ndarray) -> Iterator[tuple[float, NBestEntry]]:
+    """Of each question the null score, its lowest over the windows, and the empty answer with that window's logits.
+
+    `window_Q`: the first window of each question, and the number of windows.
+    """
+    null_W, first_Q = candidates.null_W, window_Q[:-1]
+    question_W = np.repeat(np.arange(len(first_Q)), np.diff(window_Q))
+    lowest_Q = np.lexsort((null_W, question_W))[first_Q]  # sorted, each question's windows keep their places
     log_probability_W = null_W - (candidates.lse_start_W + candidates.lse_end_W)
     columns = (
         null_W[lowest_Q],
@@ -235,11 +263,21 @@ def _empty_entries(windows: Windows, candidates: Candidates, ids: Sequence[str])
         )
 
 
-def _check_finite(score_C: np.ndarray, question_C: np.ndarray, ids: Sequence[str]) -> None:
-    wrong_C = ~np.isfinite(score_C)
-    if wrong_C.any():
-        first = ids[int(question_C[wrong_C.argmax()])]
+def _check_finite(windows: Windows, candidates: Candidates, ids: Sequence[str]) -> None:
+    """Spans before null scores."""
+    null_W, wrong, first = candidates.null_W, 0, -1
+    for begin in range(0, len(null_W), CHUNK):
+        own = slice(begin, begin + CHUNK)
+        score_WK = candidates.start_logit_WK[own] + candidates.end_logit_WK[own]
+        wrong_W = (~np.isfinite(score_WK) & (candidates.start_WK[own] >= 0)).sum(axis=1)
+        if first < 0 and wrong_W.any():
+            first = begin + int(np.flatnonzero(wrong_W)[0])
+        wrong += int(wrong_W.sum())
+    if not wrong:
+        wrong_W = ~np.isfinite(null_W)
+        wrong, first = int(wrong_W.sum()), int(wrong_W.argmax()) if len(wrong_W) else -1
+    if wrong:
         raise ValueError(
-            f"{int(wrong_C.sum())} scores are not finite, the first in question {first!r}: the model's logits overflowed "
-            "or its weights are damaged; try without half precision"
+            f"{wrong} scores are not finite, the first in question {ids[int(windows.question_W[first])]!r}: the model's logits "
+            "overflowed or its weights are damaged; try without half precision"
         )

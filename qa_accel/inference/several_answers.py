@@ -5,7 +5,7 @@ position of its window. So "no answer" competes with it in its own window, and s
 without an answer leaves little for its spans, whatever their logits are, and the null score of another window has no say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from qa_accel.inference.answer_lists import SeveralEntry
 
@@ -14,14 +14,11 @@ UNTUNED = 0.1
 
 
 def several_answers(
-    candidates: Mapping[str, Sequence[SeveralEntry]], min_answer_score: float, *, version_2_with_negative: bool
-) -> dict[str, list[SeveralEntry]]:
-    """Of each question the candidates with at least that score, the best first.
+    candidates: Sequence[SeveralEntry], min_answer_score: float, *, version_2_with_negative: bool
+) -> list[SeveralEntry]:
+    """Of one question the candidates with at least that score, the best first.
 
     Where each question has an answer, the best candidate always counts, as it does in predictions.json.
     """
     least = 0 if version_2_with_negative else 1
-    return {
-        key: [entry for place, entry in enumerate(entries) if place < least or entry["score"] >= min_answer_score]
-        for key, entries in candidates.items()
-    }
+    return [entry for place, entry in enumerate(candidates) if place < least or entry["score"] >= min_answer_score]

@@ -153,10 +153,11 @@ class WindowRows:
 
 
 def _columns(spans_WC: np.ndarray) -> dict[str, np.ndarray]:
+    """Views: of many windows these are most of what rank 0 holds."""
     start, end, start_logit, end_logit = np.split(spans_WC, 4, axis=1)
     return dict(
         start_WK=start,
         end_WK=end,
-        start_logit_WK=np.ascontiguousarray(start_logit).view(np.float32),
-        end_logit_WK=np.ascontiguousarray(end_logit).view(np.float32),
+        start_logit_WK=start_logit.view(np.float32),
+        end_logit_WK=end_logit.view(np.float32),
     )

@@ -30,13 +30,14 @@ def listed_answers(run: RunFiles, contexts: Mapping[str, str]) -> Answers:
     negative = has_negative(run)
     if run.null_odds is None and not negative:
         raise ValueError(f"{run.path}: holds no {NULL_ODDS}; give the folder that train.py or predict.py wrote")
-    answers = Answers({}, {}, {}, {})
+    lists: dict[str, Any] = {}
+    answers = Answers({}, {}, {}, lists)
     for key, context in contexts.items():
         entries: Any = [_checked(run, key, context, entry) for entry in nbest[key]]
         spans = [entry for entry in entries if entry["text"]]
         answers.predictions[key] = run.predictions[key]
         answers.best_texts[key] = spans[0]["text"] if spans else ""
-        answers.nbest[key] = entries
+        lists[key] = entries
         if not spans:
             answers.null_odds[key] = NULL_ODDS_WITHOUT_SPAN
         elif negative:

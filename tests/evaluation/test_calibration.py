@@ -95,7 +95,8 @@ def simulated(
 ) -> tuple[Answers, GoldAnswers]:
     """Questions with three spans, whose truth is drawn from what `calibration` says of them."""
     random = np.random.default_rng(seed)
-    answers, texts, where = Answers({}, {}, {}, {}), {}, {}
+    nbest, texts, where = {}, {}, {}
+    answers = Answers({}, {}, {}, nbest)
     for number in range(count):
         key, context = f"q{number}", f"context {random.integers(contexts)}"
         scores = sorted(random.normal(0, 6, 3).tolist(), reverse=True)
@@ -112,7 +113,7 @@ def simulated(
         drawn = random.choice(4, p=np.array([*of_spans, of_empty]) / sum([*of_spans, of_empty]))
         texts[key] = [] if drawn == 3 else [("one", "two", "three")[drawn]]
         where[key] = context
-        answers.best_texts[key], answers.null_odds[key], answers.nbest[key] = "one", odds, entries
+        answers.best_texts[key], answers.null_odds[key], nbest[key] = "one", odds, entries
         answers.predictions[key] = "" if negative and odds > 0 else "one"
     return answers, GoldAnswers(texts, where)
 

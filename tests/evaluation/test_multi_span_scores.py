@@ -116,8 +116,10 @@ def test_the_search_is_that_of_trying_every_score(case, negative):
     golds, candidates = case
     tried = {}
     for least in (2.0, *sorted({each["score"] for entries in candidates.values() for each in entries}, reverse=True)):
-        answers = several_answers(candidates, least, version_2_with_negative=negative)
-        texts = {key: [each["text"] for each in entries] for key, entries in answers.items()}
+        texts = {
+            key: [each["text"] for each in several_answers(entries, least, version_2_with_negative=negative)]
+            for key, entries in candidates.items()
+        }
         tried[least] = multi_span_scores(texts, golds)["multi_exact_f1"]
     found = best_least_score(candidates, golds, version_2_with_negative=negative)
     assert found.f1 == pytest.approx(max(tried.values()))

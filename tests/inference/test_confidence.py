@@ -1,10 +1,11 @@
 """Confidences worked out by hand, and that nothing but the new fields depends on a calibration."""
 
-import copy
 import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -72,12 +73,11 @@ def questions() -> list[list[Window]]:
 
 
 def without_confidence(answers: Answers) -> Answers:
-    plain = copy.deepcopy(answers)
-    plain.confidences.clear()
-    for entries in plain.nbest.values():
-        for entry in entries:
-            entry.pop("confidence", None)
-    return plain
+    nbest: Any = {
+        key: [{name: value for name, value in entry.items() if name != "confidence"} for entry in entries]
+        for key, entries in answers.nbest.items()
+    }
+    return replace(answers, confidences={}, nbest=nbest)
 
 
 @pytest.mark.parametrize("negative", [True, False])

@@ -30,7 +30,8 @@ def entry(text: str, score: float, start: int | None = None, pipeline_score: flo
 
 def answers_of(*questions: list[NBestEntry], null_odds: float | None = None) -> Answers:
     """`questions`: the n-best list of each, best first; the empty answer anywhere."""
-    found = Answers({}, {}, {}, {})
+    nbest: dict[str, list[NBestEntry]] = {}
+    found = Answers({}, {}, {}, nbest)
     for row, entries in enumerate(questions):
         spans = [each for each in entries if each["text"]]
         empty = next((each for each in entries if not each["text"]), None)
@@ -39,7 +40,7 @@ def answers_of(*questions: list[NBestEntry], null_odds: float | None = None) -> 
         odds = null_odds if empty is None else logit_score(empty) - logit_score(spans[0]) if spans else None
         found.null_odds[key] = NULL_ODDS_WITHOUT_SPAN if odds is None else odds
         found.predictions[key] = "" if found.null_odds[key] > 0 else found.best_texts[key]
-        found.nbest[key] = entries
+        nbest[key] = entries
     return found
 
 

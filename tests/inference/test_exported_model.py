@@ -83,7 +83,7 @@ def rounded(found: Any) -> Any:
 WITHOUT_TORCH = """
 import json, sys
 from qa_accel import Reader
-from qa_accel.data.windows import WindowConfig
+from qa_accel.data.settings import WindowConfig
 
 folder, windows, pairs = json.loads(sys.argv[1])
 reader = Reader(folder, backend="onnx", windows=WindowConfig(**windows))

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+import tracemalloc
 import unicodedata
 
 import numpy as np
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_decoder import Window, candidates_of, decode, windows_of
 
+from qa_accel.bench import synthetic
+from qa_accel.inference import postprocess
 from qa_accel.inference.answer_files import write_answers
 from qa_accel.inference.answer_lists import NULL_ODDS_WITHOUT_SPAN, Answers
 from qa_accel.inference.confidence import Calibration
@@ -112,6 +115,53 @@ def test_answers_are_those_of_the_slow_decoder(cases, n_best, max_answer_length,
         assert [entry["text"] for entry in nbest] == [text for text, _ in expected.nbest]
         assert [entry["probability"] for entry in nbest] == pytest.approx([value for _, value in expected.nbest])
         assert all(context[entry["start"] : entry["end"]] == entry["text"] for entry in nbest)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(contexts_with_windows(True), min_size=1, max_size=6),
+    st.integers(1, 3),
+    st.sampled_from([None, Calibration(2.0, 0.5, 1.0)]),
+    st.booleans(),
+)
+def test_chunks_of_any_size_give_the_same_answers(cases, chunk, calibration, negative):
+    """The chunk that holds all is compared with the slow decoder above. Breaks if a chunk reads windows, spans or contexts of
+    its neighbour, or if the pass that only decides decides otherwise than the one that lists."""
+    questions = Dataset.from_dict(
+        {"id": [str(row) for row in range(len(cases))], "context": [context for context, _ in cases]}
+    )
+    windows = [windows for _, windows in cases]
+    found = []
+    for size in (chunk, 10**6):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(postprocess, "CHUNK", size)
+            config, candidates = SpanConfig(4, 3), candidates_of(windows, count=60, max_answer_length=3)
+            options: dict = dict(version_2_with_negative=negative, calibration=calibration)
+            found.append(best_answers(questions, windows_of(windows), candidates, config, **options))
+    assert found[0] == found[1]
+    assert list(found[0].nbest) == list(found[0].predictions) == questions["id"][:]
+    for key, entries in found[0].nbest.items():
+        spans = [entry for entry in entries if entry["text"]]
+        assert found[0].best_texts[key] == (spans[0]["text"] if spans else "")
+        if calibration is not None:
+            [of_prediction] = [e["confidence"] for e in entries if e["text"] == found[0].predictions[key]][:1]
+            assert found[0].confidences[key] == of_prediction
+
+
+def test_answers_take_little_memory_beside_the_candidates(monkeypatch, tmp_path):
+    """In bytes that Python has allocated, after the answers are made and at the most while their files are written: 13,000 a
+    question while n-best lists were kept. Breaks if lists, contexts or a whole file's text are in memory for all questions."""
+    monkeypatch.setattr(postprocess, "CHUNK", 50)
+    peaks = []
+    for count in (500, 2500):
+        windows = synthetic.squad_like_windows(count, 30_000)
+        questions, candidates = synthetic.random_answers(windows)
+        tracemalloc.start()
+        found = best_answers(questions, windows, candidates, SpanConfig(), version_2_with_negative=True)
+        write_answers(found, tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert 100 < (peaks[1] - peaks[0]) / 2000 < 600
 
 
 @settings(max_examples=100, deadline=None)
@@ -285,7 +335,7 @@ def test_files_are_plain_indented_json_and_the_same_each_time(tmp_path):
     write_answers(found, tmp_path)
     for name, content in (
         ("predictions.json", found.predictions),
-        ("nbest_predictions.json", found.nbest),
+        ("nbest_predictions.json", dict(found.nbest)),
         ("null_odds.json", found.null_odds),
     ):
         written = (tmp_path / name).read_bytes()

@@ -205,9 +205,9 @@ def test_the_least_score_counts_itself_and_an_answerable_question_keeps_its_best
     entries = [{"text": "a", "start": 0, "end": 1, "score": 0.5}, {"text": "b", "start": 2, "end": 3, "score": 0.25}]
 
     def listed(least: float, negative: bool) -> str:
-        found = several_answers({"q": entries, "none": []}, least, version_2_with_negative=negative)  # type: ignore[arg-type]
-        assert found["none"] == []
-        return "".join(entry["text"] for entry in found["q"])
+        assert several_answers([], least, version_2_with_negative=negative) == []
+        found = several_answers(entries, least, version_2_with_negative=negative)  # type: ignore[arg-type]
+        return "".join(entry["text"] for entry in found)
 
     assert [listed(least, True) for least in (0.25, 0.26, 0.5, 0.51)] == ["ab", "a", "a", ""]
     assert [listed(least, False) for least in (0.25, 0.26, 0.5, 0.51)] == ["ab", "a", "a", "a"]

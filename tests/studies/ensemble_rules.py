@@ -107,7 +107,7 @@ RULES: dict[str, Callable[[Sequence[tuple[Scores, float]]], Joined]] = {
 
 
 def by_rule(rule: Callable[[Sequence[tuple[Scores, float]]], Joined], members: Sequence[Answers]) -> Answers:
-    found = Answers({}, {}, {}, {})
+    found = Answers({}, {}, {}, members[0].nbest)
     for key in members[0].nbest:
         lists, texts = [], {}
         for member in members:
@@ -116,7 +116,6 @@ def by_rule(rule: Callable[[Sequence[tuple[Scores, float]]], Joined], members: S
             if spans:
                 lists.append((spans, max(spans.values()) + member.null_odds[key]))
         found.best_texts[key], found.null_odds[key] = "", NULL_ODDS_WITHOUT_SPAN
-        found.nbest[key] = members[0].nbest[key]
         if lists:
             scores, null = rule(lists)
             best = min(scores, key=lambda place: (-scores[place], place))

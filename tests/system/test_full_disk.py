@@ -99,13 +99,14 @@ runpy.run_path({predict!r}, run_name="__main__")
 """
 
 
-@pytest.mark.parametrize("kilobytes", [36, 44])
+@pytest.mark.parametrize("kilobytes", [40, 48])
 def test_a_cache_without_room_for_the_logits_ends_in_one_message_and_holds_no_part_of_them(toy, tmp_path, kilobytes):
-    """Questions and windows take 32 kB, the logits 13. Breaks if the file is filled through a map that has no room: the kernel
-    would kill the process; or if part of it keeps its name or its room."""
+    """Questions, windows and their audit take 36 kB, the logits 13. Breaks if the file is filled through a map that has no
+    room: the kernel would kill the process; or if part of it keeps its name or its room."""
     cache, disk = tmp_path / "cache", tmp_path / "disk"
     data = DataConfig(test_file=(str(toy.dev),), cache_dir=str(cache))
-    splits.prepare_split(data, WindowConfig(**WINDOWS), AutoTokenizer.from_pretrained(toy.model), "test")
+    tokenizer = AutoTokenizer.from_pretrained(toy.model)
+    splits.prepare_split(data, WindowConfig(**WINDOWS), tokenizer, "test", max_answer_length=30)
     script_file = tmp_path / "predict_with_a_cache.py"
     places = dict(cache=str(cache), disk=str(disk), predict=str(SCRIPTS / "predict.py"))
     script_file.write_text(WITH_A_CACHE.format(**places))
@@ -114,7 +115,7 @@ def test_a_cache_without_room_for_the_logits_ends_in_one_message_and_holds_no_pa
     code, output, left = small_disk(disk, kilobytes, script_file, words)
     message = only_message(Left(code, output, None))
     assert "disk/logits-" in message and "cannot be written" in message and "--cache_dir" in message
-    assert sorted(name.partition("-")[0] for name in left) == ["questions", "windows"]
+    assert sorted(name.partition("-")[0] for name in left) == ["audit", "questions", "windows"]
     assert not list((tmp_path / "answers").glob("*.json"))
 
 
