@@ -174,8 +174,8 @@ def cpu_attention(
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     with torch.autocast("cpu", enabled=False):  # else softmax returns fp32, which the next product rounds
         if not torch.compiler.is_compiling():
-            of_dtype = (x.to(dtype) for x in (query, key, value))
-            return block_attention(*of_dtype, attention_mask, dropout=dropout, factor=factor), None
+            query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+            return block_attention(query, key, value, attention_mask, dropout=dropout, factor=factor), None
         scores = (query * factor).to(dtype) @ key.to(dtype).transpose(2, 3)
         if attention_mask is not None:
             scores += bias(attention_mask, dtype)

@@ -76,9 +76,8 @@ def make_model(folder: Path) -> None:
 def prepared_split(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
-    from qa_accel.data.settings import DataConfig
+    from qa_accel.data.settings import DataConfig, WindowConfig
     from qa_accel.data.splits import prepare_split
-    from qa_accel.data.settings import WindowConfig
     from qa_accel.inference.settings import SpanConfig
 
     data = DataConfig(train_file=(str(folder / "questions.jsonl"),), cache_dir=str(folder / "cache"))
@@ -88,7 +87,8 @@ def prepared_split(folder: Path) -> Any:
 
 
 def plan(folder: Path, *, packed: bool) -> Callable[[], None]:
-    from qa_accel.training.epochs import EpochPlans, LoopConfig
+    from qa_accel.training.epochs import EpochPlans
+    from qa_accel.training.part_settings import LoopConfig
 
     lengths_W = np.array(prepared_split(folder).windows.lengths_W)
     return lambda: (EpochPlans(LoopConfig(), lengths_W, seed=1, world_size=8, packed=packed).plan(0), None)[1]
@@ -98,7 +98,7 @@ def results(folder: Path) -> Callable[[], None]:
     """Rows of candidates as they come from the ranks, then all that rank 0 does with them."""
     from qa_accel.commands.answer_results import write_results
     from qa_accel.inference.postprocess import best_answers
-        from qa_accel.inference.settings import SpanConfig
+    from qa_accel.inference.settings import SpanConfig
     from qa_accel.inference.window_rows import WindowRows, columns
 
     split, config, random = prepared_split(folder), SpanConfig(), np.random.default_rng(0)
