@@ -22,7 +22,7 @@ from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.windows import Windows
 from qa_accel.inference import predictor
 from qa_accel.inference.postprocess import Candidates
-from qa_accel.inference.settings import SpanConfig
+from qa_accel.inference.settings import PredictorConfig, SpanConfig
 from qa_accel.models.loading import ModelInputs
 
 
@@ -262,4 +262,4 @@ def test_rank_0_alone_makes_room_for_all_windows(case):
 
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="--per_device_eval_batch_size must be at least 1, got 0"):
-        predictor.PredictorConfig(0)
+        PredictorConfig(0)
