@@ -239,7 +239,7 @@ def test_an_early_signal_is_noted_before_torch_is_there(repository, tmp_path):
         "importlib.import_module = note; sys.argv = ['qa-accel', 'train']; cli.main()"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=repository, capture_output=True, text=True)
-    assert done.stdout.split() == ["qa_accel.commands.train", "SIGUSR1"], done.stderr
+    assert done.stdout.split() == ["qa_accel.commands.settings.train", "SIGUSR1"], done.stderr
 
 
 # -------------------------------------------------------------------------------------------- two runs, one folder
