@@ -6,6 +6,7 @@ from qa_accel.batching.mode import BatchingConfig
 from qa_accel.data.questions import DataConfig
 from qa_accel.data.windows import WindowConfig
 from qa_accel.distributed.accelerator import RuntimeConfig
+from qa_accel.distributed.gradient_sums import GradientSumsConfig
 from qa_accel.distributed.stop import StopConfig
 from qa_accel.hub import HubConfig
 from qa_accel.inference.postprocess import SpanConfig
@@ -34,6 +35,7 @@ class TrainConfig:
     tuning: AdapterConfig = field(default_factory=AdapterConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    gradient_sums: GradientSumsConfig = field(default_factory=GradientSumsConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     spans: SpanConfig = field(default_factory=SpanConfig)
     stop: StopConfig = field(default_factory=StopConfig)
