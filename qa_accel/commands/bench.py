@@ -22,8 +22,10 @@ from accelerate import Accelerator
 from qa_accel.batching import plan
 from qa_accel.batching.collate import batch_loader
 from qa_accel.batching.mode import BatchingConfig, choose
+from qa_accel.bench import scaling
 from qa_accel.bench.engines import Engines, cpu_engines, table
 from qa_accel.bench.reader import QUESTIONS, ReaderBench, random_reader
+from qa_accel.bench.scaling import ScalingConfig
 from qa_accel.bench.steps import TOKENIZER, StepBench, planned, precision_name, wait
 from qa_accel.bench.synthetic import ModelName, make_model, model_config, random_answers, squad_like_windows
 from qa_accel.data.pair_tokenizer import PairTokenizer, one_thread
@@ -47,7 +49,7 @@ ENGINE_QUESTIONS = 64
 """Of the part `reader`, for each of the engines: a round takes some ten seconds per engine."""
 MOST_WINDOWS = 10_000_000
 """They are all made in memory: 12 GB."""
-Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess", "reader"]
+Part = Literal["matmul", "prepare", "input", "train", "predict", "postprocess", "reader", "scaling"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class BenchConfig:
     """What to measure."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile: CompileConfig = field(default_factory=CompileConfig)
+    scaling: ScalingConfig = field(default_factory=ScalingConfig)
 
     def __post_init__(self):
         check_ranges(self, windows=f"[1, {MOST_WINDOWS}]", per_device_train_batch_size=COUNT, steps=COUNT)
@@ -265,6 +268,15 @@ class Bench:
             self.say("reader", model=config.reader_model or config.model, **figures)
         if config.reader_model is not None and not self.on_cuda:
             self.engines(config.reader_model, pairs)
+
+    def scaling(self) -> None:
+        """What many GPUs would reach, from counts of two real processes, the real plan and stated link speeds."""
+        size = self.config.per_device_train_batch_size
+        _, collate = planned(self.windows, self.mode, make_model(self.model_config), size)
+        lines = scaling.figures(self.config.model, self.windows, collate, size, self.config.scaling)
+        for line in lines:
+            self.say("scaling", **line)
+        print(scaling.table(lines), flush=True)
 
     def engines(self, name: str, pairs: list[tuple[str, str]]) -> None:
         """The same model in torch and in onnxruntime, in each precision of this CPU; JSON and a table."""
