@@ -45,11 +45,16 @@ def make_model(config: PretrainedConfig) -> PreTrainedModel:
     return AutoModelForQuestionAnswering.from_config(copy.deepcopy(config), dtype=torch.float32)
 
 
+def squad_like_lengths(count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count,) int64, tokens of windows."""
+    percentiles = np.linspace(0, 1, len(SQUAD_LENGTHS))
+    return np.interp(rng.random(count), percentiles, SQUAD_LENGTHS).astype(np.int64)
+
+
 def squad_like_windows(count: int, vocab_size: int, seed: int = 0) -> Windows:
     """`count` windows, one question each: CLS, 12 tokens of question, SEP, context, SEP; two thirds hold an answer."""
     rng = np.random.default_rng(seed)
-    percentiles = np.linspace(0, 1, len(SQUAD_LENGTHS))
-    lengths_W = np.interp(rng.random(count), percentiles, SQUAD_LENGTHS).astype(np.int64)
+    lengths_W = squad_like_lengths(count, rng)
     begin_W = np.concatenate([[0], np.cumsum(lengths_W)])
     place_N = np.arange(begin_W[-1]) - np.repeat(begin_W[:-1], lengths_W)
     context_begin_W = np.full(count, 14, np.int32)

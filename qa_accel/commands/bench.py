@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from qa_accel.batching import plan
 from qa_accel.batching.collate import batch_loader
 from qa_accel.batching.mode import choose
+from qa_accel.bench import scaling
 from qa_accel.bench.engines import Engines, cpu_engines, table
 from qa_accel.bench.reader import QUESTIONS, ReaderBench, random_reader
 from qa_accel.bench.settings import BenchConfig
@@ -219,6 +220,15 @@ class Bench:
             self.say("reader", model=config.reader_model or config.model, **figures)
         if config.reader_model is not None and not self.on_cuda:
             self.engines(config.reader_model, pairs)
+
+    def scaling(self) -> None:
+        """What many GPUs would reach, from counts of two real processes, the real plan and stated link speeds."""
+        size = self.config.per_device_train_batch_size
+        _, collate = planned(self.windows, self.mode, make_model(self.model_config), size)
+        lines = scaling.figures(self.config.model, self.windows, collate, size, self.config.scaling)
+        for line in lines:
+            self.say("scaling", **line)
+        print(scaling.table(lines), flush=True)
 
     def engines(self, name: str, pairs: list[tuple[str, str]]) -> None:
         """The same model in torch and in onnxruntime, in each precision of this CPU; JSON and a table."""

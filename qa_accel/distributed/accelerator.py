@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -56,11 +57,14 @@ def make_accelerator(
     chosen = precision.of_training() if bfloat16_where_fast else None
     if chosen is not None:
         options = {"mixed_precision": chosen} | options
+    # its successor, of torch 2.13, is no option of accelerate
+    warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated", FutureWarning)
     handlers: list[Any] = [InitProcessGroupKwargs(**group)]
     handlers.append(
         DistributedDataParallelKwargs(
             find_unused_parameters=find_unused_parameters,
             gradient_as_bucket_view=True,  # else DDP keeps a second copy of all gradients
+            broadcast_buffers=False,  # else each forward pass waits for rank 0's position numbers, which never change
         )
     )
     with _hide_launcher(launched):

@@ -1,6 +1,7 @@
 """The settings of processes: seeds, timeouts, and when a run stops."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from qa_accel.distributed import signals
 from qa_accel.ranges import COUNT, NATURAL, check_ranges
@@ -26,3 +27,9 @@ class StopConfig:
 
     def __post_init__(self):
         check_ranges(self, max_train_hours="(0, inf)")
+
+
+@dataclass(frozen=True)
+class GradientSumsConfig:
+    ddp_comm_hook: Literal["no", "fp16", "bf16"] = "no"
+    """Sum gradients over the ranks of DDP in this precision in place of fp32: half the bytes between GPUs, other last bits."""

@@ -14,7 +14,7 @@ from qa_accel.data import named_sets, splits
 from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import environment, run_folder, strategy
+from qa_accel.distributed import environment, gradient_sums, run_folder, strategy
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
@@ -50,6 +50,8 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         project_dir=settings.checkpoint.output_dir,
     )
     console = runtime.console(accelerator)
+    if (warning := gradient_sums.check(settings.gradient_sums, accelerator)) is not None:
+        console.print(f"warning: {warning}")
     task = load_task(
         settings.model,
         settings.windows,
@@ -117,6 +119,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
     )
     qa, loss = _build_model(settings, task, accelerator, console)
     model, optimizer = accelerator.prepare(qa.model, optim.make_optimizer(qa.model, settings.optim))
+    gradient_sums.compress(settings.gradient_sums, model)
     runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 
     fingerprint = run_fingerprint(

@@ -35,8 +35,8 @@ from qa_accel.training.progress import Progress
 PROGRESS = "progress.json"
 TEACHERS = "teachers"
 """Entry of a fingerprint: of each teacher the fingerprint -> the name, which may change."""
-IF_USED = ("negative_window_ratio", "sampling_temperature")
-"""Settings that are entries of a fingerprint only where they have a value."""
+IF_USED = {"negative_window_ratio": None, "sampling_temperature": None, "ddp_comm_hook": "no"}
+"""Settings that are entries of a fingerprint only where they have another value than this."""
 SET_WEIGHTS = "weights of sets"
 """Entry of a fingerprint where some set has another weight than 1."""
 TEACHERS_LOGITS = "teachers' logits"
@@ -53,7 +53,7 @@ def run_fingerprint(
     chosen = ("model_name_or_path", "seed", "per_device_train_batch_size", "gradient_accumulation_steps")
     chosen += ("num_train_epochs", "max_train_steps", "dtype", "keep_layers", *config.setting_types(OptimConfig))
     chosen += tuple(name for name in config.setting_types(AdapterConfig) if name != "merge_lora")
-    chosen += tuple(name for name in IF_USED if settings[name] is not None)
+    chosen += tuple(name for name, unused in IF_USED.items() if settings[name] != unused)
     teachers = taught = None
     if isinstance(windows, TaughtWindows):
         chosen += ("distill_temperature", "distill_weight")

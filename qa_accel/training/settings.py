@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from qa_accel.batching.settings import BatchingConfig
 from qa_accel.data.settings import DataConfig, WindowConfig
-from qa_accel.distributed.settings import RuntimeConfig, StopConfig
+from qa_accel.distributed.settings import GradientSumsConfig, RuntimeConfig, StopConfig
 from qa_accel.hub_settings import HubConfig
 from qa_accel.inference.settings import SpanConfig
 from qa_accel.models.settings import AdapterConfig, LayerCutConfig, ModelConfig
@@ -32,6 +32,7 @@ class TrainConfig:
     tuning: AdapterConfig = field(default_factory=AdapterConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    gradient_sums: GradientSumsConfig = field(default_factory=GradientSumsConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     spans: SpanConfig = field(default_factory=SpanConfig)
     stop: StopConfig = field(default_factory=StopConfig)
