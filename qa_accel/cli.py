@@ -13,7 +13,6 @@ from typing import Any
 
 import qa_accel
 from qa_accel.distributed import signals
-from qa_accel.quick_imports import quick_imports
 from qa_accel.terminal import log_warnings, show_all_characters, visible_lines
 from qa_accel.training.stage_timer import StageTimer
 
@@ -53,8 +52,7 @@ def main(command: str | None = None) -> None:
     if command == "ask":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
     settings = settings_of(command, arguments)
-    with quick_imports():
-        module = importlib.import_module(f"qa_accel.commands.{command}")
+    module = importlib.import_module(f"qa_accel.commands.{command}")
     if command in WITHOUT_TORCH:
         log_warnings()
         try:

@@ -15,7 +15,6 @@ from qa_accel.inference.exported_model import ExportedModel, ExportedPredictor
 from qa_accel.inference.postprocess import Candidates, best_answers
 from qa_accel.inference.settings import SpanConfig
 from qa_accel.messages import shown
-from qa_accel.quick_imports import quick_imports
 
 if TYPE_CHECKING:
     import torch
@@ -127,17 +126,15 @@ def _of_torch(
     compile: bool,
 ) -> ReaderModel:
     from qa_accel.batching.settings import BatchingConfig
+    from qa_accel.inference.local_predictor import LocalPredictor
+    from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
+    from qa_accel.inference.qa_model import load_task
+    from qa_accel.models.loading import available_positions, quiet
     from qa_accel.models.settings import ModelConfig
-
-    with quick_imports():
-        from qa_accel.inference.local_predictor import LocalPredictor
-        from qa_accel.inference.placement import PRECISIONS, choose_device, choose_dtype
-        from qa_accel.inference.qa_model import load_task
-        from qa_accel.models.loading import available_positions, quiet
 
     place = choose_device(device)
     dtype_name = choose_dtype(dtype, place)
-    with quiet(), quick_imports():  # the model's own module is imported here
+    with quiet():
         task = load_task(
             ModelConfig(name, dtype=dtype_name),
             windows,
