@@ -67,7 +67,7 @@ def make_model(folder: Path) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZER)
     torch.manual_seed(0)
-    size: dict[str, int] = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16)
+    size: Any = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16)
     config = BertConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **size)
     BertForQuestionAnswering(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
