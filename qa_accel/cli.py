@@ -12,7 +12,7 @@ import sys
 from typing import Any
 
 import qa_accel
-from qa_accel.distributed import signals
+from qa_accel.distributed import allocator, signals
 from qa_accel.terminal import log_warnings, show_all_characters, visible_lines
 from qa_accel.training.stage_timer import StageTimer
 
@@ -52,6 +52,8 @@ def main(command: str | None = None) -> None:
     if command == "ask":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
     settings = settings_of(command, arguments)
+    if command in ("train", "bench"):
+        allocator.request_huge_pages()
     module = importlib.import_module(f"qa_accel.commands.{command}")
     if command in WITHOUT_TORCH:
         log_warnings()

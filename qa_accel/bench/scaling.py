@@ -101,7 +101,7 @@ def estimate(counted: Counted, hook: str, world: int, config: ScalingConfig, mea
 def job_seconds(
     step_ms: float, world: int, size: int, config: ScalingConfig, serial_seconds: float
 ) -> dict[str, float]:
-    """Seconds of the job's start, steps, passes over the validation windows and rank 0's post-processing.
+    """Seconds of the job's start, steps, passes over the validation questions (a window each) and rank 0's post-processing.
 
     `size`: windows of a rank and step. `serial_seconds`: of one evaluation.
     """
@@ -119,7 +119,7 @@ def measure(windows: Windows, collate: Any, world: int, size: int) -> Measured:
     plan_seconds = time.perf_counter() - began
     padded = _full_steps(lengths_W, world, size, packed=False)
     width_SR = -(-lengths_W[padded].max(axis=-1) // 8) * 8
-    some = packed[:20] % len(windows)
+    some = np.where(packed[:20] == plan.NOTHING, plan.NOTHING, packed[:20] % len(windows))
     began = time.perf_counter()
     for step_plan, _ in zip(some, batch_loader(collate, some[:, 0])):
         (step_plan != plan.NOTHING).sum()

@@ -24,10 +24,16 @@ def audit_file(windows: Path, *, training: bool, max_answer_length: int | None) 
 
 def read(path: Path) -> tuple[list[int], SplitReport] | None:
     """The rows of the questions that are dropped, and the report; None if there is none, or it is damaged."""
-    if not cache_file.is_usable(path, check=True):
+    if not path.is_file():
         return None
-    content = json.loads(path.read_bytes()[: -cache_file.TRAILER])
-    return content["dropped"], SplitReport.from_dict(_tuples(content["report"]))
+    try:
+        if (damage := cache_file.damage_of(path)) is None:
+            content = json.loads(path.read_bytes()[: -cache_file.TRAILER])
+            return content["dropped"], SplitReport.from_dict(_tuples(content["report"]))
+    except (OSError, KeyError, TypeError, ValueError) as error:  # deleted meanwhile, or written by another version
+        damage = str(error)
+    logger.warning("%s is damaged (%s): the audit is computed again", path, damage)
+    return None
 
 
 def write(path: Path, dropped: list[int], report: SplitReport) -> None:

@@ -51,7 +51,7 @@ def damage_of(path: Path, *, whole: bool = True) -> str | None:
             file.seek(size)
             trailer = file.read()
         if not trailer.startswith(MARK):
-            return "it is cut off, or another program wrote it"
+            return "it is cut off, or another program or version wrote it"
         stated = trailer.removeprefix(MARK)[:DIGEST] if whole else trailer.removeprefix(MARK)[DIGEST:]
         if stated != _hash(path, size, path.name, range(0, size, PIECE) if whole else _samples(size)):
             return "its hash differs from the one that it was written with"

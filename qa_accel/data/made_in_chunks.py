@@ -17,7 +17,7 @@ class MadeInChunks(Mapping[str, T]):
     """The values of the chunk that was read last are kept, and are the same objects when they are read again."""
 
     def __init__(self, keys: Sequence[str], begin_C: np.ndarray, make: Callable[[int, int], list[T]]):
-        """`begin_C`: the first row of each chunk, 0 first; empty without keys. `make`: the values of rows [first, last)."""
+        """`keys`: distinct. `begin_C`: the first row of each chunk, 0 first; empty without keys. `make`: the values of rows [first, last)."""
         self._keys, self._begin_C, self._make = keys, begin_C, make
         self._kept: tuple[int, list[T]] = (0, [])
         self._last = -1
@@ -35,6 +35,10 @@ class MadeInChunks(Mapping[str, T]):
             values = self._make(first, last)
             self._kept = (first, values)
         return values[row - first]
+
+    def keep(self, first: int, values: list[T]) -> None:
+        """The values of the chunk that begins with this row, for a caller that has made them already."""
+        self._kept = (first, values)
 
     def __contains__(self, key: object) -> bool:
         return self._row(key) is not None

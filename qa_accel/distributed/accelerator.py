@@ -64,7 +64,9 @@ def make_accelerator(
         DistributedDataParallelKwargs(
             find_unused_parameters=find_unused_parameters,
             gradient_as_bucket_view=True,  # else DDP keeps a second copy of all gradients
-            broadcast_buffers=False,  # else each forward pass waits for rank 0's position numbers, which never change
+            # else each forward pass waits for rank 0's position numbers; of all models only I-BERT has buffers that training
+            # changes, and reads them with quant_mode alone, where each rank then has ranges of its own
+            broadcast_buffers=False,
         )
     )
     with _hide_launcher(launched):

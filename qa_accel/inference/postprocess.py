@@ -59,7 +59,8 @@ def best_answers(
     def lists(first: int, last: int) -> list[list[NBestEntry]]:
         return [decision.entries for decision in decide(first, last, config.n_best_size)]
 
-    answers = Answers({}, {}, {}, MadeInChunks(ids, found.begin_C, lists))
+    made = MadeInChunks(ids, found.begin_C, lists)
+    answers = Answers({}, {}, {}, made)
     if config.min_answer_score is not None:
         apart = MadeInChunks(ids, found.begin_C, found.spans_apart)
         among = partial(
@@ -68,11 +69,14 @@ def best_answers(
             version_2_with_negative=version_2_with_negative,
         )
         answers = replace(answers, candidates=apart, several=Through(among, apart))
-    # the best span decides; confidences need the others too
-    enough = 1 if calibration is None else config.n_best_size
+    # The best span decides; confidences need the others too. The lists of a single chunk are kept: Reader reads them at once.
+    whole = calibration is not None or len(found.begin_C) == 1
     for first, last in pairwise([*found.begin_C.tolist(), len(ids)]):
-        for key, decision in zip(ids[first:last], decide(first, last, enough), strict=True):
+        decisions = list(decide(first, last, config.n_best_size if whole else 1))
+        for key, decision in zip(ids[first:last], decisions, strict=True):
             answers.add(key, decision)
+        if whole:
+            made.keep(first, [decision.entries for decision in decisions])
     return answers
 
 

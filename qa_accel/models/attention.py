@@ -9,7 +9,8 @@ A model type is packable (models/architectures.py) if tests/models/test_attentio
 gradients equal the padded ones. Such a model must pass its keyword arguments on to a registered attention function, take
 position_ids, and must not mix tokens of a row anywhere else.
 
-CPU: blocks of scores that stay in the cache (cpu_attention.py), or where a CPU compiles, operations on whole batches.
+CPU: blocks of scores that stay in the cache (cpu_attention.py), or where a CPU compiles, a bias is learned
+or everything is dropped, operations on whole batches.
 torch's fused kernel for the CPU has no dropout. In evaluation `cpu_attention` is that kernel, as in prediction.
 """
 
@@ -24,6 +25,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from qa_accel.models.architectures import packed_support
 from qa_accel.models.cpu_attention import bias, block_attention
+from qa_accel.models.fast_layers import VALUES
 from qa_accel.models.fast_layers import dropout as drop
 
 PACKED, CPU = "packed", "cpu"
@@ -173,7 +175,8 @@ def cpu_attention(
     groups = query.shape[1] // key.shape[1]
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     with torch.autocast("cpu", enabled=False):  # else softmax returns fp32, which the next product rounds
-        if not torch.compiler.is_compiling():
+        learned_bias = attention_mask is not None and attention_mask.requires_grad
+        if not (torch.compiler.is_compiling() or learned_bias or round(dropout * VALUES) == VALUES):
             query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
             return block_attention(query, key, value, attention_mask, dropout=dropout, factor=factor), None
         scores = (query * factor).to(dtype) @ key.to(dtype).transpose(2, 3)

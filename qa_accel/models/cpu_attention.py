@@ -3,12 +3,12 @@
 Written as operations on whole batches, attention makes some ten passes over scores (B, heads, L, K) that are far larger than the
 caches, most of them into memory that the system first has to map. Here a block of rows and heads goes through all operations
 before the next one begins, in buffers that are used again. Products and softmax are torch's and in the order of the plain form,
-so results differ from it by rounding alone.
+so results differ from it by rounding alone (but for a query without any key, such as padding: it gets a mean of other values).
 
 B rows, L queries and K keys of a row, d width of a head; P pairs of a row and a head in a block, J keys that they attend to.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -33,8 +33,8 @@ def block_attention(
 ) -> torch.Tensor:
     """query (B, heads, L, d), key and value (B, heads, K, d), of one dtype -> (B, L, heads, d).
 
-    mask: of each row the keys that each query attends to (bool), or a bias of the scores; (B, 1 or heads, L, K) or a shape
-    that expands to it; None: all keys. dropout: probability that a share becomes zero. factor: of the scores.
+    mask: of each row the keys that each query attends to (bool), or a bias of the scores, which gets no gradient; (B, 1 or heads,
+    L, K), each but heads also 1; None: all keys. dropout: probability that a share becomes zero, below 1. factor: of the scores.
     """
     return _BlockAttention.apply(query, key, value, mask, dropout, factor)  # type: ignore[return-value]
 
@@ -92,7 +92,8 @@ class _BlockAttention(torch.autograd.Function):
             place.copy_(result_PLd.unflatten(0, (len(place), -1)).transpose(1, 2))
             saved += [shares_PLJ] if words is None else [shares_PLJ, words]
         ctx.save_for_backward(query, key, value, *saved)
-        ctx.blocks, ctx.dropped, ctx.factor = blocks, dropped, factor
+        ctx.blocks = [replace(block, bias=None) for block in blocks]  # the gradient does not depend on it
+        ctx.dropped, ctx.factor = dropped, factor
         return out_BLhd
 
     @staticmethod
@@ -191,7 +192,7 @@ class _Seen:
         if all(self.whole_B[rows]) and len(set(first)) == len(set(last)) == 1:
             return slice(first[0], last[0]), None
         keys = slice(min(first), max(last))
-        if keys.start >= keys.stop:  # nothing is attended to: every key gets an equal share, as in the plain form
+        if keys.start >= keys.stop:  # nothing is attended to: every key gets an equal share
             keys = slice(0, self.mask_BhLK.shape[-1])
         return keys, bias(self.mask_BhLK[rows, :, :, keys], dtype)
 

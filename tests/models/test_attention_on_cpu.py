@@ -173,3 +173,13 @@ def test_keys_that_no_query_sees_are_not_multiplied(monkeypatch):
     mask = (torch.arange(50) < torch.tensor([[50], [11]]))[:, None, None, :].expand(2, 1, 50, 50)
     block_attention(q, k, v, mask, dropout=0.0, factor=1.0)
     assert widths == [50, 8, 11, 8]
+
+
+def test_a_learned_bias_gets_its_gradient_and_dropout_of_all_gives_zeros():
+    """Neither is for the blocks: breaks if they take them, without a gradient and with a division by zero."""
+    q, k, v = torch.randn(3, 2, 4, 10, 8)
+    learned = torch.zeros(2, 4, 10, 10, requires_grad=True)
+    out, _ = attention_module.cpu_attention(Layer(), q, k, v, learned, is_causal=False)
+    out.square().sum().backward()
+    assert learned.grad is not None and learned.grad.abs().sum() > 0
+    assert called(Layer(), None, dropout=1.0).abs().sum() == 0

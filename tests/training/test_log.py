@@ -83,7 +83,7 @@ def test_looking_at_the_device_less_than_once_a_step_is_refused():
 def test_a_tracker_must_be_known_and_installed_and_all_takes_those_that_are(monkeypatch):
     """Breaks if `all`, which is a name and no tracker, is looked for among the installed ones."""
     installed = [LoggerType.WANDB]
-    monkeypatch.setattr(log, "get_available_trackers", lambda: installed)
+    monkeypatch.setattr("accelerate.tracking.get_available_trackers", lambda: installed)
     log.LogConfig(report_to=("all", "wandb"))
     with pytest.raises(ValueError, match="--report_to x: accelerate has no such tracker; known: all, "):
         log.LogConfig(report_to=("x",))
