@@ -7,6 +7,7 @@ scripts/*.py call the same `main`.
 
 import difflib
 import importlib
+import os
 import signal
 import sys
 from typing import Any
@@ -51,7 +52,13 @@ def main(command: str | None = None) -> None:
         signals.listen(signals.BEFORE_TRAINING)  # before the seconds that importing torch takes
     if command == "ask":
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a pipe without a traceback, while torch loads too
-    settings = settings_of(command, arguments)
+    try:
+        settings = settings_of(command, arguments)
+    except BrokenPipeError:  # `--help | head`: the reader has seen enough
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # else Python complains when it flushes at the exit
+        raise SystemExit(0) from None
     if command in ("train", "bench"):
         allocator.request_huge_pages()
     module = importlib.import_module(f"qa_accel.commands.{command}")

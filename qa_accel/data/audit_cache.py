@@ -1,4 +1,4 @@
-"""The audit of a split, kept beside its windows: of millions of prepared questions a start reads counts, and no question."""
+"""The audit of a split, kept beside its windows: a start on millions of prepared questions audits none of them."""
 
 import hashlib
 import json

@@ -34,7 +34,8 @@ def load_questions(config: DataConfig, split: SplitName, *, check_cache: bool = 
 
     Columns: id, title (if the source has it), question, context, answers (if the source has them; train and validation
     must), contradiction (if `is_impossible` contradicts some answers), and set (if the files have names of sets, each of
-    which is shuffled, sharded and cut by itself). Raises ValueError that names what is wrong with the source. check_cache: read the cached file once to see whether it is damaged, in which case the source is
+    which is shuffled, sharded and cut by itself). Raises ValueError that names what is wrong with the source. check_cache: see
+    whether the cached file is damaged (of a large one, in samples: `cache_file`), in which case the source is
     read again.
     """
     started = time.monotonic()

@@ -48,7 +48,7 @@ def prepare_split(
     """One split. Training drops questions whose answer is not at its offset; other splits keep every question.
 
     max_answer_length: tokens of prediction's longest answer, for the audit to count gold answers that are longer.
-    check_cache: look for damage in cached files, which costs a read of each; one process of those that share them is enough.
+    check_cache: look for damage in cached files, which costs a read of each, or of samples of large ones; one process of those that share them is enough.
     `DataConfig.answers` decides about the labels of training alone; other windows are labelled as under `any`.
     """
     labelled = data_config.answers if split == "train" else "any"

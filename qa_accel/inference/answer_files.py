@@ -53,7 +53,7 @@ def _by_question(entries_by_id: Mapping[str, Sequence[Mapping[str, Any]]]) -> It
     """What `json.dumps(entries_by_id, indent=2)` gives, question by question and twice as fast.
 
     The standard library indents in Python and encodes in C only what is not indented. So the line breaks are in the separator;
-    those between entries are found by it, since no text has a line break of its own in JSON.
+    those between entries, which are flat, are found by it, since no text has a line break of its own in JSON.
     """
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",\n      ", ": ")).encode
     opening = "{"

@@ -30,7 +30,8 @@ if TYPE_CHECKING:  # at run time numpy is enough
     from datasets import Dataset
 
 CHUNK = 2048
-"""Windows whose candidates are Python objects at a time, or those of one question: some 30 MB with 20 spans each."""
+"""Windows whose candidates are Python objects at a time, and the rest of those of the last question: some 30 MB with 20 spans
+each."""
 
 
 def best_answers(

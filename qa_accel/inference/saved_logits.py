@@ -145,7 +145,8 @@ def locate(
     cache_dir: Path,
     max_seq_length: int | None = None,
 ) -> LogitsFile:
-    """The file of these logits; one that is damaged is deleted, with a warning. All ranks must call, and agree on the result.
+    """The file of these logits; one that is damaged is deleted, with a warning (of a large one
+    samples are looked at). All ranks must call, and agree on the result.
 
     `qa`: as loaded, not yet prepared.
     """

@@ -157,6 +157,16 @@ def test_help_answers_within_a_second(repository):
     assert seconds < 1, f"{seconds} s of processor time in {time.monotonic() - began} s"
 
 
+def test_help_may_be_cut_off_by_its_reader(repository):
+    """As `--help | head` does. Breaks if the closed pipe becomes a traceback, or a complaint at the exit."""
+    command = [sys.executable, "-m", "qa_accel.cli", "train", "--help"]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # before anything is written
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
 def test_the_names_of_the_package_are_what_they_say():
     from qa_accel.commands import train as command
     from qa_accel.evaluation.squad_metric import SquadMetric
