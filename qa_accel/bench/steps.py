@@ -42,6 +42,8 @@ class StepBench:
     repeats: int
     warmup_steps: int
     compile: CompileConfig
+    pad_to_max_length: bool
+    """Whether the baseline pads to the longest of all windows, not only of the batch."""
     matmul_rate: float
     """Of the device, FLOP/s; 0: not measured."""
 
@@ -71,11 +73,14 @@ class StepBench:
         }
 
     def baseline(self, accelerator: Accelerator) -> dict[str, Any]:
-        """What the usual scripts do: a shuffled order, batches padded to their longest window, the model's own loss."""
+        """What the usual scripts do: a shuffled order, padded batches, the model's own loss."""
         qa_model = make_model(self.model_config)
         prepared, optimizer = accelerator.prepare(qa_model, torch.optim.AdamW(qa_model.parameters(), lr=3e-5))
         prepared.train()
-        collate = PaddedCollator(self.windows, pad_token_id=0, pad_to_multiple_of=1)
+        longest = int(self.windows.lengths_W.max())
+        collate = PaddedCollator(
+            self.windows, pad_token_id=0, pad_to_multiple_of=longest if self.pad_to_max_length else 1
+        )
         shuffled = np.random.default_rng(0).permutation(len(self.windows))
         size = self.batch_size
         entries = shuffled[: len(shuffled) // size * size].reshape(-1, size)
@@ -89,7 +94,9 @@ class StepBench:
 
         figures = self._measured(entries, collate, step)
         figures.pop("graphs_after_warmup")
-        return {"precision": precision_name(accelerator), "batches": "padded, random order", **figures}
+        padding = "all windows" if self.pad_to_max_length else "the batch"
+        batches = f"random order, padded to the longest window of {padding}"
+        return {"precision": precision_name(accelerator), "batches": batches, **figures}
 
     def _measured(
         self, entries: np.ndarray, collate: mode.Collator, step: Callable[[np.ndarray, Batch], None]

@@ -156,6 +156,7 @@ class Bench:
             repeats=config.repeats,
             warmup_steps=config.warmup_steps,
             compile=config.compile,
+            pad_to_max_length=config.pad_to_max_length,
             matmul_rate=self.matmul_rate,
         )
         ours = bench.ours(self.accelerator, self.mode)

@@ -16,7 +16,7 @@ import torch
 
 from qa_accel.models.fast_layers import VALUES, random_words
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 2 << 20
 """Of the scores of a block: it and two more of this size are in use at once."""
 
 aten: Any = torch.ops.aten
@@ -147,8 +147,8 @@ class _Buffers:
 def _blocks(query: torch.Tensor, K: int, mask: torch.Tensor | None) -> list[_Block]:
     B, heads, L, _ = query.shape
     bytes_of_head = max(1, L * K * query.element_size())
-    rows_at_once = max(1, BLOCK_BYTES // (bytes_of_head * heads))
-    heads_at_once = min(heads, max(1, BLOCK_BYTES // bytes_of_head))
+    rows_at_once = _even_part(B, BLOCK_BYTES // (bytes_of_head * heads))
+    heads_at_once = _even_part(heads, BLOCK_BYTES // bytes_of_head)
     seen = None if mask is None else _Seen.of(mask.expand(B, -1, L, K))
     blocks = []
     for row in range(0, B, rows_at_once):
@@ -159,6 +159,12 @@ def _blocks(query: torch.Tensor, K: int, mask: torch.Tensor | None) -> list[_Blo
             own_bias = block_bias if block_bias is None or block_bias.shape[1] == 1 else block_bias[:, own]
             blocks.append(_Block(rows, own, keys, own_bias))
     return blocks
+
+
+def _even_part(count: int, most: int) -> int:
+    """Size of the fewest parts of `count` that have at most `most` each, as even as possible; 1 at least."""
+    parts = -(-count // max(1, most))
+    return max(1, -(-count // max(1, parts)))
 
 
 @dataclass(frozen=True)
