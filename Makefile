@@ -46,7 +46,7 @@ DEPENDS_ON_PRECISION := distributed/test_precision distributed/test_accelerator 
 	models/test_attention_on_cpu models/test_fast_layers training/test_compile training/test_step \
 	training/test_packed_compile models/test_attention
 test-plain-cpu: $(STAMPS)/dev
-	$(PLAIN_CPU) $(BIN)/python -m pytest $(DEPENDS_ON_PRECISION:%=tests/%.py)
+	$(PLAIN_CPU) $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(DEPENDS_ON_PRECISION:%=tests/%.py)
 
 # what only a GPU can show
 test-gpu: $(STAMPS)/dev

@@ -73,9 +73,9 @@ class BenchConfig:
     """Steps that are not counted: compilation, first allocations."""
     compare: bool = False
     """Run the baseline too, in fp32 and in this run's precision, and print the ratios."""
-    pad_to_max_length: bool = False
-    """The baseline pads each batch to the longest of all windows, as transformers' run_qa.py does by default; else to the batch's
-    own longest window, as run_qa_no_trainer.py does."""
+    baseline_padding: Literal["longest", "max_length"] = "longest"
+    """The baseline pads each batch to its own longest window, as transformers' run_qa_no_trainer.py does, or to the longest of all,
+    as run_qa.py does by default."""
     parts: tuple[Part, ...] = ("matmul", "prepare", "input", "train", "predict", "postprocess")
     """What to measure."""
     batching: BatchingConfig = field(default_factory=BatchingConfig)

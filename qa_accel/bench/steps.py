@@ -42,8 +42,8 @@ class StepBench:
     repeats: int
     warmup_steps: int
     compile: CompileConfig
-    pad_to_max_length: bool
-    """Whether the baseline pads to the longest of all windows, not only of the batch."""
+    baseline_padding: str
+    """Of BenchConfig."""
     matmul_rate: float
     """Of the device, FLOP/s; 0: not measured."""
 
@@ -77,10 +77,9 @@ class StepBench:
         qa_model = make_model(self.model_config)
         prepared, optimizer = accelerator.prepare(qa_model, torch.optim.AdamW(qa_model.parameters(), lr=3e-5))
         prepared.train()
-        longest = int(self.windows.lengths_W.max())
-        collate = PaddedCollator(
-            self.windows, pad_token_id=0, pad_to_multiple_of=longest if self.pad_to_max_length else 1
-        )
+        whole = self.baseline_padding == "max_length"
+        width = int(self.windows.lengths_W.max()) if whole else 1
+        collate = PaddedCollator(self.windows, pad_token_id=0, pad_to_multiple_of=width)
         shuffled = np.random.default_rng(0).permutation(len(self.windows))
         size = self.batch_size
         entries = shuffled[: len(shuffled) // size * size].reshape(-1, size)
@@ -94,8 +93,7 @@ class StepBench:
 
         figures = self._measured(entries, collate, step)
         figures.pop("graphs_after_warmup")
-        padding = "all windows" if self.pad_to_max_length else "the batch"
-        batches = f"random order, padded to the longest window of {padding}"
+        batches = f"random order, padded to the longest window of {'all' if whole else 'the batch'}"
         return {"precision": precision_name(accelerator), "batches": batches, **figures}
 
     def _measured(

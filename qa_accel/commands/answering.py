@@ -52,9 +52,16 @@ def load_task(
     return qa_model.load_task(model, windows, batching, **strategy.placement(accelerator))
 
 
-def prepare_model(accelerator: Accelerator, model: Any) -> Any:
-    """What answers on the accelerator's device; an exported model as it is."""
-    return accelerator.prepare_model(model, evaluation_mode=True) if isinstance(model, torch.nn.Module) else model
+def prepare_model(accelerator: Accelerator, qa: QAModel, *, compile: bool = False) -> Any:
+    """What answers on the accelerator's device; an exported model as it is. Raises ValueError for what cannot be compiled."""
+    if not isinstance(qa.model, torch.nn.Module):
+        return qa.model
+    model = accelerator.prepare_model(qa.model, evaluation_mode=True)
+    if not compile:
+        return model
+    from qa_accel.inference.compiled import CompiledModel  # with torch's compiler
+
+    return CompiledModel(model.eval(), packed=qa.mode.packed)
 
 
 @dataclass(frozen=True)
@@ -84,18 +91,19 @@ def answer(
     spans: SpanConfig,
     calibration_of: Callable[[bool], Calibration | None] = lambda version_2_with_negative: None,
     logits_dtype: LogitsDtype | None = None,
+    compile: bool = False,
 ) -> Answered:
     """Answer every question of a split; the weights are read when the data is ready. All ranks must call.
 
     `calibration_of`: whether questions may have no answer -> the calibration for confidences, or None. It may refuse.
-    `logits_dtype`: keep all logits too, in a file of this type beside the windows' cache.
+    `logits_dtype`: keep all logits too, in a file of this type beside the windows' cache. `compile`: the forward pass.
     """
     prepared = prepare(accelerator, console, task, name, data=data, windows=windows, spans=spans)
     calibration = calibration_of(prepared.version_2_with_negative)
     qa = task.load_model(trained=True)
     options: Any = dict(prediction=prediction, spans=spans, calibration=calibration)
     if logits_dtype is None:
-        answers, logits = answers_of(accelerator, console, qa, prepared, **options), None
+        answers, logits = answers_of(accelerator, console, qa, prepared, **options, compile=compile), None
     else:
         answers, logits = _answers_and_logits(
             accelerator, console, qa, prepared, logits_dtype, cache_folder(data), **options
@@ -151,13 +159,14 @@ def answers_of(
     calibration: Calibration | None = None,
     what: str = "predicting",
     logits: LogitRounds | None = None,
+    compile: bool = False,
 ) -> Answers | None:
     """The model's answers to all questions of a split; None on all ranks but 0. All ranks must call.
 
-    `what`: beside the progress bar. `logits`: what keeps all of them.
+    `what`: beside the progress bar. `logits`: what keeps all of them. `compile`: the forward pass.
     """
     batch_plan, collate = qa.evaluation_batches(prepared.split.windows, prediction.per_device_eval_batch_size)
-    model = prepare_model(accelerator, qa.model)
+    model = prepare_model(accelerator, qa, compile=compile)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=len(batch_plan))
         return answer_split(

@@ -31,6 +31,7 @@ from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import allocator, strategy
 from qa_accel.evaluation import scoring
 from qa_accel.inference import predictor
+from qa_accel.inference.compiled import CompiledModel
 from qa_accel.inference.postprocess import best_answers
 from qa_accel.inference.reader import Reader
 from qa_accel.inference.settings import SpanConfig
@@ -156,7 +157,7 @@ class Bench:
             repeats=config.repeats,
             warmup_steps=config.warmup_steps,
             compile=config.compile,
-            pad_to_max_length=config.pad_to_max_length,
+            baseline_padding=config.baseline_padding,
             matmul_rate=self.matmul_rate,
         )
         ours = bench.ours(self.accelerator, self.mode)
@@ -182,13 +183,16 @@ class Bench:
         longest = int(windows.lengths_W.max())
         batch_plan, collate = self.mode.evaluation(windows, TOKENIZER, ModelInputs.of(qa_model), size, longest)
         prepared = self.accelerator.prepare_model(qa_model, evaluation_mode=True)
+        compiled = self.config.compile.compile == "on"
+        if compiled:
+            prepared = CompiledModel(prepared.eval(), packed=self.mode.packed)
 
         def go() -> None:
             predictor.predict_windows(self.accelerator, prepared, collate, batch_plan, SpanConfig())
 
         seconds = self.median_seconds(go)
         precision = precision_name(self.accelerator)
-        self.say("predict", precision=precision, windows_per_second=round(len(windows) / seconds, 2))
+        self.say("predict", precision=precision, compiled=compiled, windows_per_second=round(len(windows) / seconds, 2))
 
     def postprocess(self) -> None:
         """Spans, n-best lists and the metric of as many questions as windows, from random candidates, on one core."""

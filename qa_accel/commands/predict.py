@@ -14,7 +14,7 @@ from qa_accel.data import questions
 from qa_accel.data.questions import cache_folder
 from qa_accel.data.window_cache import windows_file
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import environment
+from qa_accel.distributed import environment, strategy
 from qa_accel.distributed.run_folder import open_answers
 from qa_accel.inference import logits_record
 from qa_accel.inference.answer_files import ANSWER_FILES
@@ -45,6 +45,7 @@ def run(settings: PredictConfig) -> int | None:
             backend=settings.backend,
             model=settings.model,
             output_dir=settings.output_dir,
+            compile=settings.compile,
             min_confidence=settings.min_confidence,
             data=settings.data,
             windows=settings.windows,
@@ -60,6 +61,8 @@ def run(settings: PredictConfig) -> int | None:
     accelerator = make_accelerator(settings.backend, settings.runtime)
     console = runtime.console(accelerator)
     names = (*ANSWER_FILES, CONFIDENCES, SEVERAL, ENVIRONMENT, FINISHED, LOGITS, SETTINGS)
+    if settings.compile and strategy.splits_training(accelerator):
+        raise ValueError(f"--compile is not supported under {strategy.name(accelerator)}: leave it out")
     folder = open_answers(settings.output_dir, accelerator, names)
     task = load_task(settings.backend, accelerator, settings.model, settings.windows, settings.batching)
     several = settings.data.answers == "all"
@@ -87,6 +90,7 @@ def run(settings: PredictConfig) -> int | None:
         spans=span_config,
         calibration_of=calibration_of,
         logits_dtype=settings.logits_dtype if settings.save_logits else None,
+        compile=settings.compile,
     )
     answers, negative = answered.answers, answered.version_2_with_negative
     if answers is None:

@@ -64,6 +64,7 @@ def predict_corpus(
     backend: Backend,
     model: ModelConfig,
     output_dir: str,
+    compile: bool,
     min_confidence: float | None,
     data: DataConfig,
     windows: WindowConfig,
@@ -115,6 +116,7 @@ def predict_corpus(
             "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
             "device": accelerator.device.type,
             "tokenizers": tokenizers.__version__,
+            **({"compile": True} if compile else {}),  # without: the name of pieces that were computed before
         }
         # JSON knows no infinity, which a threshold may be
         shown = {
@@ -143,7 +145,7 @@ def predict_corpus(
             passages=table,
         )
         workers = data.preprocessing_num_workers or corpus.default_workers(rank, accelerator.device.type)
-        done = _answer(folder, rank, work, accelerator, qa, prediction, console, workers)
+        done = _answer(folder, rank, work, accelerator, qa, prediction, console, workers, compile=compile)
         _report(console, folder, done, accelerator)
     except Stopped as stopped:
         files.write_json(marker, {"reason": str(stopped), "rank": rank.number})
@@ -185,6 +187,8 @@ def _answer(
     prediction: PredictorConfig,
     console: Console,
     workers: int,
+    *,
+    compile: bool,
 ) -> Done:
     """Raises Stopped at the next batch after a signal."""
     prepared: list[Any] = []  # put on the device when there is something to compute: all may be done
@@ -198,7 +202,7 @@ def _answer(
         def compute(windows: Windows) -> Candidates:
             nonlocal computed
             if not prepared:
-                prepared.append(prepare_model(accelerator, qa.model))
+                prepared.append(prepare_model(accelerator, qa, compile=compile))
             plan, collate = qa.evaluation_batches(windows, prediction.per_device_eval_batch_size)
             found = predict_windows(accelerator, prepared[0], collate, plan, work.spans, check)
             assert found is not None, "without a process group every rank is a first one"

@@ -13,7 +13,7 @@ So nothing depends on the no-answer threshold, and both are right together where
 import hashlib
 import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +66,14 @@ def calibrate(
             raise NotCalibrated(
                 f"the questions, divided by a hash of their contexts, make a half of {len(part.texts)}; at least {LEAST} are needed"
             )
-    calibration = fit(answers, fitted.texts, version_2_with_negative=version_2_with_negative, language=fitted.language)
-    return calibration, figures_of(
-        answers, judged, calibration, threshold, version_2_with_negative=version_2_with_negative
+    # of both halves at once, in the order of the lists: each list may be made when it is read
+    keys = [key for key in answers.nbest if key in fitted.texts or key in judged.texts]
+    options: dict[str, Any] = dict(
+        version_2_with_negative=version_2_with_negative,
+        listed=ListedSpans.of(answers, keys, only_language(fitted.language)),
     )
+    calibration = fit(answers, fitted.texts, language=fitted.language, **options)
+    return calibration, figures_of(answers, judged, calibration, threshold, **options)
 
 
 def figures_of(
@@ -79,8 +83,9 @@ def figures_of(
     threshold: float,
     *,
     version_2_with_negative: bool,
+    listed: "ListedSpans | None" = None,
 ) -> dict[str, Any]:
-    """`figures` of the predictions' confidences and, where questions may have no answer, `answerability`."""
+    """`figures` of the predictions' confidences and, where questions may have no answer, `answerability`. `listed`: as in `judge`."""
     found = figures(
         *judge(
             answers,
@@ -89,6 +94,7 @@ def figures_of(
             threshold,
             version_2_with_negative=version_2_with_negative,
             language=judged.language,
+            listed=listed,
         )
     )
     return found | answerability(answers, judged.texts) if version_2_with_negative else found
@@ -108,10 +114,12 @@ def fit(
     *,
     version_2_with_negative: bool,
     language: AnswerLanguage = ENGLISH,
+    listed: "ListedSpans | None" = None,
 ) -> Calibration:
     """The numbers under which these questions' gold answers are likeliest. Raises NotCalibrated, with the reason.
 
-    `language`: of the answers; the calibration keeps it, English where there are several.
+    `language`: of the answers; the calibration keeps it, English where there are several. `listed`: of these questions at least,
+    in that language, if they are known.
     """
     keys = [key for key in golds if answers.best_texts[key]]
     if len(keys) < LEAST:
@@ -126,7 +134,9 @@ def fit(
             f"the best span is {'right' if right_Q.any() else 'wrong'} for each of the {len(answerable)} answerable questions"
         )
     own = only_language(language)
-    temperature = fit_temperature(*_spans(answers, answerable, own), right_Q)
+    listed = listed or ListedSpans.of(answers, answerable, own)
+    rows_Q = listed.rows(answerable)
+    temperature = fit_temperature(listed.score_QK[rows_Q], listed.same_QK[rows_Q], right_Q)
     if not version_2_with_negative:
         return Calibration(temperature, answer_language=own)
     has_answer_Q = np.array([len(golds[key]) > 0 for key in keys])
@@ -137,29 +147,47 @@ def fit(
     return Calibration(temperature, slope, -intercept, own)
 
 
-def _spans(answers: Answers, keys: Sequence[str], language: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of each question's K listed spans, the score (-inf where there are fewer), and whether it is the same answer as the best."""
-    score_S, same_S, count_Q = array("d"), array("b"), np.zeros(len(keys), np.int64)
-    for row, key in enumerate(keys):
-        best = answer_tokens(answers.best_texts[key], language)
-        spans = [entry for entry in answers.nbest[key] if entry["text"]]
-        score_S.extend(span["start_logit"] + span["end_logit"] for span in spans)
-        same_S.extend(answer_tokens(span["text"], language) == best for span in spans)
-        count_Q[row] = len(spans)
-    listed_QK = np.arange(count_Q.max()) < count_Q[:, None]
-    score_QK, same_QK = np.full(listed_QK.shape, -np.inf), np.zeros(listed_QK.shape, bool)
-    score_QK[listed_QK], same_QK[listed_QK] = score_S, same_S
-    return score_QK, same_QK
+@dataclass(frozen=True)
+class ListedSpans:
+    """The spans of n-best lists: Q questions, K spans of the longest list. 9 bytes for each of Q x K."""
+
+    row: Mapping[str, int]
+    """By id."""
+    score_QK: np.ndarray
+    """Start logit + end logit, best first; -inf where there are fewer."""
+    same_QK: np.ndarray
+    """Whether exact match takes a span for the same answer as the best one."""
+
+    @classmethod
+    def of(cls, answers: Answers, keys: Sequence[str], language: str) -> "ListedSpans":
+        score_S, same_S, count_Q = array("d"), array("b"), np.zeros(len(keys), np.int64)
+        for row, key in enumerate(keys):
+            spans = [entry for entry in answers.nbest[key] if entry["text"]]
+            texts = [answer_tokens(span["text"], language) for span in spans]
+            score_S.extend(span["start_logit"] + span["end_logit"] for span in spans)
+            same_S.extend(text == texts[0] for text in texts)
+            count_Q[row] = len(spans)
+        listed_QK = np.arange(count_Q.max(initial=1)) < count_Q[:, None]
+        score_QK, same_QK = np.full(listed_QK.shape, -np.inf), np.zeros(listed_QK.shape, bool)
+        score_QK[listed_QK], same_QK[listed_QK] = score_S, same_S
+        return cls({key: row for row, key in enumerate(keys)}, score_QK, same_QK)
+
+    def rows(self, keys: Iterable[str]) -> np.ndarray:
+        return np.array([self.row[key] for key in keys], np.int64)
+
+
+def probability_of_best(score_QK: np.ndarray, same_QK: np.ndarray, temperature: float) -> np.ndarray:
+    """(Q,): that the best span is right if the question has an answer, as in `inference.confidence`. Each question has a span."""
+    weight_QK = np.exp((score_QK - score_QK.max(axis=1, keepdims=True)) / temperature)
+    return np.minimum((weight_QK * same_QK).sum(axis=1) / weight_QK.sum(axis=1), 1.0)
 
 
 def fit_temperature(score_QK: np.ndarray, same_QK: np.ndarray, right_Q: np.ndarray) -> float:
     """The temperature from 0.01 to 100 under which it is likeliest that the best spans are right where they are."""
-    below_QK = score_QK - score_QK.max(axis=1, keepdims=True)
     target_Q = _platts_targets(right_Q)
 
     def loss(log_temperature: float) -> float:
-        weight_QK = np.exp(below_QK / math.exp(log_temperature))
-        p_Q = (weight_QK * same_QK).sum(axis=1) / weight_QK.sum(axis=1)
+        p_Q = probability_of_best(score_QK, same_QK, math.exp(log_temperature))
         p_Q = np.clip(p_Q, 1e-12, 1 - 1e-12)
         return float(-(target_Q * np.log(p_Q) + (1 - target_Q) * np.log(1 - p_Q)).mean())
 
@@ -225,22 +253,45 @@ def judge(
     *,
     version_2_with_negative: bool,
     language: AnswerLanguage = ENGLISH,
+    listed: ListedSpans | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence of each question's prediction, and whether it is right. Without a calibration: the entry's `probability`."""
+    """Confidence of each question's prediction, and whether it is right. Without a calibration: the entry's `probability`.
+
+    `listed`: of these questions at least, in the calibration's language, if they are known.
+    """
+    negative = version_2_with_negative
+    if calibration is None:
+        known: Any = ({entry["text"]: entry["probability"] for entry in reversed(answers.nbest[key])} for key in golds)
+    else:
+        known = _calibrated(answers, golds, calibration, negative=negative, listed=listed)
     confidences, correct = [], []
-    for key, texts in golds.items():
-        null_odds, spans = answers.null_odds[key], [entry for entry in answers.nbest[key] if entry["text"]]
-        empty_wins = not spans or (version_2_with_negative and null_odds > threshold)
-        prediction = "" if empty_wins else answers.best_texts[key]
-        if calibration is None:
-            confidence = next(e["probability"] for e in answers.nbest[key] if e["text"] == prediction)
-        else:
-            of_spans, of_empty = calibration.confidences(
-                [span["text"] for span in spans],
-                [span["start_logit"] + span["end_logit"] for span in spans],
-                null_odds if version_2_with_negative else None,
-            )
-            confidence = of_empty if empty_wins else of_spans[0]
-        confidences.append(confidence)
+    for (key, texts), confidence_of in zip(golds.items(), known, strict=True):
+        best = answers.best_texts[key]
+        empty_wins = best not in confidence_of or (negative and answers.null_odds[key] > threshold)
+        prediction = "" if empty_wins else best
+        confidences.append(confidence_of[prediction])
         correct.append(exact_and_f1(prediction, texts, language_of(language, key))[0])
     return np.array(confidences), np.array(correct)
+
+
+def _calibrated(
+    answers: Answers,
+    golds: Mapping[str, Sequence[str]],
+    calibration: Calibration,
+    *,
+    negative: bool,
+    listed: ListedSpans | None,
+) -> Iterator[dict[str, float]]:
+    """Of each question, the confidence of its best span, if it has one, and of the empty answer."""
+    listed = listed or ListedSpans.of(answers, list(golds), calibration.answer_language)
+    rows_Q = listed.rows(golds)
+    has_span_Q = listed.score_QK[rows_Q, 0] > -np.inf
+    p_Q = np.zeros(len(rows_Q))
+    own_Q = rows_Q[has_span_Q]
+    p_Q[has_span_Q] = probability_of_best(listed.score_QK[own_Q], listed.same_QK[own_Q], calibration.temperature)
+    for key, has_span, p in zip(golds, has_span_Q.tolist(), p_Q.tolist()):
+        if not has_span:  # "no answer" is certain, and impossible if every question is known to have one
+            yield {"": float(negative)}
+            continue
+        answerable = calibration.answerable(answers.null_odds[key]) if negative else 1.0
+        yield {"": 1.0 - answerable, answers.best_texts[key]: answerable * p}

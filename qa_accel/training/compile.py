@@ -21,7 +21,7 @@ from torch._dynamo import lookup_backend
 from transformers import PreTrainedModel
 
 from qa_accel.batching.collate import Batch
-from qa_accel.distributed import strategy
+from qa_accel.distributed import compiler_cache, strategy
 from qa_accel.models import architectures, fast_layers
 from qa_accel.training.loss import loss_parts
 from qa_accel.training.part_settings import CompileConfig, Distillation
@@ -69,6 +69,8 @@ class LossFunction:
             )
             self.reason = f"off: {off}"
             return
+        if on_cuda:
+            compiler_cache.keep()
         dynamic = not packed
         packed_on_cuda = on_cuda and packed
         if packed_on_cuda and architectures.architecture(qa_model.config).post_norm:

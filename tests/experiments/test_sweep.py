@@ -61,6 +61,22 @@ def in_the_middle(sweep: Sweep, worker: SweepWorker, *, after: int) -> int:
     return found()[0]
 
 
+def one_of_two_killed(sweep: Sweep, *flags: str) -> tuple[int, SweepWorker]:
+    """Two workers do two trials, one of them is killed in the middle of its own: that trial's number, and who took it up."""
+    workers = [sweep.start(*flags, trials=2) for _ in range(2)]
+    number = in_the_middle(sweep, workers[1], after=12)  # of 18 steps; the first checkpoint is that of step 9
+    other_at_work = sum(one.state == "running" for one in sweep.trials) == 2
+    workers[1].kill()
+    assert workers[0].ended() == 0, workers[0].output
+    if other_at_work:
+        return number, workers[0]
+    third = sweep.start(
+        *flags, trials=2
+    )  # the other had done its trial before the kill, and left what the killed one still ran
+    assert third.ended() == 0, third.output
+    return number, third
+
+
 def results(sweep: Sweep) -> list[tuple[int, str, dict[str, Any], float | None, list[Any]]]:
     return [(one.number, one.state, one.params, one.value, one.evaluations) for one in sweep.trials]
 
@@ -133,15 +149,7 @@ def test_two_workers_of_which_one_is_killed_lose_no_trial_and_run_none_twice(who
     """The killed one's trial goes on from its checkpoint in the other worker. Breaks if it is lost, begins from its first
     step, is trained by two processes at once, or if any result is not that of the undisturbed sweep."""
     sweep = make("killed")
-    workers = [sweep.start("--confirm_seeds", "0", trials=2) for _ in range(2)]
-    number = in_the_middle(sweep, workers[1], after=12)  # of 18 steps; the first checkpoint is that of step 9
-    other_at_work = sum(one.state == "running" for one in sweep.trials) == 2
-    workers[1].kill()
-    assert workers[0].ended() == 0, workers[0].output
-    survivor = workers[0]
-    if not other_at_work:  # it had done its trial before the kill, and left what the killed one still ran
-        survivor = sweep.start("--confirm_seeds", "0", trials=2)
-        assert survivor.ended() == 0, survivor.output
+    number, survivor = one_of_two_killed(sweep, "--confirm_seeds", "0")
     assert results(sweep) == results(whole)
     assert [one.starts for one in sweep.trials] == [2 if one.number == number else 1 for one in sweep.trials]
     assert f"trial-{number}, taken up" in survivor.output
@@ -158,10 +166,7 @@ def test_two_workers_of_tpe_share_a_journal_with_the_folders_numbers_and_results
     optuna = pytest.importorskip("optuna")
     sweep = make("tpe")
     flags = ("--confirm_seeds", "0", "--sampler", "tpe")
-    workers = [sweep.start(*flags, trials=2) for _ in range(2)]
-    in_the_middle(sweep, workers[1], after=12)
-    workers[1].kill()
-    assert workers[0].ended() == 0, workers[0].output
+    one_of_two_killed(sweep, *flags)
     backend = optuna.storages.journal.JournalFileBackend(str(sweep.output / "optuna.journal"))
     study = optuna.load_study(study_name="sweep", storage=optuna.storages.JournalStorage(backend))
     assert [one.number for one in sweep.trials] == [one.number for one in study.trials] == [0, 1]

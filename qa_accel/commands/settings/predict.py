@@ -50,6 +50,8 @@ class PredictConfig:
     """Type of the saved logits. From `float32` decode.py gives these answers to the bit; `float16` is half as large."""
     backend: Backend = "torch"
     """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
+    compile: bool = False
+    """torch.compile of the forward pass: a minute once, which a long file repays. Answers may differ in the last digits."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
@@ -60,6 +62,10 @@ class PredictConfig:
 
     def __post_init__(self):
         check_ranges(self, min_confidence="[0, 1]")
+        if self.compile and self.backend == "onnx":
+            raise ValueError("--compile is for the backend torch: leave it out with --backend onnx")
+        if self.compile and self.save_logits:
+            raise ValueError("--save_logits keeps the logits of the model as it is: leave --compile out")
 
 
 Config = PredictConfig
