@@ -52,9 +52,13 @@ def load_task(
     return qa_model.load_task(model, windows, batching, **strategy.placement(accelerator))
 
 
+def backend_of(qa: QAModel) -> Backend:
+    return "torch" if isinstance(qa.model, torch.nn.Module) else "onnx"
+
+
 def prepare_model(accelerator: Accelerator, qa: QAModel, *, compile: bool = False) -> Any:
-    """What answers on the accelerator's device; an exported model as it is. Raises ValueError for what cannot be compiled."""
-    if not isinstance(qa.model, torch.nn.Module):
+    """What answers on the accelerator's device; an exported model as it is. `compile`: the forward pass, at the first batch."""
+    if backend_of(qa) == "onnx":
         return qa.model
     model = accelerator.prepare_model(qa.model, evaluation_mode=True)
     if not compile:
@@ -165,7 +169,8 @@ def answers_of(
 
     `what`: beside the progress bar. `logits`: what keeps all of them. `compile`: the forward pass.
     """
-    batch_plan, collate = qa.evaluation_batches(prepared.split.windows, prediction.per_device_eval_batch_size)
+    batch_size = prediction.batch_size(accelerator.device.type, backend_of(qa))
+    batch_plan, collate = qa.evaluation_batches(prepared.split.windows, batch_size)
     model = prepare_model(accelerator, qa, compile=compile)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=len(batch_plan))
@@ -197,9 +202,8 @@ def _answers_and_logits(
 ) -> tuple[Answers | None, Path]:
     """As `answers_of`, and the file of the logits, from one pass of the model; from none if float32 logits are there already."""
     split = prepared.split
-    target = saved_logits.locate(
-        accelerator, qa, split.windows, prediction.per_device_eval_batch_size, dtype=dtype, cache_dir=cache_dir
-    )
+    batch_size = prediction.batch_size(accelerator.device.type, backend_of(qa))
+    target = saved_logits.locate(accelerator, qa, split.windows, batch_size, dtype=dtype, cache_dir=cache_dir)
     if target.there and dtype == "float32":
         console.print("the model's logits of these windows are in the cache: nothing is computed")
         if not accelerator.is_main_process:

@@ -99,6 +99,7 @@ def predict_corpus(
                 settings.passages_file, "passages_file", cache_folder(data), _stop_if_signalled
             )
         qa = task.load_model(trained=True)
+        batch_size = prediction.batch_size(accelerator.device.type, backend)
         settings_of_answers = {
             **asdict(windows),
             **{name: value for name, value in asdict(spans).items() if name != ANSWER_SCORE_KEY},
@@ -113,7 +114,7 @@ def predict_corpus(
             "graph": None if task.exported is None else f"{task.exported.facts.precision}, {task.exported.runtime}",
             "batching": "packed" if task.mode.packed else "padded",
             "attention": task.mode.attention,
-            "per_device_eval_batch_size": prediction.per_device_eval_batch_size,
+            "per_device_eval_batch_size": batch_size,
             "device": accelerator.device.type,
             "tokenizers": tokenizers.__version__,
             **({"compile": True} if compile else {}),  # without: the name of pieces that were computed before
@@ -145,7 +146,7 @@ def predict_corpus(
             passages=table,
         )
         workers = data.preprocessing_num_workers or corpus.default_workers(rank, accelerator.device.type)
-        done = _answer(folder, rank, work, accelerator, qa, prediction, console, workers, compile=compile)
+        done = _answer(folder, rank, work, accelerator, qa, batch_size, console, workers, compile=compile)
         _report(console, folder, done, accelerator)
     except Stopped as stopped:
         files.write_json(marker, {"reason": str(stopped), "rank": rank.number})
@@ -184,7 +185,7 @@ def _answer(
     work: Work,
     accelerator: Accelerator,
     qa: QAModel,
-    prediction: PredictorConfig,
+    batch_size: int,
     console: Console,
     workers: int,
     *,
@@ -203,7 +204,7 @@ def _answer(
             nonlocal computed
             if not prepared:
                 prepared.append(prepare_model(accelerator, qa, compile=compile))
-            plan, collate = qa.evaluation_batches(windows, prediction.per_device_eval_batch_size)
+            plan, collate = qa.evaluation_batches(windows, batch_size)
             found = predict_windows(accelerator, prepared[0], collate, plan, work.spans, check)
             assert found is not None, "without a process group every rank is a first one"
             computed += len(windows)

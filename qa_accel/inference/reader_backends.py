@@ -13,7 +13,7 @@ from qa_accel.inference.call_settings import CallSettings
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.exported_model import ExportedModel, ExportedPredictor
 from qa_accel.inference.postprocess import Candidates, best_answers
-from qa_accel.inference.settings import SpanConfig
+from qa_accel.inference.settings import SpanConfig, usual_batch_size
 from qa_accel.messages import shown
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def load(
 ) -> ReaderModel:
     """`options`: dtype, device, attn_implementation and compile of `Reader`. Raises ValueError for what cannot work."""
     found = _loaded(name, backend, windows, min_confidence, **options)
-    usual = 2 if backend == "onnx" else 8 if str(found.device) == "cpu" else 32
+    usual = usual_batch_size("onnx" if backend == "onnx" else "torch", str(found.device).partition(":")[0])
     return replace(found, spans=spans or SpanConfig(), batch_size=batch_size or usual)
 
 

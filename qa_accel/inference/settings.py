@@ -8,13 +8,25 @@ from qa_accel.ranges import COUNT, check_ranges
 Backend = Literal["torch", "onnx"]
 
 
+def usual_batch_size(backend: Backend, device: str) -> int:
+    """Windows per forward pass where no number is given. `device`: its type, as torch names it."""
+    if backend == "onnx":
+        return 2
+    return 8 if device == "cpu" else 32  # larger ones outgrow the caches of a CPU
+
+
 @dataclass(frozen=True)
 class PredictorConfig:
-    per_device_eval_batch_size: int = 32
-    """Windows per process and forward pass in evaluation and prediction."""
+    per_device_eval_batch_size: int | None = None
+    """Windows per process and forward pass in evaluation and prediction. Not given: 8 on a CPU, whose caches larger batches
+    outgrow, 2 with the backend onnx, else 32."""
 
     def __post_init__(self):
         check_ranges(self, per_device_eval_batch_size=COUNT)
+
+    def batch_size(self, device: str, backend: Backend = "torch") -> int:
+        """`device`: its type, as torch names it."""
+        return self.per_device_eval_batch_size or usual_batch_size(backend, device)
 
 
 @dataclass(frozen=True)

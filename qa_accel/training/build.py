@@ -105,7 +105,7 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
             prepared_splits["train"],
             settings.windows,
             settings.data,
-            settings.evaluation.prediction.per_device_eval_batch_size,
+            settings.evaluation.prediction.batch_size(accelerator.device.type),
         )
         timer.end_stage("teacher")
 

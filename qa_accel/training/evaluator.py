@@ -47,7 +47,8 @@ class Evaluator:
             )
         # a stored threshold belongs to the model before this training
         self.spans = AnswerPolicy().apply(spans, several=several)
-        self.plan, self.collate = qa.evaluation_batches(split.windows, config.prediction.per_device_eval_batch_size)
+        batch_size = config.prediction.batch_size(accelerator.device.type)
+        self.plan, self.collate = qa.evaluation_batches(split.windows, batch_size)
 
     def evaluate(self, metrics: MetricsLog, each_batch: Callable[[], None]) -> None:
         """Score the model as it is, count patience, keep the model, calibrated, if it is the best so far.

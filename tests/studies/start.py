@@ -1,4 +1,4 @@
-"""python tests/studies/start.py --model runs/quickstart [--before OTHER_CHECKOUT] [--repeats 5]
+"""python tests/studies/start.py --model runs/quickstart [--onnx_model runs/onnx] [--before OTHER_CHECKOUT] [--repeats 5]
 
 How long commands take to start: help, a refused value, a score, a first answer, a first optimizer step with and without its
 cache. Every command is a process of its own, with one thread. Prints a table: median seconds on the clock and of the processor.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-READ = "from qa_accel import Reader; print(Reader({model!r}).answer('Where was Ana born?', 'Ana was born in Bern.')['text'])"
+READ = "from qa_accel import Reader; print(Reader({model!r}{more}).answer('Where was Ana born?', 'Ana was born in Bern.')['text'])"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Start:
     exit_code: int = 0
 
 
-def starts(model: str, folder: Path) -> list[Start]:
+def starts(model: str, onnx_model: str | None, folder: Path) -> list[Start]:
     gold = [{"id": "1", "answers": {"text": ["Bern"], "answer_start": [16]}}]
     (folder / "gold.json").write_text(json.dumps(gold))
     (folder / "predictions.json").write_text(json.dumps({"1": "Bern"}))
@@ -38,11 +38,13 @@ def starts(model: str, folder: Path) -> list[Start]:
     recipe = ("--config", "scripts/recipes/quickstart.yaml", "--logging_steps", "1", "--overwrite_output_dir")
     train = ("scripts/train.py", *recipe, "--output_dir", str(folder / "run"))
     first_step = folder / "run" / "metrics.jsonl"
+    exported = READ.format(model=onnx_model, more=", backend='onnx'")
     return [
         Start("`train.py --help`", ("scripts/train.py", "--help")),
         Start("`train.py`, a value out of range", (*train, "--learning_rate", "-1"), exit_code=2),
         Start("`score.py`, one question", ("scripts/score.py", *score)),
-        Start("`Reader`, to its first answer", ("-c", READ.format(model=model))),
+        Start("`Reader`, to its first answer", ("-c", READ.format(model=model, more=""))),
+        *([Start("the same, exported, with `backend='onnx'`", ("-c", exported))] if onnx_model else []),
         Start("`train.py` to its first step, cached", (*train, "--cache_dir", str(folder / "cache")), first_step),
         Start("`train.py` to its first step, no cache", (*train, "--cache_dir", str(folder / "NEW")), first_step),
     ]
@@ -79,6 +81,7 @@ def seconds_of(start: Start, checkout: Path, round_: str) -> tuple[float, float]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a fine-tuned model")
+    parser.add_argument("--onnx_model", help="folder that scripts/export.py wrote")
     parser.add_argument("--before", type=Path, help="another checkout of this repository")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
@@ -86,7 +89,8 @@ def main() -> None:
     print("| start | " + " | ".join(["before: clock, processor", "now: clock, processor"][-len(checkouts) :]) + " |")
     print("| --- |" + " --- |" * len(checkouts))
     with tempfile.TemporaryDirectory() as folder:
-        for start in starts(str(Path(given.model).resolve()), Path(folder)):
+        onnx_model = str(Path(given.onnx_model).resolve()) if given.onnx_model else None
+        for start in starts(str(Path(given.model).resolve()), onnx_model, Path(folder)):
             found: dict[Path, list[tuple[float, float]]] = {checkout: [] for checkout in checkouts}
             for repeat in range(given.repeats + 1):  # the first one warms files and caches
                 for checkout in checkouts:

@@ -51,7 +51,8 @@ class PredictConfig:
     backend: Backend = "torch"
     """`onnx`: the model is a folder that scripts/export.py wrote, and onnxruntime computes on the CPU."""
     compile: bool = False
-    """torch.compile of the forward pass: a minute once, which a long file repays. Answers may differ in the last digits."""
+    """torch.compile of the forward pass, a minute once. Not measured on a GPU; in batches of 8 on a CPU no gain was found. Answers
+    may differ in the last digits."""
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     data: DataConfig = field(default_factory=DataConfig)
     windows: WindowConfig = field(default_factory=WindowConfig)
