@@ -45,7 +45,6 @@ def run(settings: PredictConfig) -> int | None:
             backend=settings.backend,
             model=settings.model,
             output_dir=settings.output_dir,
-            compile=settings.compile,
             min_confidence=settings.min_confidence,
             data=settings.data,
             windows=settings.windows,

@@ -64,7 +64,6 @@ def predict_corpus(
     backend: Backend,
     model: ModelConfig,
     output_dir: str,
-    compile: bool,
     min_confidence: float | None,
     data: DataConfig,
     windows: WindowConfig,
@@ -117,7 +116,6 @@ def predict_corpus(
             "per_device_eval_batch_size": batch_size,
             "device": accelerator.device.type,
             "tokenizers": tokenizers.__version__,
-            **({"compile": True} if compile else {}),  # without: the name of pieces that were computed before
         }
         # JSON knows no infinity, which a threshold may be
         shown = {
@@ -146,7 +144,7 @@ def predict_corpus(
             passages=table,
         )
         workers = data.preprocessing_num_workers or corpus.default_workers(rank, accelerator.device.type)
-        done = _answer(folder, rank, work, accelerator, qa, batch_size, console, workers, compile=compile)
+        done = _answer(folder, rank, work, accelerator, qa, batch_size, console, workers)
         _report(console, folder, done, accelerator)
     except Stopped as stopped:
         files.write_json(marker, {"reason": str(stopped), "rank": rank.number})
@@ -188,8 +186,6 @@ def _answer(
     batch_size: int,
     console: Console,
     workers: int,
-    *,
-    compile: bool,
 ) -> Done:
     """Raises Stopped at the next batch after a signal."""
     prepared: list[Any] = []  # put on the device when there is something to compute: all may be done
@@ -203,7 +199,7 @@ def _answer(
         def compute(windows: Windows) -> Candidates:
             nonlocal computed
             if not prepared:
-                prepared.append(prepare_model(accelerator, qa, compile=compile))
+                prepared.append(prepare_model(accelerator, qa))
             plan, collate = qa.evaluation_batches(windows, batch_size)
             found = predict_windows(accelerator, prepared[0], collate, plan, work.spans, check)
             assert found is not None, "without a process group every rank is a first one"

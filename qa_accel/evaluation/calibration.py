@@ -157,6 +157,8 @@ class ListedSpans:
     """Start logit + end logit, best first; -inf where there are fewer."""
     same_QK: np.ndarray
     """Whether exact match takes a span for the same answer as the best one."""
+    count_Q: np.ndarray
+    """Number of spans."""
 
     @classmethod
     def of(cls, answers: Answers, keys: Sequence[str], language: str) -> "ListedSpans":
@@ -170,7 +172,7 @@ class ListedSpans:
         listed_QK = np.arange(count_Q.max(initial=1)) < count_Q[:, None]
         score_QK, same_QK = np.full(listed_QK.shape, -np.inf), np.zeros(listed_QK.shape, bool)
         score_QK[listed_QK], same_QK[listed_QK] = score_S, same_S
-        return cls({key: row for row, key in enumerate(keys)}, score_QK, same_QK)
+        return cls({key: row for row, key in enumerate(keys)}, score_QK, same_QK, count_Q)
 
     def rows(self, keys: Iterable[str]) -> np.ndarray:
         return np.array([self.row[key] for key in keys], np.int64)
@@ -285,7 +287,7 @@ def _calibrated(
     """Of each question, the confidence of its best span, if it has one, and of the empty answer."""
     listed = listed or ListedSpans.of(answers, list(golds), calibration.answer_language)
     rows_Q = listed.rows(golds)
-    has_span_Q = listed.score_QK[rows_Q, 0] > -np.inf
+    has_span_Q = listed.count_Q[rows_Q] > 0
     p_Q = np.zeros(len(rows_Q))
     own_Q = rows_Q[has_span_Q]
     p_Q[has_span_Q] = probability_of_best(listed.score_QK[own_Q], listed.same_QK[own_Q], calibration.temperature)

@@ -15,8 +15,8 @@ class CompiledModel:
         """`model` in evaluation mode, on its device. Its weights must not change after the first call: on a CPU the compiler
         stores them in the order in which its products read them.
 
-        packed: for batches of one shape, in one graph, which is replayed as a CUDA graph on a GPU: a call's logits are valid
-        until the next call. Otherwise for batches of any size and length, compiled once for batches and once for a window
+        packed: for batches of one shape or two, such as those of one plan, whose batches differ by a window at most; each shape is a
+        graph, which is replayed as a CUDA graph on a GPU: a call's logits are valid until the next call. Otherwise for batches of any size and length, compiled once for batches and once for a window
         alone: torch takes a size of 1 for a constant, all others are variables of the graph.
         """
         self.model = model

@@ -64,5 +64,5 @@ def random_words(values: int, device: torch.device | None = None) -> torch.Tenso
     on_cpu = device is None or device.type == "cpu"
     if not on_cpu or torch.compiler.is_compiling():
         return torch.randint(-(1 << 63), (1 << 63) - 1, (words,), device=device)
-    seed = int(torch.randint(1 << 62, ()))
+    seed = int(torch.randint(1 << 62, (), device="cpu"))
     return torch.from_numpy(np.random.SFC64(seed).random_raw(max(1, words)).view(np.int64))

@@ -247,6 +247,8 @@ def _confidences(
         return np.array([files.confidences[key] for key in data.ids]), source, everything_Q
     if negative and not all(any(not entry["text"] for entry in files.nbest[key]) for key in data.ids):
         return None, "", everything_Q  # lists of another program, without "no answer"
+    if not all(files.nbest[key] for key in data.ids):
+        return None, "", everything_Q  # such a program may list nothing
     fitted = files.policy.calibration(version_2_with_negative=negative) if files.trained else None
     nbest: Any = files.nbest
     texts = {key: place.text for key, place in best.items()}

@@ -35,7 +35,7 @@ def predicted(toy: Any, folder: Path, **settings: Any) -> tuple[dict[str, str], 
 @pytest.mark.parametrize("batching", ["padded", pytest.param("packed", marks=pytest.mark.slow)])
 def test_a_compiled_model_gives_the_answers_of_the_model_as_it_is(toy, tmp_path, batching):
     """Breaks if what is compiled drops tokens or keeps dropout, and if each length of a batch is compiled again: padded, one
-    graph for batches and one for a window alone; packed, one for full batches and one for the last."""
+    graph for batches and one for a window alone; packed, one for full batches and one for those with a window less."""
     texts, odds, graphs = predicted(toy, tmp_path / "plain", batching=batching)
     assert graphs == 0
     compiled_texts, compiled_odds, graphs = predicted(toy, tmp_path / "compiled", batching=batching, compile=True)
@@ -45,7 +45,12 @@ def test_a_compiled_model_gives_the_answers_of_the_model_as_it_is(toy, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("other", "message"), [({"backend": "onnx"}, "--backend onnx"), ({"save_logits": True}, "--save_logits keeps")]
+    ("other", "message"),
+    [
+        ({"backend": "onnx"}, "--backend onnx"),
+        ({"save_logits": True}, "--save_logits keeps"),
+        ({"shard_output": True}, "--compile is for one file"),
+    ],
 )
 def test_what_does_not_go_with_it_is_refused(other, message, capsys):
     words = flags(model_name_or_path="m", test_file="f.json", output_dir="o", compile=True, **other)

@@ -70,9 +70,8 @@ def one_of_two_killed(sweep: Sweep, *flags: str) -> tuple[int, SweepWorker]:
     assert workers[0].ended() == 0, workers[0].output
     if other_at_work:
         return number, workers[0]
-    third = sweep.start(
-        *flags, trials=2
-    )  # the other had done its trial before the kill, and left what the killed one still ran
+    # the other had done its trial before the kill, and left what the killed one still ran
+    third = sweep.start(*flags, trials=2)
     assert third.ended() == 0, third.output
     return number, third
 

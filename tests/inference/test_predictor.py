@@ -263,3 +263,10 @@ def test_rank_0_alone_makes_room_for_all_windows(case):
 def test_a_batch_size_below_one_is_refused():
     with pytest.raises(ValueError, match="--per_device_eval_batch_size must be at least 1, got 0"):
         PredictorConfig(0)
+
+
+def test_the_usual_batch_is_that_of_the_engine_and_the_device():
+    """Breaks if a number that is given is not taken, or if two of the defaults are exchanged."""
+    usual = PredictorConfig()
+    assert [usual.batch_size("cpu"), usual.batch_size("cpu", "onnx"), usual.batch_size("cuda")] == [8, 2, 32]
+    assert PredictorConfig(5).batch_size("cpu") == PredictorConfig(5).batch_size("cuda") == 5

@@ -67,6 +67,11 @@ class PredictConfig:
             raise ValueError("--compile is for the backend torch: leave it out with --backend onnx")
         if self.compile and self.save_logits:
             raise ValueError("--save_logits keeps the logits of the model as it is: leave --compile out")
+        if self.compile and self.corpus.shard_output:
+            raise ValueError(
+                "--compile is for one file: each piece of --shard_output has shapes of its own, which would be compiled again and "
+                "again; leave it out"
+            )
 
 
 Config = PredictConfig
