@@ -145,17 +145,12 @@ def _fit_and_judge(
 ) -> tuple[Calibration, Mapping[str, Any]]:
     """What is stored, and the content of calibration.json."""
     first, second = questions.halves()
-    fitted, after = calibration.calibrate(
-        answers, first, second, threshold, version_2_with_negative=version_2_with_negative
-    )
-    judged = calibration.judge(
-        answers,
-        second.texts,
-        fitted,
-        threshold,
+    options: dict[str, Any] = dict(
         version_2_with_negative=version_2_with_negative,
-        language=second.language,
+        listed=calibration.spans_of_halves(answers, first, second),
     )
+    fitted, after = calibration.calibrate(answers, first, second, threshold, **options)
+    judged = calibration.judge(answers, second.texts, fitted, threshold, language=second.language, **options)
     found = {
         "calibration": fitted.as_dict(),
         "fitted_on": len(first.texts),
@@ -166,9 +161,7 @@ def _fit_and_judge(
         "risk_coverage": risk_coverage(*judged),
     }
     try:
-        other, swapped = calibration.calibrate(
-            answers, second, first, threshold, version_2_with_negative=version_2_with_negative
-        )
+        other, swapped = calibration.calibrate(answers, second, first, threshold, **options)
     except calibration.NotCalibrated:
         return fitted, found
     return fitted, found | {"swapped": swapped, "swapped_calibration": other.as_dict()}

@@ -12,16 +12,15 @@ So nothing depends on the no-answer threshold, and both are right together where
 
 import hashlib
 import math
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from qa_accel.answer_language import ENGLISH, AnswerLanguage, language_of, only_language
-from qa_accel.answer_text import answer_tokens
 from qa_accel.evaluation.confidence_figures import auroc, figures
+from qa_accel.evaluation.listed_spans import ListedSpans, probability_of_best
 from qa_accel.evaluation.squad_scores import exact_and_f1
 from qa_accel.inference.confidence import Calibration
 from qa_accel.inference.postprocess import Answers
@@ -55,9 +54,16 @@ class GoldAnswers:
 
 
 def calibrate(
-    answers: Answers, fitted: GoldAnswers, judged: GoldAnswers, threshold: float, *, version_2_with_negative: bool
+    answers: Answers,
+    fitted: GoldAnswers,
+    judged: GoldAnswers,
+    threshold: float,
+    *,
+    version_2_with_negative: bool,
+    listed: ListedSpans | None = None,
 ) -> tuple[Calibration, dict[str, Any]]:
-    """Fit on one half, and the figures of the other. `threshold`: null odds above which "" is predicted.
+    """Fit on one half, and the figures of the other. `threshold`: null odds above which "" is predicted. `listed`: of both halves,
+    in the language of `fitted`, if they are known.
 
     Raises NotCalibrated, with the reason, where there are too few questions or all of one kind.
     """
@@ -66,14 +72,15 @@ def calibrate(
             raise NotCalibrated(
                 f"the questions, divided by a hash of their contexts, make a half of {len(part.texts)}; at least {LEAST} are needed"
             )
-    # of both halves at once, in the order of the lists: each list may be made when it is read
-    keys = [key for key in answers.nbest if key in fitted.texts or key in judged.texts]
-    options: dict[str, Any] = dict(
-        version_2_with_negative=version_2_with_negative,
-        listed=ListedSpans.of(answers, keys, only_language(fitted.language)),
-    )
+    listed = listed or spans_of_halves(answers, fitted, judged)
+    options: dict[str, Any] = dict(version_2_with_negative=version_2_with_negative, listed=listed)
     calibration = fit(answers, fitted.texts, language=fitted.language, **options)
     return calibration, figures_of(answers, judged, calibration, threshold, **options)
+
+
+def spans_of_halves(answers: Answers, fitted: GoldAnswers, judged: GoldAnswers) -> ListedSpans:
+    """What `calibrate` and `judge` take as `listed`, for either half."""
+    return ListedSpans.of(answers, {*fitted.texts, *judged.texts}, only_language(fitted.language))
 
 
 def figures_of(
@@ -83,7 +90,7 @@ def figures_of(
     threshold: float,
     *,
     version_2_with_negative: bool,
-    listed: "ListedSpans | None" = None,
+    listed: ListedSpans | None = None,
 ) -> dict[str, Any]:
     """`figures` of the predictions' confidences and, where questions may have no answer, `answerability`. `listed`: as in `judge`."""
     found = figures(
@@ -114,7 +121,7 @@ def fit(
     *,
     version_2_with_negative: bool,
     language: AnswerLanguage = ENGLISH,
-    listed: "ListedSpans | None" = None,
+    listed: ListedSpans | None = None,
 ) -> Calibration:
     """The numbers under which these questions' gold answers are likeliest. Raises NotCalibrated, with the reason.
 
@@ -134,7 +141,7 @@ def fit(
             f"the best span is {'right' if right_Q.any() else 'wrong'} for each of the {len(answerable)} answerable questions"
         )
     own = only_language(language)
-    listed = listed or ListedSpans.of(answers, answerable, own)
+    listed = listed or ListedSpans.of(answers, set(answerable), own)
     rows_Q = listed.rows(answerable)
     temperature = fit_temperature(listed.score_QK[rows_Q], listed.same_QK[rows_Q], right_Q)
     if not version_2_with_negative:
@@ -145,43 +152,6 @@ def fit(
     odds_Q = np.array([answers.null_odds[key] for key in keys])
     slope, intercept = fit_logistic(-odds_Q, has_answer_Q)
     return Calibration(temperature, slope, -intercept, own)
-
-
-@dataclass(frozen=True)
-class ListedSpans:
-    """The spans of n-best lists: Q questions, K spans of the longest list. 9 bytes for each of Q x K."""
-
-    row: Mapping[str, int]
-    """By id."""
-    score_QK: np.ndarray
-    """Start logit + end logit, best first; -inf where there are fewer."""
-    same_QK: np.ndarray
-    """Whether exact match takes a span for the same answer as the best one."""
-    count_Q: np.ndarray
-    """Number of spans."""
-
-    @classmethod
-    def of(cls, answers: Answers, keys: Sequence[str], language: str) -> "ListedSpans":
-        score_S, same_S, count_Q = array("d"), array("b"), np.zeros(len(keys), np.int64)
-        for row, key in enumerate(keys):
-            spans = [entry for entry in answers.nbest[key] if entry["text"]]
-            texts = [answer_tokens(span["text"], language) for span in spans]
-            score_S.extend(span["start_logit"] + span["end_logit"] for span in spans)
-            same_S.extend(text == texts[0] for text in texts)
-            count_Q[row] = len(spans)
-        listed_QK = np.arange(count_Q.max(initial=1)) < count_Q[:, None]
-        score_QK, same_QK = np.full(listed_QK.shape, -np.inf), np.zeros(listed_QK.shape, bool)
-        score_QK[listed_QK], same_QK[listed_QK] = score_S, same_S
-        return cls({key: row for row, key in enumerate(keys)}, score_QK, same_QK, count_Q)
-
-    def rows(self, keys: Iterable[str]) -> np.ndarray:
-        return np.array([self.row[key] for key in keys], np.int64)
-
-
-def probability_of_best(score_QK: np.ndarray, same_QK: np.ndarray, temperature: float) -> np.ndarray:
-    """(Q,): that the best span is right if the question has an answer, as in `inference.confidence`. Each question has a span."""
-    weight_QK = np.exp((score_QK - score_QK.max(axis=1, keepdims=True)) / temperature)
-    return np.minimum((weight_QK * same_QK).sum(axis=1) / weight_QK.sum(axis=1), 1.0)
 
 
 def fit_temperature(score_QK: np.ndarray, same_QK: np.ndarray, right_Q: np.ndarray) -> float:
@@ -285,7 +255,7 @@ def _calibrated(
     listed: ListedSpans | None,
 ) -> Iterator[dict[str, float]]:
     """Of each question, the confidence of its best span, if it has one, and of the empty answer."""
-    listed = listed or ListedSpans.of(answers, list(golds), calibration.answer_language)
+    listed = listed or ListedSpans.of(answers, golds, calibration.answer_language)
     rows_Q = listed.rows(golds)
     has_span_Q = listed.count_Q[rows_Q] > 0
     p_Q = np.zeros(len(rows_Q))

@@ -18,6 +18,7 @@ from qa_accel.evaluation.bootstrap import mean_interval
 from qa_accel.evaluation.calibration import GoldAnswers
 from qa_accel.evaluation.comparison import METRICS, Difference, difference_of
 from qa_accel.evaluation.confidence_figures import figures
+from qa_accel.evaluation.listed_spans import ListedSpans
 from qa_accel.evaluation.outcomes import EXACT, F1, Outcomes, best_threshold
 from qa_accel.inference.answer_lists import Answers
 
@@ -53,6 +54,7 @@ class CrossJudged:
 def judge_across(answers: Answers, golds: GoldAnswers, *, version_2_with_negative: bool) -> CrossJudged:
     """`golds` has at least one question."""
     first, second = golds.halves()
+    listed = calibration.spans_of_halves(answers, first, second)
     parts, thresholds, sure = [], [], []
     for fitted, judged in ((first, second), (second, first)):
         threshold = _tuned(answers, fitted) if version_2_with_negative else None
@@ -61,7 +63,7 @@ def judge_across(answers: Answers, golds: GoldAnswers, *, version_2_with_negativ
         if judged.texts:
             outcomes = _outcomes(answers, judged)
             parts.append((outcomes, outcomes.scores_at(threshold)))
-            sure.append(_confidences(answers, fitted, judged, threshold, version_2_with_negative))
+            sure.append(_confidences(answers, listed, fitted, judged, threshold, version_2_with_negative))
     paragraphs, begin = [], 0
     for outcomes, _ in parts:
         paragraphs.append(outcomes.paragraph_Q + begin)
@@ -103,13 +105,17 @@ def _outcomes(answers: Answers, part: GoldAnswers) -> Outcomes:
 
 
 def _confidences(
-    answers: Answers, fitted: GoldAnswers, judged: GoldAnswers, threshold: float | None, negative: bool
+    answers: Answers,
+    listed: ListedSpans,
+    fitted: GoldAnswers,
+    judged: GoldAnswers,
+    threshold: float | None,
+    negative: bool,
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Of the judged half, and whether each answer is right; None where the fitted half is too small or of one kind."""
+    options: dict[str, Any] = dict(version_2_with_negative=negative, listed=listed)
     try:
-        found = calibration.fit(answers, fitted.texts, version_2_with_negative=negative, language=fitted.language)
+        found = calibration.fit(answers, fitted.texts, language=fitted.language, **options)
     except calibration.NotCalibrated:
         return None
-    return calibration.judge(
-        answers, judged.texts, found, threshold or 0.0, version_2_with_negative=negative, language=judged.language
-    )
+    return calibration.judge(answers, judged.texts, found, threshold or 0.0, language=judged.language, **options)

@@ -175,7 +175,7 @@ class _Spans:
         entries: list[NBestEntry] = []
         scores: list[float] = []
         seen = set()
-        marks = not context.isascii()  # combining marks are not: looking for them takes a fifth of all
+        marks = not context.isascii()  # combining marks are not: looking for them takes a fifth of this function
         own = slice(self.begin_Q[row], self.begin_Q[row + 1])
         columns = (self.start_S, self.end_S, self.start_logit_S, self.end_logit_S, self.score_S, self.lse_S)
         for start, end, start_logit, end_logit, score, lse in zip(*(column[own] for column in columns)):

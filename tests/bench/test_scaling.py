@@ -105,7 +105,8 @@ def test_the_part_prints_its_counts_and_a_table(repository):
         (n, hook) for n in (1, 8, 64) for hook in ("no", "bf16")
     ]
     plain, half = (line for line in lines if line["found"] == "collectives")
-    assert plain["gradient_bytes"] == 2 * half["gradient_bytes"] and plain["other_bytes"] == half["other_bytes"] == [4]
+    assert plain["gradient_bytes"] == 2 * half["gradient_bytes"]
+    assert plain["other_bytes"] == half["other_bytes"] == [4] and plain["log_bytes"] == half["log_bytes"] == [4 * 3]
     for line in estimates:
         assert line["efficiency"] == pytest.approx(11.31 / line["step_ms"], abs=0.001)
     assert estimates[0]["efficiency"] == 1 and estimates[0]["exposed_ms"] == 0

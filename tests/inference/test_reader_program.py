@@ -130,7 +130,6 @@ def test_half_precision_needs_hardware(toy, monkeypatch):
         assert odds == pytest.approx(plain, abs=0.15) and odds != plain
 
 
-@pytest.mark.slow
 def test_a_compiled_reader_gives_the_same_answers(toy):
     """Breaks if a batch of another length compiles again: these have nine lengths, and torch's first guess is that lengths
     do not change."""
