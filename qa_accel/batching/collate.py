@@ -53,6 +53,13 @@ class Batch:
     gold_end_BL: torch.Tensor | None = None
     """The same of the last tokens."""
 
+    @property
+    def tokens(self) -> torch.Tensor:
+        """int64: the model's input_ids."""
+        tokens = self.inputs["input_ids"]
+        assert isinstance(tokens, torch.Tensor)
+        return tokens
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 

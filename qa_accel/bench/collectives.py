@@ -2,7 +2,7 @@
 
 Two CPU processes train a few batches under DDP over gloo with the run's own step, stop requests and metrics. Every collective,
 also those of DDP's C++ reducer, passes torch's dispatcher, where a mode notes it. What a rank gives to a sum depends neither on
-the number of ranks, nor on the batch, nor on the device.
+the number of ranks, nor on the batch, nor on the device, but for the gradient of the words.
 """
 
 import json
@@ -25,6 +25,7 @@ from qa_accel.bench.steps import planned
 from qa_accel.bench.synthetic import make_model, model_config, squad_like_windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import gradient_sums, strategy
+from qa_accel.distributed.embedding_sums import EmbeddingSums, leave_out
 from qa_accel.distributed.settings import GradientSumsConfig
 from qa_accel.distributed.stop import Stop, StopConfig
 from qa_accel.training import optim
@@ -53,8 +54,12 @@ class Call:
 class Counted:
     """Of one training step on one rank."""
 
+    tokens: list[Call]
+    """Which words the ranks' batches have, before the forward pass, beside the device."""
     gradients: list[Call]
     """In their order; each is one of DDP's buckets."""
+    rows: list[Call]
+    """The gradient of these words, after the backward pass; as many as the batches have."""
     others: list[Call]
     """Of the loop: stop requests."""
     log: list[Call]
@@ -63,10 +68,17 @@ class Counted:
     """Numbers that are trained."""
     embedded: int
     """Those of them that are rows of embeddings: their gradient comes last and takes no matrix product."""
+    words: tuple[int, int]
+    """Rows of the table of words, which are summed apart from DDP's buckets, and numbers of a row."""
 
     @property
     def bucket_bytes(self) -> list[int]:
         return [call.bytes for call in self.gradients]
+
+    @property
+    def in_buckets(self) -> int:
+        """Numbers whose gradients DDP sums."""
+        return self.trained - self.words[0] * self.words[1]
 
 
 class Recorder(TorchDispatchMode):
@@ -99,8 +111,9 @@ def count_collectives(model: str, ddp_comm_hook: str = "no") -> Counted:
             _rank, (model, ddp_comm_hook, folder, port), nprocs=2, start_method="spawn"
         )
         content = json.loads(Path(folder, "counted.json").read_text(encoding="utf-8"))
-    lists = {name: [Call(**call) for call in content.pop(name)] for name in ("gradients", "others", "log")}
-    return Counted(**lists, **content)
+    names = ("tokens", "gradients", "rows", "others", "log")
+    lists = {name: [Call(**call) for call in content.pop(name)] for name in names}
+    return Counted(**lists, words=tuple(content.pop("words")), **content)
 
 
 def _rank(rank: int, model: str, ddp_comm_hook: str, folder: str, port: int) -> None:
@@ -126,10 +139,15 @@ def _counted(model: str, sums: GradientSumsConfig, folder: Path) -> Counted:
     entries = entries[accelerator.process_index :: 2]
     embedded = [one.weight for one in qa_model.modules() if isinstance(one, torch.nn.Embedding)]
     loss_function = LossFunction(CompileConfig("off"), accelerator, qa_model, packed=False)
+    words = leave_out(accelerator, qa_model)
+    assert words is not None
     prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, optim.OptimConfig()))
     gradient_sums.compress(sums, prepared)
     prepared.train()
-    step = OptimizerStep(accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0)
+    embedding_sums = EmbeddingSums(words, accelerator, sums, timeout=600)
+    step = OptimizerStep(
+        accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0, embedding_sums=embedding_sums
+    )
     stop, progress = Stop(StopConfig(), accelerator, folder, timeout=600, save_minutes=None), Progress()
     metrics = MetricsLog(
         accelerator,
@@ -163,9 +181,12 @@ def _counted(model: str, sums: GradientSumsConfig, folder: Path) -> Counted:
         metrics.flush()
     stop.close()
     return Counted(
-        gradients,
+        gradients[:1],
+        gradients[1:-1],
+        gradients[-1:],
         others,
         recorder.calls,
         trained=sum(parameter.numel() for parameter in prepared.parameters() if parameter.requires_grad),
         embedded=sum(weight.numel() for weight in embedded),
+        words=(words.shape[0], words.shape[1]),
     )

@@ -1,13 +1,15 @@
 """Collectives of a step, spread of tokens, host work and stated link speeds -> the efficiency of many GPUs, by arithmetic.
 
 Counted or measured here: buckets and other collectives of a real two-process run, each rank's tokens in the real plan, host work,
-rank 0's part of an evaluation. Given as settings: a step of one GPU, links, memory, start. Nothing here ran on several GPUs.
+rank 0's part of an evaluation. Counted once: the words of SQuAD's windows. Given as settings: a step of one GPU, links, memory,
+start. Nothing here ran on several GPUs.
 
 The formulas: n ranks sum S bytes over links of bus bandwidth B in 2 (n - 1) / n S / B, plus a latency (Thakur et al. 2005,
 "Optimization of Collective Communication Operations in MPICH"; NCCL tests, doc/PERFORMANCE.md). Over several nodes the sum is
 hierarchical: within each node first (each GPU then has a share of S), the shares between nodes, and within again; the levels
 do not overlap, which NCCL does better. A bucket is summed as soon as the backward pass has its gradients and the one before is
 done; what is left after the backward pass is exposed (Li et al. 2020, "PyTorch Distributed", arXiv:2006.15704, section 3.2.3).
+The rows of the words follow after it. Which words these are, the ranks agree on the host meanwhile: no time of the device.
 """
 
 import math
@@ -38,6 +40,12 @@ UPDATE = 1.5 / 11.0
 COPIED = {"no": 8, "fp16": 24, "bf16": 24}
 """Bytes that DDP reads and writes for each number beside the sum: the gradient into its bucket (4 + 4); with a hook also to half
 precision (4 + 2), divided (2 + 2), and back (2 + 4)."""
+ROWS_COPIED = {"no": 24, "fp16": 32, "bf16": 32}
+"""The same of the rows of words: out of the table (4 + 4), divided (4 + 4) and into it (4 + 4); in half precision the second is
+(4 + 2) and (2 + 2), and (2 + 4) precedes the last."""
+WORDS = {32: 1872, 64: 3184, 128: 5114, 256: 7793, 512: 11126, 1024: 15015, 2048: 18831}
+"""Windows -> how many of BERT's 30,522 words they have: SQuAD v2's train file, mean of ten draws. More windows: as the last."""
+VOCABULARY = 30_522
 
 
 @dataclass(frozen=True)
@@ -66,23 +74,41 @@ def sum_ms(size: float, world: int, links: ScalingConfig) -> float:
     return 1000 * seconds
 
 
-def exposed_ms(counted: Counted, world: int, links: ScalingConfig, backward_ms: float) -> float:
-    """What is left of the sums when the backward pass is over. Its time goes to the numbers that are not embedded, evenly."""
-    numbers = np.array(counted.bucket_bytes, float) / sum(counted.bucket_bytes) * counted.trained
+def rows_of_words(counted: Counted, windows: int) -> int:
+    """How many rows of the table a step of so many windows, over all ranks, sums."""
+    found = float(np.interp(math.log(windows), np.log(list(WORDS)), list(WORDS.values())))
+    return round(counted.words[0] * found / VOCABULARY)
+
+
+def exposed_ms(counted: Counted, world: int, links: ScalingConfig, backward_ms: float, words_bytes: float) -> float:
+    """What is left of the sums when the backward pass is over. Its time goes to the numbers that are not embedded, evenly.
+
+    `words_bytes`: of the rows of words, which are summed last.
+    """
+    numbers = np.array(counted.bucket_bytes, float) / sum(counted.bucket_bytes) * counted.in_buckets
     multiplied = counted.trained - counted.embedded
     ready_ms = backward_ms * np.minimum(np.cumsum(numbers), multiplied) / multiplied
     done = 0.0
     for ready, size in zip(ready_ms, counted.bucket_bytes):
         done = max(done, ready) + sum_ms(size, world, links)
+    if words_bytes:
+        done = max(done, backward_ms) + sum_ms(words_bytes, world, links)
     return max(0.0, done - backward_ms)
 
 
-def estimate(counted: Counted, hook: str, world: int, config: ScalingConfig, measured: Measured) -> dict[str, float]:
-    """Milliseconds of a step and its parts, and the efficiency: one GPU's captured step over this one."""
+def estimate(
+    counted: Counted, hook: str, world: int, size: int, config: ScalingConfig, measured: Measured
+) -> dict[str, float]:
+    """Milliseconds of a step and its parts, and the efficiency: one GPU's captured step over this one.
+
+    `size`: windows of a rank and step.
+    """
     alone = config.step_ms if config.ddp_step_ms is None else config.ddp_step_ms
     backward_ms = 2 / 3 * (1 - UPDATE) * config.step_ms
-    exposed = exposed_ms(counted, world, config, backward_ms)
-    copies = 1000 * COPIED[hook] * counted.trained / (config.memory_gb_s * 1e9) if world > 1 else 0.0
+    words = rows_of_words(counted, world * size) * counted.words[1]
+    exposed = exposed_ms(counted, world, config, backward_ms, words * (4 if hook == "no" else 2))
+    copied = COPIED[hook] * counted.in_buckets + ROWS_COPIED[hook] * words
+    copies = 1000 * copied / (config.memory_gb_s * 1e9) if world > 1 else 0.0
     waiting = (measured.spread - 1) * config.step_ms
     on_device = (alone if world > 1 else config.step_ms) + copies + exposed + waiting
     host = max(0.0, measured.host_ms - on_device)  # the host prepares a step while the device computes the one before
@@ -174,6 +200,8 @@ def figures(model: str, windows: Windows, collate: Any, size: int, config: Scali
             "hook": hook,
             "bucket_bytes": counted.bucket_bytes,
             "gradient_bytes": sum(counted.bucket_bytes),
+            "token_bytes": [call.bytes for call in counted.tokens],
+            "row_bytes": [call.bytes for call in counted.rows],
             "other_bytes": [call.bytes for call in counted.others],
             "log_bytes": [call.bytes for call in counted.log],
         }
@@ -189,7 +217,7 @@ def figures(model: str, windows: Windows, collate: Any, size: int, config: Scali
         own = {name: round(value, 4) for name, value in vars(measured).items()}
         lines.append({"found": "ranks", "gpus": world, **own})
         for hook, counted in counts.items():
-            parts = estimate(counted, hook, world, config, measured)
+            parts = estimate(counted, hook, world, size, config, measured)
             job = job_seconds(parts["step_ms"], world, size, config, serial)
             whole = job.pop("whole")
             estimates.append(

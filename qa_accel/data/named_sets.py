@@ -104,10 +104,9 @@ class NamedSources:
     def name(self) -> str:
         return ", ".join(f"{each.name} ({each.source.name})" for each in self.sets)
 
-    @property
-    def hashes(self) -> tuple[str, ...]:
+    def hashes(self, cache_dir: Path) -> tuple[str, ...]:
         """Each set's name before the hashes of its files. Weights are none of it: the questions are the same."""
-        return tuple(part for each in self.sets for part in (f"set {each.name}", *each.source.hashes))
+        return tuple(part for each in self.sets for part in (f"set {each.name}", *each.source.hashes(cache_dir)))
 
     @property
     def readings(self) -> tuple[tuple[str, ...], ...]:

@@ -138,19 +138,21 @@ def _selected_rows(config: DataConfig, split: SplitName, questions: datasets.Dat
 
 def _selection(config: DataConfig, split: SplitName, count: int, source: str) -> np.ndarray:
     """Selected rows of a source of `count` questions, as row numbers, so that one fingerprint covers all steps."""
+    if split == "test":
+        return np.arange(count)[: config.max_predict_samples]
+    limit = config.max_train_samples if split == "train" else config.max_eval_samples
+    seed, parts, part = (getattr(config, f"{split}_{what}") for what in ("shuffle_seed", "num_shards", "shard"))
+    if parts > count:
+        raise ValueError(
+            f"{source}: {split}_num_shards is {parts}, but there are only {count} questions; use fewer shards"
+        )
+    if seed is None and parts == 1:
+        return np.arange(count)[:limit]
     rows = datasets.Dataset.from_dict({"row": np.arange(count)})
-    limit = config.max_predict_samples
-    if split != "test":
-        limit = config.max_train_samples if split == "train" else config.max_eval_samples
-        seed, parts, part = (getattr(config, f"{split}_{what}") for what in ("shuffle_seed", "num_shards", "shard"))
-        if seed is not None:
-            rows = rows.shuffle(seed=seed)
-        if parts > count:
-            raise ValueError(
-                f"{source}: {split}_num_shards is {parts}, but there are only {count} questions; use fewer shards"
-            )
-        if parts > 1:
-            rows = rows.shard(num_shards=parts, index=part)
+    if seed is not None:
+        rows = rows.shuffle(seed=seed)
+    if parts > 1:
+        rows = rows.shard(num_shards=parts, index=part)
     table: Any = rows.with_format("arrow")[:limit]  # as numpy, datasets looks at each number
     return table["row"].to_numpy().astype(np.int64)
 
@@ -180,7 +182,7 @@ def _has_files(config: DataConfig) -> bool:
 def _cached(source: Source, columns: squad_format.Columns, folder: Path, *, check: bool) -> datasets.Dataset:
     """All of a source's questions, mapped from the cache, which is filled first if it lacks them."""
     fingerprint = hashlib.blake2b(
-        repr((squad_format.VERSION, *columns, *source.hashes, *source.readings)).encode(), digest_size=16
+        repr((squad_format.VERSION, *columns, *source.hashes(folder), *source.readings)).encode(), digest_size=16
     ).hexdigest()
     path = folder / f"questions-{fingerprint}.arrow"
     if not cache_file.is_usable(path, check=check):

@@ -5,18 +5,17 @@ which file belongs to which split: its readers guess types, and an id 007 would 
 """
 
 import glob
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
 import datasets
 
-from qa_accel.data.file_rows import PIECE, ROWS, Row, file_rows, reading_of
+from qa_accel.data.content_hash import content_hash
+from qa_accel.data.file_rows import ROWS, Row, file_rows, reading_of
 from qa_accel.input_files import require_regular
 from qa_accel.messages import PATH, first_line, listed, quoted, short
 
@@ -35,14 +34,13 @@ class Source:
     split: str | None = None
     """train, validation or test, for files that hold several."""
 
-    @cached_property
-    def hashes(self) -> tuple[str, ...]:
+    def hashes(self, cache_dir: Path) -> tuple[str, ...]:
         """Hash of each file's bytes, in order; independent of paths and times."""
         files = self.files
         if self.dataset is not None:
             files = tuple(Path(file["filename"]) for file in self.dataset.cache_files)
         assert files, "a data set that is kept on disk has files, and their bytes name it"
-        return tuple(map(content_hash, files))
+        return tuple(content_hash(file, cache_dir) for file in files)
 
     @property
     def readings(self) -> tuple[tuple[str, ...], ...]:
@@ -151,20 +149,6 @@ def find_files(patterns: Sequence[str], setting: str) -> list[Path]:
             raise ValueError(f"--{setting} {pattern}: {reason} (looked from {Path.cwd()})")
         files += found
     return files
-
-
-def content_hash(path: Path) -> str:
-    """Hash of a file's bytes, independent of its path and times."""
-    digest = hashlib.blake2b(digest_size=16)
-    try:
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                digest.update(piece)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error.strerror or error}); check the path and its permissions"
-        ) from error
-    return digest.hexdigest()
 
 
 def dataset_rows(dataset: datasets.Dataset, name: str) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import environment, gradient_sums, run_folder, strategy
+from qa_accel.distributed.embedding_sums import EmbeddingSums, leave_out
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
@@ -118,8 +119,12 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         windows=chosen,
     )
     qa, loss = _build_model(settings, task, accelerator, console)
+    words = leave_out(accelerator, qa.model)
     model, optimizer = accelerator.prepare(qa.model, optim.make_optimizer(qa.model, settings.optim))
     gradient_sums.compress(settings.gradient_sums, model)
+    embedding_sums = None
+    if words is not None:
+        embedding_sums = EmbeddingSums(words, accelerator, settings.gradient_sums, settings.runtime.ddp_timeout)
     runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 
     fingerprint = run_fingerprint(
@@ -155,7 +160,13 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         sets=None if sets is None else sets.of_rows(windows.question_W),
     )
     optimizer_step = OptimizerStep(
-        accelerator, model, loss, optimizer, max_grad_norm=settings.optim.max_grad_norm, capture=loss.whole_step
+        accelerator,
+        model,
+        loss,
+        optimizer,
+        max_grad_norm=settings.optim.max_grad_norm,
+        capture=loss.whole_step,
+        embedding_sums=embedding_sums,
     )
     kept = KeptModel(folder, accelerator, model, task.tokenizer, merge_lora=settings.tuning.merge_lora)
     evaluator = None

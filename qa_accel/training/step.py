@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from qa_accel.batching.collate import Batch
 from qa_accel.distributed import strategy
+from qa_accel.distributed.embedding_sums import EmbeddingSums
 from qa_accel.training import loss
 
 
@@ -45,19 +46,24 @@ class OptimizerStep:
         *,
         max_grad_norm: float,
         capture: bool = False,
+        embedding_sums: EmbeddingSums | None = None,
     ):
-        """max_grad_norm: 0 turns clipping off. capture: as a CUDA graph, for batches of one shape only."""
+        """max_grad_norm: 0 turns clipping off. capture: as a CUDA graph, for batches of one shape only. embedding_sums: for a
+        model of which DDP leaves the word embeddings out."""
         self.accelerator, self.model, self.loss_function, self.optimizer = accelerator, model, loss_function, optimizer
         self.max_grad_norm = max_grad_norm or math.inf
         self.capture, self.calls, self.graph, self.recording = capture, 0, None, False
         if capture:
             self.stream = torch.cuda.Stream()
+        self.embedding_sums = embedding_sums
         self.adamw = getattr(optimizer, "optimizer", optimizer)  # without accelerate's wrapper
 
     def __call__(self, step_batches: list[Batch], *, windows: int) -> StepResult:
         scale = self.accelerator.num_processes * self.accelerator.gradient_accumulation_steps / windows
         device = self.accelerator.device
         self.calls += 1
+        if self.embedding_sums is not None:
+            self.embedding_sums.start([batch.tokens for batch in step_batches])
         if not self.capture:
             return self._run([batch.to(device, non_blocking=True) for batch in step_batches], scale)
         if self.calls <= self.WARM_UP:
@@ -82,6 +88,8 @@ class OptimizerStep:
                         sums[name] = torch.zeros((), device=accelerator.device)
                     sums[name] += part.detach()
                 if accelerator.sync_gradients:
+                    if self.embedding_sums is not None:
+                        self.embedding_sums.finish()
                     grad_norm = self._clip()
                 self.optimizer.step()
                 self.optimizer.zero_grad(set_to_none=True)

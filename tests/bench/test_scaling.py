@@ -17,22 +17,27 @@ LINKS = ScalingConfig(node_gb_s=100, network_gb_s=10, node_latency_us=10, networ
 EVEN = Measured(spread=1.0, padded_spread=1.0, host_ms=0.0, plan_seconds=0.0)
 
 
-def counted(*bucket_bytes: int, embedded: int = 0) -> Counted:
-    return Counted([Call("allreduce_", size) for size in bucket_bytes], [], [], sum(bucket_bytes) // 4, embedded)
+def counted(*bucket_bytes: int, embedded: int = 0, words: tuple[int, int] = (0, 0)) -> Counted:
+    """`embedded`: beside the table of words."""
+    buckets, table = [Call("allreduce_", size) for size in bucket_bytes], words[0] * words[1]
+    return Counted([], buckets, [], [], [], sum(bucket_bytes) // 4 + table, embedded + table, words)
 
 
 def test_a_step_sums_its_gradients_and_four_bytes_more():
     """On two real processes. Breaks if a bucket is missed, as DDP's C++ reducer hides them from torch.distributed's functions,
-    if a rank sends its loss or its norm in every step, or if a forward pass sends buffers."""
+    if a rank sends its loss or its norm in every step, if a forward pass sends buffers, or if words go over the wire that no
+    batch has."""
     found = count_collectives("minilm")
     model = make_model(model_config("minilm"))
     trained = sum(parameter.numel() for parameter in model.parameters())
-    assert found.trained == trained and sum(found.bucket_bytes) == 4 * trained
+    words, width = model.get_input_embeddings().weight.shape
+    assert found.trained == trained and sum(found.bucket_bytes) == 4 * (trained - words * width) == 4 * found.in_buckets
+    assert found.tokens == [Call("allreduce_", words)] and found.words == (words, width)
+    (rows,) = found.rows
+    assert rows.name == "allreduce_" and rows.bytes % (4 * width) == 0
+    assert 0 < rows.bytes // (4 * width) <= 2 * 384 + 3, "of two windows"
     assert {call.name for call in found.gradients} == {"allreduce_"}
     assert len(found.gradients) > 1, "one bucket could not be summed beside the backward pass"
-    # the table of words comes last, and is most of its bucket
-    words = model.get_input_embeddings().weight.numel()
-    assert found.bucket_bytes[-1] >= 4 * words
     assert found.others == [Call("allreduce_", 4)], "of the stop requests"
     assert found.log == [Call("allreduce_", 4 * 3)], "a sum of the loss for each of the three steps"
 
@@ -50,13 +55,25 @@ def test_only_what_the_backward_pass_does_not_cover_is_exposed():
     second: it is ready at the end, and exposed whole; without embeddings too. If the first is ready at the end as well, both are."""
     one = scaling.sum_ms(40e6, 8, LINKS)
     assert one == pytest.approx(0.71)
-    assert scaling.exposed_ms(counted(40_000_000, 40_000_000), 8, LINKS, 4.0) == pytest.approx(one)
+    assert scaling.exposed_ms(counted(40_000_000, 40_000_000), 8, LINKS, 4.0, 0) == pytest.approx(one)
     embedded = counted(40_000_000, 40_000_000, embedded=10_000_000)
-    assert scaling.exposed_ms(embedded, 8, LINKS, 4.0) == pytest.approx(2 * one)
+    assert scaling.exposed_ms(embedded, 8, LINKS, 4.0, 0) == pytest.approx(2 * one)
     # of 12 MB and 4 MB, ready at 3 and 4 ms: the second waits for nothing, 2 * 7/8 * 4e6 / 100e9 = 0.07 ms and 10 us
-    assert scaling.exposed_ms(counted(12_000_000, 4_000_000), 8, LINKS, 4.0) == pytest.approx(0.08)
+    assert scaling.exposed_ms(counted(12_000_000, 4_000_000), 8, LINKS, 4.0, 0) == pytest.approx(0.08)
     # the first takes 2.11 ms from 1.5 of 2 ms on: the second, of 0.71, ends 2.32 ms after the backward pass
-    assert scaling.exposed_ms(counted(120_000_000, 40_000_000), 8, LINKS, 2.0) == pytest.approx(2.32)
+    assert scaling.exposed_ms(counted(120_000_000, 40_000_000), 8, LINKS, 2.0, 0) == pytest.approx(2.32)
+    # the rows of words come after all of it, whatever the other embeddings are
+    assert scaling.exposed_ms(embedded, 8, LINKS, 4.0, 40e6) == pytest.approx(3 * one)
+    table = counted(12_000_000, 4_000_000, words=(1000, 10_000))
+    assert scaling.exposed_ms(table, 8, LINKS, 4.0, 4e6) == pytest.approx(0.16)
+
+
+def test_rows_of_words_are_those_of_squad_in_the_models_table():
+    """Counted for 256 windows: 7,793 of 30,522; between counts along the logarithm of the windows; of a larger table the same share."""
+    assert scaling.rows_of_words(counted(4, words=(30_522, 768)), 256) == 7793
+    between = (7793 + 11_126) / 2
+    assert scaling.rows_of_words(counted(4, words=(30_522, 768)), 362) == pytest.approx(between, abs=5)
+    assert scaling.rows_of_words(counted(4, words=(61_044, 768)), 256) == 2 * 7793
 
 
 def test_a_steps_parts_add_up_by_hand():
@@ -65,14 +82,23 @@ def test_a_steps_parts_add_up_by_hand():
     settings = dict(step_ms=10.0, node_gb_s=100, node_latency_us=10, memory_gb_s=1000)
     config = ScalingConfig(**settings, ddp_step_ms=12.0)  # type: ignore[arg-type]
     slow = Measured(spread=1.05, padded_spread=1.0, host_ms=1.0, plan_seconds=0.0)
-    found = scaling.estimate(counted(80_000_000), "no", 8, config, slow)
+    found = scaling.estimate(counted(80_000_000), "no", 8, 32, config, slow)
     assert found["step_ms"] == pytest.approx(12 + 1.41 + 0.16 + 0.5)
     assert found["efficiency"] == pytest.approx(10 / 14.07)
     host = Measured(spread=1.05, padded_spread=1.0, host_ms=20.0, plan_seconds=0.0)
-    assert scaling.estimate(counted(80_000_000), "no", 8, config, host)["step_ms"] == pytest.approx(20)
-    assert scaling.estimate(counted(80_000_000), "no", 1, config, EVEN)["efficiency"] == 1
-    half = scaling.estimate(counted(40_000_000), "bf16", 8, config, slow)
+    assert scaling.estimate(counted(80_000_000), "no", 8, 32, config, host)["step_ms"] == pytest.approx(20)
+    assert scaling.estimate(counted(80_000_000), "no", 1, 32, config, EVEN)["efficiency"] == 1
+    half = scaling.estimate(counted(40_000_000), "bf16", 8, 32, config, slow)
     assert half["exposed_ms"] == pytest.approx(0.71)
+    # 7,793 rows of 1,000 numbers: 2 * 7/8 * 31.172e6 / 100e9 and 10 us, and 24 bytes of each; half of it and 32 bytes in bf16
+    table = counted(80_000_000, words=(30_522, 1000))
+    found = scaling.estimate(table, "no", 8, 32, config, slow)
+    assert found["exposed_ms"] == pytest.approx(1.41 + 0.545510 + 0.01) and found["copies_ms"] == pytest.approx(
+        0.16 + 0.187032
+    )
+    half_table = scaling.estimate(counted(40_000_000, words=(30_522, 1000)), "bf16", 8, 32, config, slow)
+    assert half_table["exposed_ms"] == pytest.approx(0.71 + 0.272755 + 0.01)
+    assert half_table["copies_ms"] == pytest.approx(0.24 + 0.249376)
     assert half["copies_ms"] == pytest.approx(0.24)  # 24 bytes for each of the numbers, of which this count has 10 M
 
 
@@ -105,7 +131,8 @@ def test_the_part_prints_its_counts_and_a_table(repository):
         (n, hook) for n in (1, 8, 64) for hook in ("no", "bf16")
     ]
     plain, half = (line for line in lines if line["found"] == "collectives")
-    assert plain["gradient_bytes"] == 2 * half["gradient_bytes"]
+    assert plain["gradient_bytes"] == 2 * half["gradient_bytes"] and plain["row_bytes"][0] == 2 * half["row_bytes"][0]
+    assert plain["token_bytes"] == half["token_bytes"] == [30_522]
     assert plain["other_bytes"] == half["other_bytes"] == [4] and plain["log_bytes"] == half["log_bytes"] == [4 * 3]
     for line in estimates:
         assert line["efficiency"] == pytest.approx(11.31 / line["step_ms"], abs=0.001)
