@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "SquadMetric", "TrainConfig", "__version__", "score", "train"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "Reader": ("qa_accel.inference.reader", "Reader"),

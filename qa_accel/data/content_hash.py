@@ -1,11 +1,12 @@
 """A file -> the hash of its bytes; of a large file it is kept, so that the next start need not read all of it.
 
-What is kept holds while the system has noted no change of the file: a write changes its ctime, which no program can set back.
+What is kept holds while the file system has noted no change of the file: a write changes its ctime, which programs cannot set.
 """
 
 import contextlib
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -23,9 +24,10 @@ def content_hash(path: Path, cache_dir: Path) -> str:
     """Hash of a file's bytes, independent of its path and times. Raises ValueError if it cannot be read."""
     try:
         before = _identity(path)
-        kept = cache_dir / f"hash-{hashlib.blake2b(str(path.resolve()).encode(), digest_size=16).hexdigest()}.json"
         if before["size"] < LARGE:
             return _read(path)
+        name = hashlib.blake2b(os.fsencode(path.resolve()), digest_size=16).hexdigest()
+        kept = cache_dir / f"hash-{name}.json"
         if (known := _known(kept)) is not None and known.get("of") == before:
             return known["hash"]
         found = _read(path)
@@ -52,7 +54,7 @@ def _read(path: Path) -> str:
 
 
 def _identity(path: Path) -> dict[str, int]:
-    """What the file system says of a file, any of which a change of its bytes changes."""
+    """What the file system says of a file; a change of its bytes changes some of it."""
     stat = path.stat()
     names = ("size", "mtime_ns", "ctime_ns", "ino", "dev")
     return {name: getattr(stat, f"st_{name}") for name in names}

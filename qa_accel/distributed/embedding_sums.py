@@ -3,7 +3,7 @@
 The table of words is the largest weight of an encoder (a fifth of BERT-base, half of MiniLM, two thirds of XLM-R), its gradient the
 last of a backward pass: nothing hides its sum. But the batches of a step look up a small part of its rows, and only these have a
 gradient. So DDP leaves the table out. The ranks agree on the rows while the model computes, and sum those after the backward pass.
-The result is that of a sum of the whole table.
+The result is that of a sum of the whole table: between two processes to the bit, between more the order of a sum may differ.
 """
 
 from collections.abc import Iterable
@@ -27,14 +27,17 @@ MOST_ROWS = 0.75
 def leave_out(accelerator: Accelerator, model: Any) -> torch.Tensor | None:
     """Call before accelerator.prepare. The weight of the words that DDP will not sum, for `EmbeddingSums`.
 
-    None where it goes on as DDP does: one process, another strategy, a frozen table, a model with a decoder (which looks up
-    more than the batch's tokens), or one whose input embeddings are no plain table.
+    None where it goes on as DDP does: one process, another strategy, a frozen table, a model that may look up more than the batch's
+    tokens (it has a decoder, or its code comes with its files), or one whose input embeddings are no plain table.
     """
     if strategy.name(accelerator) != "DDP" or accelerator.num_processes == 1:
         return None
-    if getattr(model.config, "is_encoder_decoder", False):
+    if model.config.is_encoder_decoder or not type(model).__module__.startswith("transformers."):
         return None
-    table = model.get_input_embeddings()
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:  # CANINE has several tables
+        return None
     if type(table) is not nn.Embedding or table.sparse or not table.weight.requires_grad:
         return None
     every_name = model.named_parameters(remove_duplicate=False)
@@ -74,7 +77,7 @@ class EmbeddingSums:
             self.weight.grad = torch.zeros_like(self.weight)
         gradient_VH = self.weight.grad
         rows_R = self._used_V.nonzero().flatten()
-        if gradient_VH.is_cuda:
+        if gradient_VH.device.type != "cpu":
             rows_R = rows_R.pin_memory().to(gradient_VH.device, non_blocking=True)
         if self._whole is None:
             self._whole = self._has_other_rows(gradient_VH, rows_R)

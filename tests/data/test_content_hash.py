@@ -97,6 +97,16 @@ def test_a_cache_that_cannot_be_written_is_no_error(reads, source, tmp_path):
     assert content_hash(source, blocked) == content_hash(source, tmp_path / "cache")
 
 
+@pytest.mark.parametrize("large", [1, 1000])
+def test_a_folder_whose_name_is_no_utf8_is_a_folder(tmp_path, monkeypatch, large):
+    """As old archives unpack. Breaks if the record's name is made of the path as text."""
+    monkeypatch.setattr(module, "LARGE", large)
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/jos\xe9"))
+    folder.mkdir()
+    (folder / "questions.jsonl").write_bytes(b"one")
+    assert content_hash(folder / "questions.jsonl", tmp_path / "cache") == module._read(folder / "questions.jsonl")
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"questions\.jsonl: cannot be read"):
         content_hash(tmp_path / "questions.jsonl", tmp_path / "cache")

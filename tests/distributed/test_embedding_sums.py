@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 import torch
+import zoo
 from processes import call
 from training_runs import assert_same_weights
+from transformers import AutoModelForQuestionAnswering
 
 from qa_accel.bench.collectives import Call, Recorder
 from qa_accel.distributed import accelerator as runtime
@@ -22,10 +24,12 @@ BATCHES = [[(5, 9), (20, 20)], [(45, 11), (8, 10)]]
 class Model(torch.nn.Module):
     """A table of words and a layer; `beside`: a row that is looked up for no token."""
 
+    __module__ = "transformers.models.made_up"
+
     def __init__(self, beside: int | None):
         super().__init__()
         self.words, self.layer, self.beside = torch.nn.Embedding(WORDS, WIDTH), torch.nn.Linear(WIDTH, 2), beside
-        self.config = SimpleNamespace()
+        self.config = SimpleNamespace(is_encoder_decoder=False)
 
     def get_input_embeddings(self) -> torch.nn.Embedding:
         return self.words
@@ -113,6 +117,10 @@ def test_most_of_the_words_are_summed_as_all_of_them():
     assert calls[-1].bytes == 4 * WORDS * WIDTH
 
 
+def several_tables() -> Any:
+    raise NotImplementedError("as transformers does of a model whose table it does not find")
+
+
 def left_out(change: str) -> bool:
     accelerator = runtime.make_accelerator(RuntimeConfig(), training=True)
     model = Model(None)
@@ -122,6 +130,10 @@ def left_out(change: str) -> bool:
         model.config.is_encoder_decoder = True
     elif change == "sparse":
         model.words.sparse = True
+    elif change == "code of its own":
+        Model.__module__ = "transformers_modules.made_up"
+    elif change == "several tables":
+        model.get_input_embeddings = several_tables  # type: ignore[method-assign]
     found = embedding_sums.leave_out(accelerator, model) is not None
     assert found == hasattr(model, "_ddp_params_and_buffers_to_ignore")
     return found
@@ -129,11 +141,28 @@ def left_out(change: str) -> bool:
 
 @pytest.mark.parametrize(
     ("change", "processes", "expected"),
-    [("", 2, True), ("", 1, False), ("frozen", 2, False), ("decoder", 2, False), ("sparse", 2, False)],
+    [("", 2, True), ("", 1, False)]
+    + [(each, 2, False) for each in ("frozen", "decoder", "sparse", "code of its own", "several tables")],
 )
 def test_what_is_left_to_ddp(change, processes, expected):
     """A decoder looks up its first token too. Breaks if DDP leaves out a table that nothing else sums."""
     assert call(left_out, change, processes=processes) == [expected] * processes
+
+
+@pytest.mark.parametrize("name", sorted(zoo.KINDS.keys() - {"bart", "mbart", "t5"}))
+def test_every_architecture_has_a_gradient_in_the_rows_of_its_tokens_alone(name, tmp_path):
+    """13 tokens a row, so that models that pad within do. Breaks with a version of transformers whose model looks up another word:
+    ranks whose first step does not show it would go apart."""
+    model = AutoModelForQuestionAnswering.from_pretrained(zoo.make(name, tmp_path)).train()
+    assert not model.config.is_encoder_decoder
+    tokens = torch.randint(10, 30, (2, 13), generator=torch.Generator().manual_seed(0))
+    tokens[:, [0, 6, 12]] = (
+        zoo.tokenizer_of(zoo.KINDS[name].family).sep_token_id or 3
+    )  # Longformer looks for separators
+    found = model(input_ids=tokens)
+    (found.start_logits.square().sum() + found.end_logits.square().sum()).backward()
+    rows = (model.get_input_embeddings().weight.grad != 0).any(dim=1)
+    assert rows.any() and set(rows.nonzero().flatten().tolist()) <= set(tokens.flatten().tolist())
 
 
 def without_rows() -> None:
