@@ -61,7 +61,7 @@ def prepare_split(
         dropped, question_report = audit.audit_rows(questions, training=split == "train")
     else:
         dropped, question_report = known[0], known[1].questions
-    questions = audit.without_rows(questions, dropped)
+    all_questions, questions = questions, audit.without_rows(questions, dropped)
     windows = prepare_windows(
         questions,
         tokenizer,
@@ -70,6 +70,7 @@ def prepare_split(
         num_proc=data_config.preprocessing_num_workers,
         check_cache=check_cache,
         labelled=labelled,
+        path=of_all if questions is all_questions else None,
     )
     if known is None or known[1].windows is None:
         window_report = audit.audit_windows(

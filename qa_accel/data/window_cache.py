@@ -46,6 +46,7 @@ def prepare_windows(
     num_proc: int | None = None,
     check_cache: bool = True,
     labelled: LabelledAnswers = "any",
+    path: Path | None = None,
 ) -> Windows:
     """Windows of all questions, in their order: read from cache_dir if they are there, else written there first.
 
@@ -53,9 +54,11 @@ def prepare_windows(
 
     num_proc processes tokenize (None: this one). Several processes may call this at once, each computing the same
     content; to tokenize only once, let one process go first. check_cache: read a file that is there once to see
-    whether it is damaged, in which case it is computed again. labelled: which gold answers are labels.
+    whether it is damaged, in which case it is computed again. labelled: which gold answers are labels. path: what
+    `windows_file` gives, if it is known: a tokenizer of 250,000 words takes half a second to name.
     """
-    path = windows_file(questions, tokenizer, config, cache_dir=cache_dir, labelled=labelled)
+    if path is None:
+        path = windows_file(questions, tokenizer, config, cache_dir=cache_dir, labelled=labelled)
     if cache_file.is_usable(path, check=check_cache):
         logger.info("windows of %d questions: read from %s, nothing to tokenize", len(questions), path)
         return read(path)

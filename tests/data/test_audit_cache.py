@@ -7,7 +7,7 @@ import pytest
 from damages import DAMAGES
 from toy import make_tokenizer
 
-from qa_accel.data import audit, splits
+from qa_accel.data import audit, splits, window_cache
 from qa_accel.data.settings import DataConfig, WindowConfig
 from qa_accel.data.splits import Split, prepare_split
 
@@ -47,6 +47,20 @@ def test_a_prepared_split_has_the_same_report_and_questions_and_is_not_audited(d
         assert again.report == made.report and splits.audit_as_dict({"": again}) == splits.audit_as_dict({"": made})
         assert again.questions["id"][:] == made.questions["id"][:]
         assert again.questions._fingerprint == made.questions._fingerprint
+
+
+def test_a_tokenizer_is_named_once_where_no_question_is_dropped(data, monkeypatch):
+    """Training drops one question here, validation none. Breaks if a large vocabulary is written as text twice at each start, or if
+    the windows of fewer questions get the name of all."""
+    named = []
+    windows_file = window_cache.windows_file
+    for module in (splits, window_cache):
+        monkeypatch.setattr(module, "windows_file", lambda *a, **o: named.append(windows_file(*a, **o)) or named[-1])
+    for split, times in (("train", 2), ("validation", 1)):
+        named.clear()
+        made = prepared(data, split)
+        assert len(named) == times and named[-1].is_file() and len(set(named)) == times
+        assert len(made.windows.question_tokens_Q) == len(made.questions)
 
 
 def test_another_longest_answer_or_split_has_an_audit_of_its_own(data):
