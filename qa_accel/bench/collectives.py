@@ -25,7 +25,6 @@ from qa_accel.bench.steps import planned
 from qa_accel.bench.synthetic import make_model, model_config, squad_like_windows
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import gradient_sums, strategy
-from qa_accel.distributed.embedding_sums import EmbeddingSums, leave_out
 from qa_accel.distributed.settings import GradientSumsConfig
 from qa_accel.distributed.stop import Stop, StopConfig
 from qa_accel.training import optim
@@ -139,12 +138,11 @@ def _counted(model: str, sums: GradientSumsConfig, folder: Path) -> Counted:
     entries = entries[accelerator.process_index :: 2]
     embedded = [one.weight for one in qa_model.modules() if isinstance(one, torch.nn.Embedding)]
     loss_function = LossFunction(CompileConfig("off"), accelerator, qa_model, packed=False)
-    words = leave_out(accelerator, qa_model)
-    assert words is not None
-    prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, optim.OptimConfig()))
-    gradient_sums.compress(sums, prepared)
+    optimizer = optim.make_optimizer(qa_model, optim.OptimConfig())
+    prepared, optimizer, embedding_sums = gradient_sums.prepare(accelerator, qa_model, optimizer, sums, timeout=600)
+    assert embedding_sums is not None
+    words = embedding_sums.weight
     prepared.train()
-    embedding_sums = EmbeddingSums(words, accelerator, sums, timeout=600)
     step = OptimizerStep(
         accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0, embedding_sums=embedding_sums
     )

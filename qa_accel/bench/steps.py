@@ -17,6 +17,8 @@ from qa_accel.batching import mode, plan
 from qa_accel.batching.collate import Batch, PaddedCollator, batch_loader
 from qa_accel.bench.synthetic import make_model, training_flops
 from qa_accel.data.windows import Windows
+from qa_accel.distributed import gradient_sums
+from qa_accel.distributed.settings import GradientSumsConfig
 from qa_accel.models.loading import ModelInputs
 from qa_accel.training import optim
 from qa_accel.training.compile import LossFunction, graphs_compiled
@@ -52,11 +54,21 @@ class StepBench:
         entries, collate = planned(self.windows, mode, qa_model, self.batch_size)
         loss_function = LossFunction(self.compile, accelerator, qa_model, packed=mode.packed)
         settings = optim.OptimConfig()
-        prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, settings))
+        prepared, optimizer, embedding_sums = gradient_sums.prepare(
+            accelerator, qa_model, optim.make_optimizer(qa_model, settings), GradientSumsConfig(), timeout=600
+        )
         schedule = optim.make_schedule(optimizer, settings, 10**6)
         prepared.train()
         capture = loss_function.whole_step
-        whole = OptimizerStep(accelerator, prepared, loss_function, optimizer, max_grad_norm=1.0, capture=capture)
+        whole = OptimizerStep(
+            accelerator,
+            prepared,
+            loss_function,
+            optimizer,
+            max_grad_norm=1.0,
+            capture=capture,
+            embedding_sums=embedding_sums,
+        )
 
         def step(entry: np.ndarray, batch: Batch) -> None:
             whole([batch], windows=int((entry != plan.NOTHING).sum()))

@@ -14,6 +14,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from qa_accel.distributed import strategy
+from qa_accel.distributed.embedding_sums import EmbeddingSums, leave_out
 from qa_accel.distributed.settings import GradientSumsConfig
 
 
@@ -29,6 +30,21 @@ def check(config: GradientSumsConfig, accelerator: Accelerator) -> str | None:
     if accelerator.distributed_type == DistributedType.NO:
         return f"--ddp_comm_hook {config.ddp_comm_hook} does nothing here: one process has no gradients to sum"
     return None
+
+
+def prepare(
+    accelerator: Accelerator,
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    config: GradientSumsConfig,
+    timeout: int,
+) -> tuple[torch.nn.Module, Any, EmbeddingSums | None]:
+    """accelerator.prepare, with gradients summed as training sums them: the model and the optimizer as it returns them, and for
+    OptimizerStep the sums of what DDP leaves out. All ranks must call. `timeout`: seconds to wait for another rank."""
+    words = leave_out(accelerator, model)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    compress(config, model)
+    return model, optimizer, None if words is None else EmbeddingSums(words, accelerator, config, timeout)
 
 
 def compress(config: GradientSumsConfig, prepared_model: torch.nn.Module) -> None:

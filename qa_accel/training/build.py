@@ -15,7 +15,6 @@ from qa_accel.data.named_sets import SetRows
 from qa_accel.data.splits import prepare_splits
 from qa_accel.distributed import accelerator as runtime
 from qa_accel.distributed import environment, gradient_sums, run_folder, strategy
-from qa_accel.distributed.embedding_sums import EmbeddingSums, leave_out
 from qa_accel.distributed.rank_status import RankStatus
 from qa_accel.distributed.stop import Stop
 from qa_accel.inference.qa_model import QAModel, QATask, load_task
@@ -119,12 +118,13 @@ def build(settings: TrainConfig, timer: StageTimer) -> Trainer:
         windows=chosen,
     )
     qa, loss = _build_model(settings, task, accelerator, console)
-    words = leave_out(accelerator, qa.model)
-    model, optimizer = accelerator.prepare(qa.model, optim.make_optimizer(qa.model, settings.optim))
-    gradient_sums.compress(settings.gradient_sums, model)
-    embedding_sums = None
-    if words is not None:
-        embedding_sums = EmbeddingSums(words, accelerator, settings.gradient_sums, settings.runtime.ddp_timeout)
+    model, optimizer, embedding_sums = gradient_sums.prepare(
+        accelerator,
+        qa.model,
+        optim.make_optimizer(qa.model, settings.optim),
+        settings.gradient_sums,
+        settings.runtime.ddp_timeout,
+    )
     runtime.seed_everything(settings.runtime.seed, accelerator)  # dropout: another seed on each rank
 
     fingerprint = run_fingerprint(

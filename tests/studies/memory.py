@@ -30,7 +30,8 @@ from toy import make_tokenizer
 from qa_accel.batching import collate, mode
 from qa_accel.bench import synthetic
 from qa_accel.distributed import accelerator as runtime
-from qa_accel.distributed import entry, strategy
+from qa_accel.distributed import entry, gradient_sums, strategy
+from qa_accel.distributed.settings import GradientSumsConfig
 from qa_accel.models import loading as loading_module
 from qa_accel.training import optim
 from qa_accel.training.compile import LossFunction
@@ -90,9 +91,11 @@ def measure(folder: str, gradient_checkpointing: bool, result: Path) -> None:
     loss = LossFunction(CompileConfig(), accelerator, qa_model, packed=False)
     strategy.configure_for_model(accelerator, qa_model, batch_size=BATCH, max_grad_norm=1.0)
     optimizer_config = optim.OptimConfig()
-    prepared, optimizer = accelerator.prepare(qa_model, optim.make_optimizer(qa_model, optimizer_config))
+    prepared, optimizer, embedding_sums = gradient_sums.prepare(
+        accelerator, qa_model, optim.make_optimizer(qa_model, optimizer_config), GradientSumsConfig(), timeout=600
+    )
     schedule = optim.make_schedule(optimizer, optimizer_config, 100)
-    step = OptimizerStep(accelerator, prepared, loss, optimizer, max_grad_norm=1.0)
+    step = OptimizerStep(accelerator, prepared, loss, optimizer, max_grad_norm=1.0, embedding_sums=embedding_sums)
     prepared.train()
     loading = peak.since_last() - baseline
     windows = synthetic.squad_like_windows(2000, model_config.vocab_size)
