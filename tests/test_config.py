@@ -165,7 +165,7 @@ NUMBER = st.floats(1e-9, 1e9)
 FILES = TEXT.filter(lambda text: not text.startswith("-") and text != "None")  # no command line could tell these apart
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(boat=Boat("-x", heated=True))
 @example(boat=Boat("true", crew=-1, engine=Engine(power=1e-05)))
 @example(boat=Boat("None"))

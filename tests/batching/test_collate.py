@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_accel.batching.collate import Batch, PackedCollator, PaddedCollator, batch_loader, window_logits
@@ -153,7 +153,6 @@ def batches_of_every_kind(lengths: list[int], index: list[int]) -> list[Batch]:
 
 
 @given(lengths_and_index)
-@settings(deadline=None)
 def test_each_windows_row_holds_its_own_tokens_whatever_the_batch(case):
     # The token ids serve as logits. Breaks if a row begins a token too early, or runs into its neighbour.
     lengths, index = case
@@ -174,7 +173,6 @@ def test_each_windows_row_holds_its_own_tokens_whatever_the_batch(case):
 
 
 @given(lengths_and_index)
-@settings(deadline=None)
 def test_no_window_or_filler_of_a_packed_row_is_too_long(case):
     # Breaks if the tail is one window: its last tokens would have positions that the model has no embedding for.
     lengths, index = case

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qa_accel.batching.epoch_windows import EpochWindows, circle, in_turn
@@ -17,7 +17,6 @@ def answers(*rows: int, of: int) -> np.ndarray:
 
 
 @given(st.integers(1, 200), st.data(), st.floats(0, 20), st.integers(0, 300), st.integers(0, 2**31 - 1))
-@settings(deadline=None)
 def test_an_epoch_has_all_windows_with_an_answer_and_at_most_so_many_others_for_each(W, data, ratio, epoch, seed):
     """Breaks if a window is drawn twice in one epoch, if an answer is left out, or if the others are too many."""
     rows = data.draw(st.sets(st.integers(0, W - 1), min_size=1))

@@ -57,7 +57,6 @@ ONE_PROCESS = {"seed": 0, "epoch": 0, "batch_size": 32, "accumulation": 1, "worl
 @given(lengths(), layouts)
 @example(np.array([7], np.int32), {**ONE_PROCESS, "world_size": 64, "packed": True})
 @example(np.array([7], np.int32), {**ONE_PROCESS, "world_size": 64, "packed": False})
-@settings(deadline=None)
 def test_every_window_is_planned_once_whatever_the_ranks(lengths_W, layout):
     # Breaks if the last, uneven step is cut off, or filled up with windows that were planned already (as samplers do).
     plan = training_plan(lengths_W, **layout)
@@ -69,7 +68,6 @@ def test_every_window_is_planned_once_whatever_the_ranks(lengths_W, layout):
 
 
 @given(lengths(), layouts)
-@settings(deadline=None)
 def test_only_the_last_step_is_uneven_and_by_one_window_at_most(lengths_W, layout):
     # Breaks if a rank idles while another has a whole batch, or if there is a step that no rank has windows for.
     plan = training_plan(lengths_W, **layout)
@@ -83,7 +81,6 @@ def test_only_the_last_step_is_uneven_and_by_one_window_at_most(lengths_W, layou
 
 
 @given(lengths(), layouts)
-@settings(deadline=None)
 def test_plans_are_pure(lengths_W, layout):
     # Breaks if the plan draws from a global generator, or writes into the lengths: ranks would disagree.
     before = lengths_W.copy()
@@ -108,7 +105,6 @@ def test_epochs_and_seeds_differ_in_order_and_in_neighbours(packed):
 
 
 @given(lengths(), st.integers(1, 9), st.booleans(), st.sampled_from([(1, 8), (2, 4), (4, 2), (8, 1)]))
-@settings(deadline=None)
 def test_ranks_and_accumulation_may_be_exchanged(lengths_W, batch_size, packed, layout):
     # Two ranks with no accumulation see in each step what one rank with two batches sees: the same training.
     settings_ = {"seed": 3, "epoch": 1, "batch_size": batch_size, "packed": packed}
@@ -124,7 +120,6 @@ def widest_group(lengths_in_full_batches: np.ndarray, batch_size: int) -> int:
 
 
 @given(lengths(), layouts)
-@settings(deadline=None)
 def test_tokens_of_packed_batches_differ_by_no_more_than_the_bound(lengths_W, layout):
     # Breaks if windows are dealt out without a look at what the batches hold (the sums would drift apart).
     plan = training_plan(lengths_W, **{**layout, "packed": True})
@@ -224,7 +219,6 @@ def test_padded_batches_hold_similar_lengths_and_no_rank_waits(accumulation, wor
 
 
 @given(lengths(), layouts, st.integers(1, 64), st.data())
-@settings(deadline=None)
 def test_the_rest_of_an_epoch_can_be_planned_for_other_ranks(lengths_W, layout, world_size, data):
     # Breaks if remaining windows are taken for places in the first plan, or windows that are done come again.
     plan = training_plan(lengths_W, **layout)
@@ -238,7 +232,7 @@ def test_the_rest_of_an_epoch_can_be_planned_for_other_ranks(lengths_W, layout, 
 
 
 @given(lengths(), layouts, st.integers(1, 64), st.integers(0, 700), st.data())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_windows_that_come_several_times_are_planned_as_often_and_are_left_as_often(
     lengths_W, layout, world_size, size, data
 ):
@@ -273,7 +267,6 @@ def test_the_row_holds_the_fullest_batch_of_all_epochs():
 
 
 @given(lengths(), st.integers(1, 40))
-@settings(deadline=None)
 def test_evaluation_goes_from_long_to_short_and_fills_the_last_batch_alone(lengths_W, batch_size):
     # Breaks if fill comes before a window, or equal lengths change places: batches, and so the last bits, would differ.
     flat = evaluation_plan(lengths_W, batch_size).ravel()
@@ -283,7 +276,6 @@ def test_evaluation_goes_from_long_to_short_and_fills_the_last_batch_alone(lengt
 
 
 @given(lengths(), st.integers(1, 40))
-@settings(deadline=None)
 def test_packed_evaluation_batches_are_balanced_in_windows_and_tokens(lengths_W, batch_size):
     # Breaks if the windows that do not go round are left out, or all put into one batch.
     plan = packed_evaluation_plan(lengths_W, batch_size)

@@ -25,7 +25,7 @@ def elements(text, piece):
         json_stream.PIECE = default
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(json_values, max_size=5), st.integers(1, 9), st.sampled_from([None, 1]), st.booleans())
 def test_json_read_in_pieces_equals_json_read_at_once(values, piece, indent, ascii_only):
     """Pieces of a few characters cut numbers, escapes and surrogate pairs at every possible place."""

@@ -19,7 +19,7 @@ def made(count: int, begins: list[int]) -> tuple[MadeInChunks[list[int]], list[t
     return MadeInChunks([f"k{row}" for row in range(count)], np.array(begins, np.int64), make), calls
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 12), st.sets(st.integers(1, 11)), st.data())
 def test_any_order_of_reading_gives_the_values_of_a_dict(count, inner, data):
     """Breaks if a row is looked for in a neighbour of its chunk, or the memory of the last row hides another."""

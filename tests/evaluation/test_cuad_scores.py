@@ -99,7 +99,7 @@ def cases(draw) -> tuple[dict, dict]:
     return references, predictions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_the_curve_is_that_of_its_points_one_by_one(case):
     """Each point from scratch: the answers above its confidence, gold answers that one of them matches, answers that match none.

@@ -109,7 +109,7 @@ def cases(draw) -> tuple[dict, dict]:
     return golds, candidates
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(cases(), st.booleans())
 def test_the_search_is_that_of_trying_every_score(case, negative):
     """Breaks if the running counts differ from the scores of the answers that a least score leaves."""

@@ -47,7 +47,7 @@ def test_without_a_span_no_answer_is_certain_unless_there_must_be_one():
     assert HALF_AS_SURE.confidences([], [], None) == ([], 0.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["a b", "b", "the b", "c", "C."]), st.floats(-1e4, 1e4)), min_size=1, max_size=8

@@ -79,7 +79,7 @@ def contexts_with_windows(draw, blanks: bool) -> tuple[str, list[Window]]:
     return context, windows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.booleans().flatmap(lambda blanks: st.lists(contexts_with_windows(blanks), min_size=1, max_size=3)),
     st.integers(1, 6),
@@ -117,7 +117,7 @@ def test_answers_are_those_of_the_slow_decoder(cases, n_best, max_answer_length,
         assert all(context[entry["start"] : entry["end"]] == entry["text"] for entry in nbest)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(contexts_with_windows(True), min_size=1, max_size=6),
     st.integers(1, 3),
@@ -164,7 +164,7 @@ def test_answers_take_little_memory_beside_the_candidates(monkeypatch, tmp_path)
     assert 100 < (peaks[1] - peaks[0]) / 2000 < 600
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(contexts_with_windows(blanks=False), st.integers(1, 4), st.integers(1, 4))
 def test_the_n_best_of_each_window_are_enough(case, n_best, max_answer_length):
     """Breaks if a question's n best needed a span that is not among the n best of any of its windows."""

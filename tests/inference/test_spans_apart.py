@@ -40,7 +40,7 @@ def batches(draw) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batches(), st.integers(1, 30), st.integers(1, 3) | st.integers(1, 40))
 def test_both_searches_find_what_trying_every_span_finds(device, batch, max_answer_length, n_best):
     """Breaks if a span reaches over a chosen one, one beside it is lost, equal scores come in another order, or the arrays' search
@@ -149,7 +149,7 @@ def made(questions: list[list[Window]], *, n_best: int, max_answer_length: int) 
     return windows_of(questions), SeveralCandidates(*nulls, *spans, apart=Candidates(*nulls, *columns))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.sampled_from([0.5, None]), st.integers(1, 12), st.integers(1, 5))
 def test_the_lists_are_those_of_the_obvious_decoder(seed, step, n_best, max_answer_length):
     """Windows that share words, two questions. Breaks if windows are compared by logits and not by probability, a span that shares

@@ -42,7 +42,7 @@ def batches(draw) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batches(), st.integers(1, 30), st.integers(1, 3) | st.integers(1, 40))
 def test_it_finds_the_best_of_all_pairs_in_their_order(device, batch, max_answer_length, n_best):
     """Breaks if a pair is lost or allowed wrongly, or equal scores come in another order. More spans are requested than

@@ -37,7 +37,7 @@ def one_in_seven(windows: int) -> EpochWindows:
     return EpochWindows(np.arange(windows) % 7 == 0, 1.5, seed=1)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(
     st.integers(1, 90),
     st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4)), max_size=4),
@@ -67,7 +67,7 @@ def test_an_epoch_that_is_resumed_on_other_numbers_of_ranks_covers_its_windows_a
     assert progress.windows == len(expected) == run.windows_per_epoch
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(1, 90), st.integers(1, 3), st.integers(0, 4), st.integers(1, 3), st.sampled_from([None, Drawn]))
 def test_rows_that_are_measured_by_the_plans_of_a_run_hold_every_batch_that_is_left(
     windows, before, steps, after, choose
