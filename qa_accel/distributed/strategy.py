@@ -15,6 +15,8 @@ from typing import Any, TypedDict
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.utils.other import has_compiled_regions, is_compiled_module
+from torch.nn.parallel import DistributedDataParallel
 
 from qa_accel.models import architectures
 
@@ -248,6 +250,17 @@ def full_norm(norm: torch.Tensor | float | None) -> torch.Tensor | None:
     return norm.full_tensor() if hasattr(norm, "full_tensor") else torch.as_tensor(norm)  # type: ignore[union-attr]
 
 
+def unwrapped(accelerator: Accelerator, prepared_model: Any) -> Any:
+    """The model in what accelerator.prepare returned.
+
+    accelerate's own function imports DeepSpeed wherever it is installed, in 0.6 to 2.5 s, which only its engine needs.
+    """
+    compiled = is_compiled_module(prepared_model) or has_compiled_regions(prepared_model)
+    if compiled or accelerator.distributed_type == DistributedType.DEEPSPEED:
+        return accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
+    return prepared_model.module if isinstance(prepared_model, DistributedDataParallel) else prepared_model
+
+
 def full_weights(accelerator: Accelerator, prepared_model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """All weights on rank 0, an empty dict elsewhere; split weights are gathered one after the other.
 
@@ -256,4 +269,6 @@ def full_weights(accelerator: Accelerator, prepared_model: torch.nn.Module) -> d
     split = accelerator.distributed_type == DistributedType.FSDP or zero_stage(accelerator) == 3
     if not split and not accelerator.is_main_process:
         return {}
+    if not splits_training(accelerator):
+        return unwrapped(accelerator, prepared_model).state_dict()
     return accelerator.get_state_dict(prepared_model) or {}  # type: ignore[return-value]

@@ -103,7 +103,7 @@ def _evaluating(accelerator: Accelerator, model: Any) -> Iterator[Callable[..., 
         return
     was_training = model.training
     model.eval()
-    plain: Any = accelerator.unwrap_model(model)
+    plain = strategy.unwrapped(accelerator, model)
     compiled = plain._compiled_call_impl is not None
     # DDP's own forward sends buffers between the ranks, and a rank may have no batch
     evaluated = plain if isinstance(model, DistributedDataParallel) else model

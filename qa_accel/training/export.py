@@ -124,7 +124,7 @@ def save_model(
     All ranks must call: gathering the weights is a collective where they are sharded.
     """
     weights = strategy.full_weights(accelerator, prepared_model)
-    plain: Any = accelerator.unwrap_model(prepared_model, keep_torch_compile=False)
+    plain: Any = strategy.unwrapped(accelerator, prepared_model)
     policy.store(plain.config)
     if not adapters.has_adapter(plain):
         plain.save_pretrained(

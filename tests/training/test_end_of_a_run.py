@@ -48,6 +48,23 @@ def test_no_rank_waits_for_the_report(trainer, tmp_path):
     assert gone.exists() and (folder / "report.html").exists()
 
 
+def refuse_to_import_deepspeed() -> None:
+    """accelerate imports it, where it is installed, to see whether a model is in DeepSpeed's engine."""
+    from accelerate import Accelerator
+
+    def refused(*arguments, **options):
+        raise AssertionError("imports DeepSpeed")
+
+    Accelerator.unwrap_model = refused  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_without_deepspeed_does_not_import_it(processes, trainer, tmp_path):
+    """Evaluates, saves and publishes. Breaks if a run spends time on a package that it has no use for."""
+    length = dict(max_train_steps=2, eval_steps=1, save_steps=1)
+    trainer.whole(tmp_path / "run", processes=processes, arrangements=[(refuse_to_import_deepspeed,)], **length)
+
+
 def killed_at_the_report(folder: Path, trainer) -> None:
     from training_runs import kill_after
 
