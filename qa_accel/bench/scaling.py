@@ -44,7 +44,8 @@ ROWS_COPIED = {"no": 24, "fp16": 32, "bf16": 32}
 """The same of the rows of words: out of the table (4 + 4), divided (4 + 4) and into it (4 + 4); in half precision the second is
 (4 + 2) and (2 + 2), and (2 + 4) precedes the last."""
 WORDS = {32: 1872, 64: 3184, 128: 5114, 256: 7793, 512: 11126, 1024: 15015, 2048: 18831}
-"""Windows -> how many of BERT's 30,522 words they have: SQuAD v2's train file, mean of ten draws. More windows: as the last."""
+"""Windows -> how many of BERT's 30,522 words they have: SQuAD v2's train file, mean of ten draws. Fewer or more windows
+count as the first or the last."""
 VOCABULARY = 30_522
 
 

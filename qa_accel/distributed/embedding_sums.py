@@ -61,12 +61,15 @@ class EmbeddingSums:
         torch.distributed.broadcast(weight.detach(), 0)  # as DDP does with the weights that it knows
 
     def start(self, input_ids: Iterable[torch.Tensor]) -> None:
-        """Before the forward passes: the tokens of all of this rank's batches of the step, on the host, of any shape."""
-        self._used_V = torch.zeros(len(self.weight), dtype=torch.uint8)
+        """Before the forward passes: the tokens of all of this rank's batches of the step, on the host, of any shape.
+
+        `used_V`, uint8, then says which words the ranks' batches have; it is whole after `finish`.
+        """
+        self.used_V = torch.zeros(len(self.weight), dtype=torch.uint8)
         for tokens in input_ids:
-            self._used_V[tokens.flatten()] = 1
+            self.used_V[tokens.flatten()] = 1
         self._pending: Any = torch.distributed.all_reduce(
-            self._used_V, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
+            self.used_V, torch.distributed.ReduceOp.MAX, group=self._group, async_op=True
         )
 
     @torch.no_grad()
@@ -76,7 +79,7 @@ class EmbeddingSums:
         if self.weight.grad is None:
             self.weight.grad = torch.zeros_like(self.weight)
         gradient_VH = self.weight.grad
-        rows_R = self._used_V.nonzero().flatten()
+        rows_R = self.used_V.nonzero().flatten()
         if gradient_VH.device.type != "cpu":
             rows_R = rows_R.pin_memory().to(gradient_VH.device, non_blocking=True)
         if self._whole is None:

@@ -47,14 +47,13 @@ def of_a_step(
     config = GradientSumsConfig(hook)  # type: ignore[arg-type]
     torch.manual_seed(0)
     model: Any = Model(beside)
-    table = embedding_sums.leave_out(accelerator, model) if apart else None
-    model = accelerator.prepare(model)
-    gradient_sums.compress(config, model)
-    sums = None
-    if table is not None:
-        with torch.no_grad():
-            table.add_(accelerator.process_index)  # as on a rank that loaded other weights
-        sums = embedding_sums.EmbeddingSums(table, accelerator, config, 60)
+    with torch.no_grad():
+        model.words.weight.add_(accelerator.process_index)  # as on a rank that loaded other weights
+    if not apart:
+        without_rows()
+    optimizer = torch.optim.SGD(model.parameters())
+    model, _, sums = gradient_sums.prepare(accelerator, model, optimizer, config, timeout=60)
+    assert (sums is not None) == apart
     calls: list[Call] = []
     for step in range(3):  # in the second DDP forms its buckets again
         batches = [torch.arange(first, first + more) + 100 * step for first, more in BATCHES[accelerator.process_index]]

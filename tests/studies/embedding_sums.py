@@ -101,7 +101,7 @@ def main() -> None:
             seconds[by_rows].append(time.perf_counter() - began)
         sums = steps[True].embedding_sums
         assert sums is not None
-        rows.append(int(sums._used_V.sum()))
+        rows.append(int(sums.used_V.sum()))
     if accelerator.is_main_process:
         # of the first two steps DDP forms its buckets in one, and both allocate
         by_rows, whole = (1000 * np.array(seconds[kind][2:]) for kind in (True, False))
